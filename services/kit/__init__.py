@@ -1,0 +1,1 @@
+"""Domain-free helpers that the services share: HTTP problems, health, logs."""

@@ -1,0 +1,35 @@
+"""Settings that several services share, read from the environment with the prefix `SLOP_`."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_BASIS = Path(__file__).parent / "bases" / "smollm2-135m-instruct"
+
+
+class CommonSettings(BaseSettings):
+    """What every service needs; a service's own settings inherit from it."""
+
+    model_config = SettingsConfigDict(env_prefix="SLOP_", env_file=".env", extra="ignore")
+
+    host: str = Field("127.0.0.1", description="address that HTTP servers listen on")
+    tenant: str = Field("default", description="whose users and posts these are")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json, or console for people")
+
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="comma-separated host:port of the brokers")
+    kafka_session_timeout_ms: int = Field(6_000, description="of consumer groups; Tansu's first join takes 0.75 of it")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="where profiles and post features live")
+    redis_timeout_s: float = Field(0.25, gt=0, description="for one command, connecting included")
+
+    basis_dir: Path = Field(DEFAULT_BASIS, description="folder with basis.json and basis.safetensors")
+
+
+class LearningSettings(CommonSettings):
+    """The online update of a reader's latent (see `slop.profiles`)."""
+
+    prior_variance: float = Field(1.0, gt=0, description="of every weight over the basis before the first signal")
+    bias_variance: float = Field(0.5, gt=0, description="of the reader's own bias before the first signal")
+    forgetting: float = Field(0.998, gt=0, le=1, description="share of the distance to the prior kept per signal")
+    seen_window_s: int = Field(7 * 24 * 3600, description="for how long an event id is remembered, seconds")

@@ -1,0 +1,81 @@
+"""All Kafka topics, their settings, keys and codecs."""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import TopicAlreadyExistsError
+
+from slop.v1.interaction_pb2 import Interaction, Rejected
+from slop.v1.post_pb2 import Post
+from slop.v1.signal_pb2 import Signal
+
+DAY_MS: Final = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic and how it is created."""
+
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+# The log is the truth: interactions are kept for ever, so that any basis can be relearned from them.
+INTERACTIONS: Final = Topic("slop.interactions.v1", 8, {"retention.ms": "-1"})
+POSTS: Final = Topic("slop.posts.v1", 8, {"cleanup.policy": "compact"})
+SIGNALS: Final = Topic("slop.signals.v1", 8, {"retention.ms": str(7 * DAY_MS)})
+REJECTED: Final = Topic("slop.rejected.v1", 1, {"retention.ms": str(30 * DAY_MS)})
+TOPICS: Final = (INTERACTIONS, POSTS, SIGNALS, REJECTED)
+
+FEATURIZER_GROUP: Final = "slop.featurizer"
+LEARNER_GROUP: Final = "slop.learner"
+
+
+def user_key(tenant: str, user_id: str) -> bytes:
+    """The record key that keeps one user's interactions and signals in order."""
+    return f"{tenant}/{user_id}".encode()
+
+
+def post_key(tenant: str, post_id: str) -> bytes:
+    """The record key that compaction keeps the newest post under."""
+    return f"{tenant}/{post_id}".encode()
+
+
+def key_of(record: Interaction | Signal | Post) -> bytes:
+    """The key that a record is published under."""
+    if isinstance(record, Post):
+        return post_key(record.tenant, record.post_id)
+    return user_key(record.tenant, record.user_id)
+
+
+def encode(record: Interaction | Signal | Post | Rejected) -> bytes:
+    """A record's value bytes."""
+    return record.SerializeToString(deterministic=True)
+
+
+def create_topics(bootstrap: str, timeout_s: float = 10.0) -> list[str]:
+    """Create the topics that are missing.
+
+    Returns:
+        The names of those that were created.
+
+    Raises:
+        kafka.errors.KafkaError: the brokers can't be reached or refuse.
+    """
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(timeout_s * 1000))
+    try:
+        missing = [topic for topic in TOPICS if topic.name not in set(admin.list_topics())]
+        for topic in missing:
+            _create(admin, topic)
+        return [topic.name for topic in missing]
+    finally:
+        admin.close()
+
+
+def _create(admin: KafkaAdminClient, topic: Topic) -> None:
+    new = NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=-1, topic_configs=topic.config)
+    with suppress(TopicAlreadyExistsError):  # another service was faster
+        admin.create_topics([new])
