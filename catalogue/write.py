@@ -111,7 +111,7 @@ class Writer:
 
     async def _write_class(self, post_class: PostClass, limit: asyncio.Semaphore, progress: "tqdm[None]") -> None:
         accepted = self._accepted.setdefault(post_class.name, [])
-        rng = random.Random(f"{self._seed}/{post_class.name}")  # noqa: S311
+        rng = random.Random(f"{self._seed}/{post_class.name}")
         for _ in range(TRIES_A_POST * self._a_class // 4):
             batch = min(4, self._a_class - len(accepted))
             if batch <= 0:

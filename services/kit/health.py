@@ -19,8 +19,21 @@ async def _outcome(check: Check, timeout_s: float) -> str:
     return "ok"
 
 
-def health_router(checks: dict[str, Check], timeout_s: float = 1.0) -> APIRouter:
-    """Routes that say whether the service is alive and whether each dependency answers within `timeout_s`."""
+async def _outcomes(checks: dict[str, Check], timeout_s: float) -> dict[str, str]:
+    outcomes = await asyncio.gather(*(_outcome(check, timeout_s) for check in checks.values()))
+    return dict(zip(checks, outcomes, strict=True))
+
+
+def health_router(
+    checks: dict[str, Check], timeout_s: float = 1.0, degradable: dict[str, Check] | None = None
+) -> APIRouter:
+    """Routes that say whether the service is alive and whether each dependency answers within `timeout_s`.
+
+    Args:
+        checks: what the service can't work without.
+        timeout_s: for each check.
+        degradable: what it works without, though less well; reported, and no reason to send it no requests.
+    """
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz")
@@ -30,12 +43,11 @@ def health_router(checks: dict[str, Check], timeout_s: float = 1.0) -> APIRouter
 
     @router.get("/readyz", responses={503: {"description": "a dependency does not answer"}})
     async def readyz() -> JSONResponse:
-        """Every dependency answers."""
-        outcomes = await asyncio.gather(*(_outcome(check, timeout_s) for check in checks.values()))
-        ready = all(outcome == "ok" for outcome in outcomes)
+        """Every dependency that the service can't work without answers."""
+        outcomes = await _outcomes(checks | (degradable or {}), timeout_s)
+        ready = all(outcomes[name] == "ok" for name in checks)
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        body = {"status": "ready" if ready else "not ready", "checks": dict(zip(checks, outcomes, strict=True))}
-        return JSONResponse(body, status)
+        return JSONResponse({"status": "ready" if ready else "not ready", "checks": outcomes}, status)
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:

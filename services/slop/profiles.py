@@ -5,12 +5,14 @@ independent Gaussian posterior N(mean, variance) for each: Bayesian logistic reg
 with the probit approximation (MacKay 1992, "The evidence framework applied to classification networks", moderated
 output; diagonal as in Graepel et al. 2010, "Web-scale Bayesian click-through rate prediction", adPredictor).
 
-The same reader's signals give the same bytes, whatever other readers are in the batch: every operation is elementwise
-over readers and sums run over the dimensions in a fixed order, never through BLAS.
+The same reader's signals give the same bytes, whatever other readers are in the batch and whatever machine computes:
+every operation is elementwise over readers, sums run over the dimensions in a fixed order, never through BLAS, and only
+operations that IEEE 754 rounds correctly are used (so an own exponential: libraries and instruction sets differ).
 """
 
+import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,16 @@ from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+
+# Beyond these a signal is no signal: features have mean norm 1, a like the weight 1. They keep the arithmetic finite.
+MAX_FEATURE: Final = 1e3
+MAX_WEIGHT: Final = 1e2
+
+# exp(x) = 2^n exp(r) with x = n ln 2 + r; ln 2 in two parts (as in fdlibm), so that n times the first is exact.
+_LN2_HIGH: Final = 6.93147180369123816490e-01
+_LN2_LOW: Final = 1.90821492927058770002e-10
+_EXP_TERMS: Final = tuple(1 / math.factorial(k) for k in range(13, -1, -1))
+_SMALLEST_EXPONENT: Final = -700.0
 
 
 class InvalidProfile(ValueError):  # noqa: N818
@@ -50,12 +62,17 @@ class Prior:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One reader's latent with its counts; `partition` and `offset` are of the last signal that was applied.
+    """One reader's latent with its counts; everything in it follows from the signals learned, not from when or how.
 
     Attributes:
         basis: version of the basis that the latent is over.
         mean: (K + 1,) float32, the bias last.
         variance: (K + 1,) float32, all > 0.
+        interactions: number of signals learned.
+        version: grows with every signal learned.
+        updated_at_ms: when the newest signal learned was received.
+        partition: of the last signal applied, in slop.interactions.v1; -1 before the first.
+        offset: of the last signal applied.
     """
 
     basis: str
@@ -78,13 +95,13 @@ class Profile:
         return self.mean[:-1]
 
     def moved(self, mean: Floats, variance: Floats, *, signals: int, at_ms: int, partition: int, offset: int) -> Self:
-        """The profile after `signals` more signals."""
+        """The profile after `signals` more signals, the newest received at `at_ms`, the last one from this source."""
         return replace(
             self,
             mean=mean,
             variance=variance,
             interactions=self.interactions + signals,
-            version=self.version + 1,
+            version=self.version + signals,
             updated_at_ms=at_ms,
             partition=partition,
             offset=offset,
@@ -141,13 +158,14 @@ def update(
     p = sigmoid(f / sqrt(1 + pi v / 8)), h = p (1 - p) and the signal's weight w:
     mean += w (y - p) variance x / (1 + w h v), variance -= w h (variance x)^2 / (1 + w h v),
     after forgetting: mean moves to the prior by the share 1 - g, variance by 1 - g^2.
+    The variance stays positive and, forgetting apart, never grows.
 
     Args:
         mean: (U, D) float32 before.
         variance: (U, D) float32 before.
-        features: (U, D - 1) float32.
+        features: (U, D - 1) float32, at most MAX_FEATURE in size.
         label: (U,) float32 in [0, 1].
-        weight: (U,) float32, >= 0.
+        weight: (U,) float32 in [0, MAX_WEIGHT].
         prior: what readers are forgotten to.
 
     Returns:
@@ -160,27 +178,54 @@ def update(
     x[:, :-1] = features
     y, w = label.astype(np.float64), weight.astype(np.float64)
 
-    f, v = ordered_sum(m * x), ordered_sum(s * x * x)
+    parts = s * x * x
+    f, v = ordered_sum(m * x), ordered_sum(parts)
     p = sigmoid(f / np.sqrt(1 + np.pi * v / 8))
-    h = p * (1 - p)
-    gain = s * x / (1 + w * h * v)[:, None]
-    m = m + (w * (y - p))[:, None] * gain
-    s = s - (w * h)[:, None] * gain * s * x
+    curvature = w * p * (1 - p)
+    total = (1 + curvature * v)[:, None]
+    m = m + (w * (y - p))[:, None] * (s * x / total)
+    # s - curvature (s x)^2 / total, written so that rounding can't make it negative.
+    s = s * ((1 + curvature[:, None] * np.maximum(v[:, None] - parts, 0)) / total)
     return m.astype(np.float32), s.astype(np.float32)
 
 
+def usable(features: Floats, label: Floats, weight: Floats) -> npt.NDArray[np.bool_]:
+    """Which of N signals `update` may learn: finite and within bounds.
+
+    Args:
+        features: (N, K) float32.
+        label: (N,) float32.
+        weight: (N,) float32.
+
+    Returns:
+        (N,) bool.
+    """
+    fits = (np.abs(features) <= MAX_FEATURE).all(axis=1)  # NaN compares as false, here and below
+    return np.asarray(fits & (label >= 0) & (label <= 1) & (weight >= 0) & (weight <= MAX_WEIGHT))
+
+
 def ordered_sum(values: Doubles) -> Doubles:
-    """Row sums of a (U, D) array, added from left to right whatever U is. Returns (U,)."""
-    total = values[:, 0].copy()
-    for column in values.T[1:]:
-        total += column
-    return total
+    """Sums of the rows of (U, D), (U,): added from left to right whatever U is, which `sum` does not promise."""
+    running: Doubles = np.add.accumulate(values, axis=1)
+    return running[:, -1]
 
 
 def sigmoid(z: Doubles) -> Doubles:
     """1 / (1 + exp(-z)), without overflow."""
-    positive: Doubles = 1 / (1 + np.exp(-np.abs(z)))
+    positive: Doubles = 1 / (1 + exp_of_negative(-np.abs(z)))
     return np.where(z >= 0, positive, 1 - positive)
+
+
+def exp_of_negative(x: Doubles) -> Doubles:
+    """exp(x) for x <= 0 to about 1 part in 10^15, the same bits everywhere; exp(-700) for anything below."""
+    x = np.maximum(x, _SMALLEST_EXPONENT)
+    n = np.rint(x / (_LN2_HIGH + _LN2_LOW))
+    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
+    value = np.full_like(r, _EXP_TERMS[0])
+    for term in _EXP_TERMS[1:]:
+        value = value * r + term
+    result: Doubles = np.ldexp(value, n.astype(np.int32))
+    return result
 
 
 def scores(profile: Profile, features: Floats) -> Doubles:

@@ -19,6 +19,19 @@ class UnsafeSoftPrompt(ValueError):  # noqa: N818
     """A soft prompt or latent that must not reach the engine, where a single NaN poisons every other request."""
 
 
+def usable_weights(profile: Profile) -> npt.NDArray[np.float64]:
+    """(K,) float64 weights over the basis, if they can have been learned.
+
+    Raises:
+        UnsafeSoftPrompt: they are not finite, or beyond the norm bound.
+    """
+    weights = profile.weights.astype(np.float64)
+    norm = float(np.sqrt((weights**2).sum()))
+    if not norm <= MAX_WEIGHT_NORM:  # also catches NaN
+        raise UnsafeSoftPrompt(f"the latent's norm is {norm}, the bound {MAX_WEIGHT_NORM}")
+    return weights
+
+
 def shares(profile: Profile, strength: float = 1.0) -> npt.NDArray[np.float64] | None:
     """The share of each prompt of the basis in a reader's posts: p_k = max(mu_k, 0)^(4 strength), normalised.
 
@@ -32,11 +45,7 @@ def shares(profile: Profile, strength: float = 1.0) -> npt.NDArray[np.float64] |
     Raises:
         UnsafeSoftPrompt: the latent is not finite, or beyond the norm bound.
     """
-    weights = profile.weights.astype(np.float64)
-    norm = float(np.sqrt((weights**2).sum()))
-    if not norm <= MAX_WEIGHT_NORM:  # also catches NaN
-        raise UnsafeSoftPrompt(f"the latent's norm is {norm}, the bound {MAX_WEIGHT_NORM}")
-    positive = np.maximum(weights, 0)
+    positive = np.maximum(usable_weights(profile), 0)
     if not positive.any():
         return None
     powers = (positive / positive.max()) ** (POWER * strength)

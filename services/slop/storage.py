@@ -1,9 +1,9 @@
 """All Redis keys and scripts: profiles, the window of recent event ids, posts with their features."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -25,19 +25,16 @@ if #ARGV > 0 then seen = redis.call('ZMSCORE', KEYS[2], unpack(ARGV)) end
 return {redis.call('HGET', KEYS[1], 'profile'), seen}
 """
 
-# KEYS: profile, seen. ARGV: partition, offset, profile, window ms, then pairs of received ms and event id.
+# KEYS: profile, seen. ARGV: partition, offset, profile, the received ms that event ids are forgotten before, expiry ms,
+# then pairs of received ms and event id.
 # Refuses (0) an offset that is not newer than the applied one of the same partition, else writes everything (1).
 _APPLY = """
 local applied = redis.call('HMGET', KEYS[1], 'partition', 'offset')
 if applied[1] == ARGV[1] and tonumber(applied[2]) >= tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'partition', ARGV[1], 'offset', ARGV[2], 'profile', ARGV[3])
-local newest = 0
-for i = 5, #ARGV, 2 do
-  redis.call('ZADD', KEYS[2], 'GT', ARGV[i], ARGV[i + 1])
-  newest = math.max(newest, tonumber(ARGV[i]))
-end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', newest - tonumber(ARGV[4]) - 1)
-redis.call('PEXPIRE', KEYS[2], ARGV[4])
+redis.call('ZADD', KEYS[2], 'GT', unpack(ARGV, 6))
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
 return 1
 """
 
@@ -67,6 +64,13 @@ def post_key(basis: str, tenant: str, post_id: str) -> str:
     return f"slop:post:{basis}:{quote(tenant, safe='')}/{quote(post_id, safe='')}"
 
 
+class User(NamedTuple):
+    """Whose profile it is."""
+
+    tenant: str
+    user_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class StoredUser:
     """What the learner reads of a user: the profile's bytes and for every asked event id when it was seen (ms)."""
@@ -77,9 +81,9 @@ class StoredUser:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A profile to write, with the (received ms, event id) of the signals that it has learned."""
+    """A profile to write, with the (received ms, event id) of the signals, one at least, that are new in it."""
 
-    user_id: str
+    user: User
     profile: Profile
     events: tuple[tuple[int, str], ...]
 
@@ -93,36 +97,46 @@ class StoredPost:
 
 
 class Profiles:
-    """The learner's view of the profiles of one tenant under one basis."""
+    """The learner's view of the profiles under one basis."""
 
-    def __init__(self, redis: Redis, basis: str, tenant: str, window_ms: int) -> None:
-        self._redis, self._basis, self._tenant, self._window_ms = redis, basis, tenant, window_ms
+    def __init__(self, redis: Redis, basis: str, window_ms: int) -> None:
+        """Profiles of the basis with version `basis`; event ids are remembered for `window_ms` of received time."""
+        self._redis, self._basis, self._window_ms = redis, basis, window_ms
         self._read = redis.register_script(_READ)
         self._apply = redis.register_script(_APPLY)
 
-    def _keys(self, user_id: str) -> list[str]:
-        return [profile_key(self._basis, self._tenant, user_id), seen_key(self._basis, self._tenant, user_id)]
+    def _keys(self, user: User) -> list[str]:
+        return [profile_key(self._basis, *user), seen_key(self._basis, *user)]
 
-    def read(self, users: Sequence[tuple[str, Sequence[str]]]) -> list[StoredUser]:
-        """Read users, each (user id, event ids), in one round trip; one user is read atomically."""
+    def read(self, users: Sequence[tuple[User, Sequence[str]]]) -> list[StoredUser]:
+        """Read users, each with the event ids to look for, in one round trip; one user is read atomically."""
         pipe = self._redis.pipeline(transaction=False)
-        for user_id, event_ids in users:
-            self._read(keys=self._keys(user_id), args=[event_digest(e) for e in event_ids], client=pipe)
+        for user, event_ids in users:
+            self._read(keys=self._keys(user), args=[event_digest(e) for e in event_ids], client=pipe)
         return [
             StoredUser(profile, tuple(None if score is None else int(float(score)) for score in seen))
             for profile, seen in pipe.execute()
         ]
 
     def apply(self, writes: Sequence[Write]) -> list[bool]:
-        """Write profiles in one round trip; False where the stored offset is not older, and nothing was written."""
+        """Write profiles in one round trip, each atomically and whole.
+
+        Returns:
+            For each whether it was written; False where the stored offset is not older.
+        """
         pipe = self._redis.pipeline(transaction=False)
         for write in writes:
-            profile = write.profile
-            args: list[Any] = [profile.partition, profile.offset, profile.to_bytes(), self._window_ms]
-            for received_ms, event_id in write.events:
-                args += [received_ms, event_digest(event_id)]
-            self._apply(keys=self._keys(write.user_id), args=args, client=pipe)
+            self._apply(keys=self._keys(write.user), args=self._arguments(write), client=pipe)
         return [bool(applied) for applied in pipe.execute()]
+
+    def _arguments(self, write: Write) -> list[Any]:
+        profile = write.profile
+        # The key outlives the window by as much again: a learner that lags by less still knows what it has seen.
+        forget_before, expiry = profile.updated_at_ms - self._window_ms, 2 * self._window_ms
+        arguments = [profile.partition, profile.offset, profile.to_bytes(), forget_before, expiry]
+        for received_ms, event_id in write.events:
+            arguments += [received_ms, event_digest(event_id)]
+        return arguments
 
 
 def _packed(post: StoredPost) -> dict[str, bytes]:
@@ -138,29 +152,49 @@ def _unpacked(fields: Sequence[bytes | None], size: int) -> StoredPost | None:
     return StoredPost(text.decode(), vector) if usable else None
 
 
-class Posts:
-    """The featurizer's view of posts and their features."""
+class PostRef(NamedTuple):
+    """Which post it is."""
 
-    def __init__(self, redis: Redis, basis: Basis, tenant: str) -> None:
-        self._redis, self._basis, self._tenant = redis, basis, tenant
+    tenant: str
+    post_id: str
+
+
+class Posts:
+    """The featurizer's view of posts: their texts, and their features under one basis."""
+
+    def __init__(self, redis: Redis, basis: Basis) -> None:
+        """Posts with features under `basis`."""
+        self._redis, self._basis = redis, basis
         self._version = basis.version
 
-    def _key(self, post_id: str) -> str:
-        return post_key(self._version, self._tenant, post_id)
+    def get(self, posts: Sequence[PostRef]) -> list[StoredPost | None]:
+        """Posts in the order asked for; None for one that is not there, or has no features yet."""
+        return [_unpacked(fields, self._basis.size) for fields in self._fields(posts, ["text", "features"])]
 
-    def get(self, post_ids: Sequence[str]) -> list[StoredPost | None]:
-        """Posts in the order asked for; None for one that is not there."""
-        pipe = self._redis.pipeline(transaction=False)
-        for post_id in post_ids:
-            pipe.hmget(self._key(post_id), ["text", "features"])
-        return [_unpacked(fields, self._basis.size) for fields in pipe.execute()]
+    def texts(self, posts: Sequence[PostRef]) -> list[str | None]:
+        """Texts in the order asked for; None for a post that is not there."""
+        return [None if text is None else text.decode() for (text,) in self._fields(posts, ["text"])]
 
-    def put(self, posts: dict[str, StoredPost]) -> None:
-        """Store posts by id, for POST_TTL_S seconds."""
+    def put_texts(self, texts: Mapping[PostRef, str]) -> None:
+        """Store texts, whose features are to come, for POST_TTL_S seconds."""
+        self._put({post: {"text": text.encode()} for post, text in texts.items()})
+
+    def put(self, posts: Mapping[PostRef, StoredPost]) -> None:
+        """Store posts with their features for POST_TTL_S seconds."""
+        self._put({ref: _packed(post) for ref, post in posts.items()})
+
+    def _fields(self, posts: Sequence[PostRef], names: list[str]) -> list[list[bytes | None]]:
         pipe = self._redis.pipeline(transaction=False)
-        for post_id, post in posts.items():
-            pipe.hset(self._key(post_id), mapping=cast("dict[Any, Any]", _packed(post)))
-            pipe.expire(self._key(post_id), POST_TTL_S)
+        for post in posts:
+            pipe.hmget(post_key(self._version, *post), names)
+        return cast("list[list[bytes | None]]", pipe.execute())
+
+    def _put(self, hashes: Mapping[PostRef, dict[str, bytes]]) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        for post, fields in hashes.items():
+            key = post_key(self._version, *post)
+            pipe.hset(key, mapping=cast("dict[Any, Any]", fields))
+            pipe.expire(key, POST_TTL_S)
         pipe.execute()
 
 

@@ -1,11 +1,12 @@
 """All Kafka topics, their settings, keys and codecs."""
 
+import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from kafka.admin import KafkaAdminClient, NewTopic
-from kafka.errors import TopicAlreadyExistsError
+from kafka.errors import KafkaConnectionError, TopicAlreadyExistsError
 
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post
@@ -31,6 +32,7 @@ REJECTED: Final = Topic("slop.rejected.v1", 1, {"retention.ms": str(30 * DAY_MS)
 TOPICS: Final = (INTERACTIONS, POSTS, SIGNALS, REJECTED)
 
 FEATURIZER_GROUP: Final = "slop.featurizer"
+POST_FEATURES_GROUP: Final = "slop.featurizer.posts"
 LEARNER_GROUP: Final = "slop.learner"
 
 
@@ -56,6 +58,19 @@ def encode(record: Interaction | Signal | Post | Rejected) -> bytes:
     return record.SerializeToString(deterministic=True)
 
 
+def require_broker(bootstrap: str, timeout_s: float = 0.5) -> None:
+    """Look whether a broker listens, which costs little; a client that fails to connect leaks a thread and its sockets.
+
+    Raises:
+        kafka.errors.KafkaConnectionError: none of the brokers `host:port,host:port` accepts a connection.
+    """
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout_s):
+            return
+    raise KafkaConnectionError(f"no broker answers at {bootstrap}")
+
+
 def create_topics(bootstrap: str, timeout_s: float = 10.0) -> list[str]:
     """Create the topics that are missing.
 
@@ -65,6 +80,7 @@ def create_topics(bootstrap: str, timeout_s: float = 10.0) -> list[str]:
     Raises:
         kafka.errors.KafkaError: the brokers can't be reached or refuse.
     """
+    require_broker(bootstrap)
     admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(timeout_s * 1000))
     try:
         missing = [topic for topic in TOPICS if topic.name not in set(admin.list_topics())]

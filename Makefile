@@ -1,0 +1,93 @@
+# SLOP. `make` lists what there is to do.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
+
+# Where torch for the CPU comes from if the configured indexes do not have it.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+export DATA OUT READERS DEMO_EXIT
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help setup up demo replay basis catalogue bench test lint lock clean
+
+help:  ## list the targets
+	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(VENV)/.slop  ## install everything into .venv (done by every other target too)
+
+up: setup  ## start the whole stack; Ctrl-C stops it
+	@$(PY) -m native.up
+
+demo: setup  ## readers with hidden tastes react, posts turn to them [OUT=figures.json] [DEMO_EXIT=1: stop at the end]
+	@$(PY) -m studies.demo
+
+replay: setup  ## ratings of real people through the same API: DATA=folder [OUT=figures.json] [READERS=200]
+	@$(PY) -m studies.replay
+
+basis: setup  ## build the soft prompts from the catalogue, without labels, 20 minutes on 2 cores
+	@$(PY) -m trainer.basis --model "$$($(PY) -m native.model)"
+
+catalogue: setup  ## have the model write the catalogue of posts that the basis is built from
+	@$(PY) -m native.up vllm --run "$(PY) -m catalogue.write"
+
+bench: setup  ## how many events a second the learner takes, beside bare consuming and writing
+	@$(PY) -m loadtests.bench_learner
+
+test: setup  ## run all tests, on real servers
+	@$(PY) -m pytest
+
+lint: setup  ## check style, formatting, types and the protocol definitions
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@mypy native studies catalogue loadtests tests build_protos.py
+	@buf lint proto
+
+lock: $(VENV)/.python  ## resolve the requirements again and write their lock files
+	@$(PIP) install --quiet uv
+	@cd requirements && for name in native nodeps; do \
+	  case $$name in nodeps) flags=--no-deps ;; *) flags="--no-emit-package torch --no-emit-package triton" ;; esac; \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	    --extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match $$flags --output-file $$name.txt $$name.in; \
+	done
+
+clean:  ## remove everything that was installed, built or logged here
+	@rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .hypothesis services/slop/v1 out
+
+# Set-up, a step at a time: each step leaves a file, so that it is done once.
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "SLOP needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv: apt-get install python3-venv" >&2; exit 1; }
+	@echo "set-up 1/4: $$($(PYTHON) --version) in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.python requirements/torch.in
+	@echo "set-up 2/4: torch for the CPU, 190 MB"
+	@$(PIP) install --quiet --no-deps --no-compile -r requirements/torch.in 2>/dev/null || \
+	  $(PIP) install --quiet --no-deps --no-compile --index-url $(TORCH_INDEX) -r requirements/torch.in
+	@touch $@
+
+$(VENV)/.requirements: $(VENV)/.torch requirements/native.txt requirements/nodeps.txt
+	@echo "set-up 3/4: vLLM and everything else, 700 MB, a minute or two"
+	@$(PIP) install --no-deps --no-compile --require-hashes --progress-bar off \
+	    -r requirements/native.txt -r requirements/nodeps.txt | \
+	  awk '/^Collecting/ && ++n % 25 == 0 {print "  " n " packages"; fflush()} /^Installing/ {print "  installing"; fflush()}'
+	@touch $@
+
+$(VENV)/.slop: $(VENV)/.requirements pyproject.toml build_protos.py $(shell find proto -name '*.proto')
+	@echo "set-up 4/4: SLOP itself"
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@

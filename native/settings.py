@@ -1,0 +1,70 @@
+"""Settings of the native run, from the environment or `.env`; README's table of settings says the same."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from slop.settings import CommonSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def default_cache() -> Path:
+    """`slop` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slop"
+
+
+class NativeSettings(CommonSettings):
+    """What is started on this machine, and where it listens."""
+
+    collector_port: int = Field(8001, description="of the collector")
+    generation_port: int = Field(8002, description="of generation")
+    featurizer_port: int = Field(8011, description="of the featurizer's health and metrics")
+    learner_port: int = Field(8012, description="of the learner's health and metrics")
+    vllm_url: str = Field("http://127.0.0.1:8000/v1", description="of vLLM; started here if it is on this machine")
+
+    kafka_home: Path | None = Field(
+        None, validation_alias="KAFKA_HOME", description="an unpacked Apache Kafka to run instead of Tansu"
+    )
+    kafka_controller_port: int = Field(9093, description="of Apache Kafka's controller")
+
+    model: str | None = Field(None, description="a model folder or a hub name instead of SmolLM2-135M-Instruct")
+    cache_dir: Path = Field(default_factory=default_cache, description="where the converted model is kept")
+    vllm_max_model_len: int = Field(1024, description="longest prompt and answer together, tokens")
+    vllm_args: str = Field("--enforce-eager", description="more arguments for vLLM, as in a shell")
+
+    run_dir: Path = Field(ROOT / ".run", description="logs, and the data of Redis and Apache Kafka")
+    start_timeout_s: float = Field(600.0, gt=0, description="how long everything may take to be ready")
+
+    @property
+    def redis_address(self) -> tuple[str, int]:
+        """Host and port of Redis."""
+        return address(self.redis_url, 6379)
+
+    @property
+    def kafka_address(self) -> tuple[str, int]:
+        """Host and port of the first broker."""
+        return address(f"kafka://{self.kafka_bootstrap.split(',')[0]}", 9092)
+
+    @property
+    def vllm_address(self) -> tuple[str, int]:
+        """Host and port of vLLM."""
+        return address(self.vllm_url, 80)
+
+    @property
+    def durable(self) -> bool:
+        """Whether the log outlives this run; Redis is kept on disk only then.
+
+        Tansu's offsets begin at 0 again with every start, and a profile refuses offsets that are not newer than its
+        own: profiles that outlived the log would never learn again.
+        """
+        return self.kafka_home is not None or self.kafka_address[0] not in LOOPBACK
+
+
+def address(url: str, default_port: int) -> tuple[str, int]:
+    """Host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or default_port

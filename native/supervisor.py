@@ -1,0 +1,86 @@
+"""`python -m native.supervisor NAME...` runs parts of the Procfile under honcho until one ends or SIGTERM comes.
+
+Each part's output goes to a file of its own. At the end it prints, as one JSON document, which part ended first.
+`native.up` starts it; it ends with the process that started it, whatever becomes of that.
+"""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Final
+
+import honcho.manager
+from honcho.environ import parse_procfile
+
+from native.settings import ROOT, NativeSettings
+
+STOP_S: Final = 10  # from SIGTERM to SIGKILL
+SET_PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
+_ENDED = re.compile(r"(\S+) stopped \(rc=(-?\d+)\)")
+
+
+class LogFiles:
+    """A printer for honcho: a log file for each part, and `system.log` for what honcho itself says."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.width = 0  # honcho sets it
+        self.first_ended: tuple[str, int] | None = None
+        self._folder = folder
+        self._files: dict[str, IO[bytes]] = {}
+
+    def write(self, message: Any) -> None:
+        """Append honcho's message to its file."""
+        data = message.data if isinstance(message.data, bytes) else message.data.encode()
+        self._file(message.name).write(data)
+        ended = (
+            _ENDED.match(data.decode(errors="replace")) if message.name == honcho.manager.SYSTEM_PRINTER_NAME else None
+        )
+        if ended and self.first_ended is None:
+            self.first_ended = ended[1], int(ended[2])
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
+
+    def _file(self, name: str) -> IO[bytes]:
+        if name not in self._files:
+            self._files[name] = (self._folder / f"{name}.log").open("wb", buffering=0)
+        return self._files[name]
+
+
+def log_folder(settings: NativeSettings) -> Path:
+    """Where the parts' logs are."""
+    return settings.run_dir / "logs"
+
+
+def end_with_parent() -> None:
+    """Be sent SIGTERM when the process that started this one ends, if the system can do that (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
+def main() -> None:
+    """Run the parts that the command line names."""
+    end_with_parent()
+    commands = parse_procfile((ROOT / "Procfile").read_text()).processes
+    logs = LogFiles(log_folder(NativeSettings()))
+    honcho.manager.KILL_WAIT = STOP_S
+    manager = honcho.manager.Manager(logs)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for name in sys.argv[1:]:
+        manager.add_process(name, commands[name], env=environment, cwd=str(ROOT))
+    manager.loop()
+    logs.close()
+    with suppress(BrokenPipeError):  # whoever started it is gone
+        os.write(sys.stdout.fileno(), json.dumps({"first_ended": logs.first_ended}).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Everything that can go wrong with a request as a whole, and how the client is told."""
+
+from enum import Enum
+from http import HTTPStatus
+from typing import Any
+
+from kit.problems import Problem
+
+
+class Failure(Enum):
+    """Why a request was not taken: the status, what is said, and whether the same request may succeed later."""
+
+    BODY_TOO_LARGE = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is larger than {limit} bytes", False)
+    BODY_TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive within {seconds:g} s", True)
+    NOT_JSON = (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be sent as Content-Type: application/json", False)
+    TOO_MANY = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "{count} items, where a request may have {limit}", False)
+    NONE_VALID = (HTTPStatus.UNPROCESSABLE_ENTITY, "nothing was valid; results says why", False)
+    QUEUE_FULL = (HTTPStatus.TOO_MANY_REQUESTS, "too much is waiting for Kafka; send again later", True)
+    BROKER_AWAY = (HTTPStatus.SERVICE_UNAVAILABLE, "Kafka can't be reached; send again later", True)
+    NOT_ACKNOWLEDGED = (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Kafka did not acknowledge everything in time; send all of it again, which is harmless",
+        True,
+    )
+
+    def __init__(self, status: HTTPStatus, detail: str, passes: bool) -> None:
+        self.status, self.detail, self.passes = status, detail, passes
+
+
+class Refused(Exception):  # noqa: N818
+    """A request that was not taken.
+
+    Attributes:
+        failure: why.
+        members: more for the problem document, such as the results.
+    """
+
+    def __init__(self, failure: Failure, members: dict[str, Any] | None = None, **values: float) -> None:
+        """`values` are what the failure's detail names in braces."""
+        super().__init__(failure.detail.format(**values))
+        self.failure, self.members = failure, members or {}
+
+
+def problem_of(refused: Refused, retry_after_s: int) -> Problem:
+    """The problem document of a refusal, with Retry-After where it passes."""
+    failure = refused.failure
+    pause = retry_after_s if failure.passes else None
+    return Problem(failure.status, str(refused), retry_after_s=pause, code=failure.name.lower(), **refused.members)

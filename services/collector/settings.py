@@ -1,0 +1,32 @@
+"""Settings of the collector. The limits of the wire itself are constants in `collector.fields` and `collector.wire`."""
+
+from pydantic import Field
+
+from slop.settings import CommonSettings
+
+
+class CollectorSettings(CommonSettings):
+    """Read from the environment; `collector_port` is `SLOP_COLLECTOR_PORT`, and so on."""
+
+    collector_port: int = Field(8001, ge=1, le=65_535, description="port that the collector listens on")
+    collector_queue_bytes: int = Field(
+        64 * 1024**2,
+        ge=4 * 1024**2,
+        description="records taken and not yet acknowledged by Kafka, with 1 KB of overhead each; beyond it 429",
+    )
+    collector_ack_timeout_s: float = Field(
+        5.0, ge=0.5, description="how long a request waits for Kafka's acknowledgement before it gets 503, seconds"
+    )
+    collector_max_block_ms: int = Field(
+        300, gt=0, description="how long the producer thread may be held up by missing topic metadata, milliseconds"
+    )
+    collector_linger_ms: int = Field(
+        5, ge=0, le=100, description="how long Kafka's producer waits for more records to a batch, milliseconds"
+    )
+    collector_reconnect_s: float = Field(0.5, gt=0, description="pause between attempts to reach Kafka, seconds")
+    collector_retry_after_s: int = Field(1, ge=1, description="Retry-After of 429 and 503 answers, seconds")
+    collector_body_limit: int = Field(512 * 1024, gt=0, description="largest request body, bytes; beyond it 413")
+    collector_body_timeout_s: float = Field(10.0, gt=0, description="how long a body may take to arrive, seconds")
+    collector_shutdown_s: float = Field(
+        10.0, gt=0, description="how long running requests and the producer may take to finish at the end, seconds each"
+    )

@@ -1,0 +1,66 @@
+"""The HTTP routes."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+
+from generation.contracts import GenerateRequest, GenerateResponse, ProfileResponse, RankRequest, RankResponse
+from generation.events import EVENT_STREAM, EXAMPLE, event_stream
+from generation.profiles import ProfileTeller
+from generation.ranking import Ranker
+from generation.writing import Writer
+from kit.openapi import problem_responses
+from slop.fields import Id
+
+_BAD_BODY: Final = {
+    HTTPStatus.BAD_REQUEST: "the body is not JSON",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is too large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "a field is missing, unknown, or not valid; `errors` says which",
+}
+_AWAY: Final = "the engine, or what else is needed, does not answer or is overloaded; see Retry-After"
+_NOT_UNDERSTOOD: Final = "the engine or the featurizer does not fit this service's basis"
+
+_GENERATE: Final[dict[int | str, dict[str, Any]]] = {
+    HTTPStatus.OK: {
+        "description": "posts; with `stream`, pieces of posts as unnamed events, then `done` with the whole answer, "
+        "or `error` with a problem document",
+        "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": EXAMPLE}},
+    }
+} | problem_responses(_BAD_BODY | {HTTPStatus.BAD_GATEWAY: _NOT_UNDERSTOOD, HTTPStatus.SERVICE_UNAVAILABLE: _AWAY})
+_RANK: Final = problem_responses(
+    _BAD_BODY | {HTTPStatus.BAD_GATEWAY: _NOT_UNDERSTOOD, HTTPStatus.SERVICE_UNAVAILABLE: _AWAY}
+)
+_PROFILE: Final = problem_responses(
+    {
+        HTTPStatus.NOT_FOUND: "nothing has been learned of this reader",
+        HTTPStatus.UNPROCESSABLE_ENTITY: "the id is not valid",
+        HTTPStatus.INTERNAL_SERVER_ERROR: "the stored profile is damaged",
+        HTTPStatus.SERVICE_UNAVAILABLE: "Redis does not answer; see Retry-After",
+    }
+)
+
+
+def generation_router(writer: Writer, ranker: Ranker, teller: ProfileTeller) -> APIRouter:
+    """The routes of the service."""
+    router = APIRouter(prefix="/v1")
+
+    @router.post("/generate", response_model=GenerateResponse, responses=_GENERATE, tags=["posts"])
+    async def generate(request: GenerateRequest) -> Response | GenerateResponse:
+        """Write posts in a reader's taste; plain posts where there is no profile that may be used."""
+        if request.stream:
+            return await event_stream(writer.stream(request))
+        return await writer.write(request)
+
+    @router.post("/rank", responses=_RANK, tags=["posts"])
+    async def rank(request: RankRequest) -> RankResponse:
+        """Say how much posts are to a reader's taste; to the crowd's where there is no profile that may be used."""
+        return await ranker.rank(request)
+
+    @router.get("/users/{user_id:path}/profile", responses=_PROFILE, tags=["readers"])
+    async def profile(user_id: Annotated[Id, Path(description="the reader", examples=["ada"])]) -> ProfileResponse:
+        """Tell what is known of a reader, in words."""
+        return await teller.tell(user_id)
+
+    return router

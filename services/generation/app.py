@@ -1,0 +1,109 @@
+"""The application: its parts, and their lifetime."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from fastapi import FastAPI
+from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from generation import metrics
+from generation.api import generation_router
+from generation.drawing import Drawer
+from generation.engine import Engine
+from generation.features import Featurizer
+from generation.minting import Mint
+from generation.profiles import ProfileTeller
+from generation.ranking import Ranker
+from generation.readers import Readers
+from generation.settings import Settings
+from generation.slots import Slots
+from generation.writing import Writer
+from kit.body_guard import BodyGuard
+from kit.health import health_router
+from kit.problems import install_problems
+from slop.basis import Basis
+from slop.publisher import Limits, Publisher
+from slop.storage import Reader
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The generation service, whose connections live as long as the application runs.
+
+    Raises:
+        InvalidBasis: there is no usable basis.
+        UnsafeSoftPrompt: the basis has a prompt that must not reach the engine.
+    """
+    basis = Basis.load(settings.basis_dir)
+    redis = redis_client(settings)
+    engine = engine_of(settings)
+    featurizer = Featurizer(settings.featurizer_url, basis.size, settings.features_timeout_s)
+    publisher = Publisher(settings.kafka_bootstrap, "slop-generation", Limits(queue_records=settings.publish_queue))
+    metrics.watch(publisher)
+
+    reader = Reader(redis, basis, settings.tenant)
+    readers = Readers(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
+    drawer = Drawer(basis, settings, np.random.default_rng())
+    slots = Slots(settings.max_concurrency, settings.max_waiting, settings.max_wait_s)
+    writer = Writer(readers, drawer, engine, slots, Mint(settings.tenant, publisher))
+    ranker = Ranker(basis, readers, reader, featurizer, settings.redis_timeout_s)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            publisher.start()
+            stack.push_async_callback(asyncio.to_thread, publisher.close)
+            stack.push_async_callback(redis.aclose)
+            stack.push_async_callback(featurizer.close)
+            stack.push_async_callback(engine.close)
+            yield
+
+    app = FastAPI(
+        title="SLOP generation",
+        summary="Posts in a reader's taste, from a frozen language model and the reader's profile.",
+        version=_version(),
+        lifespan=lifespan,
+    )
+    install_problems(app)
+    app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+    app.include_router(generation_router(writer, ranker, ProfileTeller(basis, readers, settings.prior_variance)))
+    app.include_router(
+        health_router({"engine": engine.check}, degradable={"redis": reader.ping, "kafka": publisher.check})
+    )
+    return app
+
+
+def redis_client(settings: Settings) -> aioredis.Redis:
+    """A client that fails fast: no retries, bounded connections, and nobody waits for one longer than for an answer."""
+    timeout_s = settings.redis_timeout_s
+    pool = aioredis.BlockingConnectionPool.from_url(
+        settings.redis_url,
+        max_connections=settings.redis_connections,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return aioredis.Redis.from_pool(pool)
+
+
+def engine_of(settings: Settings) -> Engine:
+    """The engine that the settings name."""
+    return Engine(
+        settings.vllm_url,
+        settings.served_model_name,
+        connect_timeout_s=settings.engine_connect_timeout_s,
+        timeout_s=settings.engine_timeout_s,
+        connections=settings.engine_connections,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("slop")
+    except PackageNotFoundError:  # run from the source tree
+        return "0"

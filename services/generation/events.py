@@ -1,0 +1,61 @@
+"""Server-sent events of a streamed answer."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Send
+
+from generation.contracts import GenerateResponse, PostDelta
+from kit.problems import Problem
+
+Item = PostDelta | GenerateResponse
+
+EVENT_STREAM: Final = "text/event-stream"
+EXAMPLE: Final = """data: {"post":0,"text":"Repotted the"}
+
+data: {"post":0,"text":" basil today."}
+
+event: done
+data: {"posts":[{"post_id":"gen-0b9c","text":"Repotted the basil today."}],"personalization":{"applied":true}}
+
+"""
+
+
+class EventStream(StreamingResponse):
+    """A streamed answer that ends its source as soon as the client is gone."""
+
+    def __init__(self, events: AsyncGenerator[str, None]) -> None:
+        super().__init__(events, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
+        self._events = events
+
+    async def stream_response(self, send: Send) -> None:
+        """Send all events."""
+        async with aclosing(self._events):
+            await super().stream_response(send)
+
+
+async def event_stream(source: AsyncGenerator[Item, None]) -> EventStream:
+    """Wait for the first item, so that a failure until then has its own status, and stream.
+
+    Raises:
+        Problem: the source fails at once.
+    """
+    first = await anext(source)
+    return EventStream(_events(first, source))
+
+
+async def _events(first: Item, rest: AsyncGenerator[Item, None]) -> AsyncGenerator[str, None]:
+    async with aclosing(rest):
+        try:
+            yield _event(first)
+            async for item in rest:
+                yield _event(item)
+        except Problem as problem:
+            yield f"event: error\ndata: {bytes(problem.response().body).decode()}\n\n"
+
+
+def _event(item: Item) -> str:
+    name = "event: done\n" if isinstance(item, GenerateResponse) else ""
+    return f"{name}data: {item.model_dump_json()}\n\n"

@@ -1,0 +1,53 @@
+"""Features of texts that are not known posts, computed by the featurizer."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from kit.problems import Problem
+
+RETRY_AFTER_S = 5
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Featurizer:
+    """Asks the featurizer at `url` for features of the basis' size, within `timeout_s`."""
+
+    def __init__(self, url: str, size: int, timeout_s: float) -> None:
+        self._size = size
+        self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False)
+
+    async def features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The features of texts, (N, K) float32.
+
+        Raises:
+            Problem: the featurizer does not answer, or not with features of this basis.
+        """
+        if not texts:
+            return np.empty((0, self._size), np.float32)
+        try:
+            response = await self._client.post("/v1/features", json={"texts": list(texts)})
+            response.raise_for_status()
+        except httpx.HTTPError as error:
+            log.warning("featurizer_unavailable", error=repr(error))
+            detail = "features of texts can't be computed now; posts that are known by their id can be ranked"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S) from error
+        return self._checked(response, len(texts))
+
+    def _checked(self, response: httpx.Response, count: int) -> npt.NDArray[np.float32]:
+        try:
+            features = np.array(response.json()["features"], dtype=np.float32)
+        except (ValueError, LookupError, TypeError):
+            features = np.empty(0, np.float32)
+        if features.shape != (count, self._size) or not np.isfinite(features).all():
+            raise Problem(HTTPStatus.BAD_GATEWAY, "the featurizer's features are not of this basis")
+        return features
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()

@@ -1,0 +1,69 @@
+"""How much posts are to a reader's taste; no language model is asked, but for texts that it has not seen."""
+
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from redis.exceptions import RedisError
+
+from generation import metrics
+from generation.contracts import RankedPost, RankRequest, RankResponse, Reason
+from generation.features import Featurizer
+from generation.readers import Readers, Standing
+from kit.problems import Problem
+from slop.basis import Basis
+from slop.profiles import Prior, Profile, scores
+from slop.storage import Reader
+
+Floats = npt.NDArray[np.float32]
+
+RETRY_AFTER_S: Final = 2
+
+
+class Ranker:
+    """Ranks by a reader's profile, or by the crowd's direction where the reader has none that may be used."""
+
+    def __init__(
+        self, basis: Basis, readers: Readers, reader: Reader, featurizer: Featurizer, timeout_s: float
+    ) -> None:
+        self._readers, self._reader, self._featurizer, self._timeout_s = readers, reader, featurizer, timeout_s
+        self._basis = basis.version
+        self._crowd = Profile.new(basis.version, Prior.of(basis.crowd, 1.0, 1.0, 1.0))
+
+    async def rank(self, request: RankRequest) -> RankResponse:
+        """Score posts.
+
+        Raises:
+            Problem: Redis does not answer, or the featurizer where it is needed.
+        """
+        with metrics.RANK_SECONDS.time():
+            standing = await self._readers.standing(request.user_id)
+            features = await self._features(request.posts)
+            taste = self._taste(standing)
+            return RankResponse(
+                scores=[None if x is None else float(scores(taste, x[None])[0]) for x in features],
+                personalization=standing.personalization(self._basis),
+            )
+
+    def _taste(self, standing: Standing) -> Profile:
+        if standing.reason == Reason.PERSONALIZED and standing.profile is not None:
+            return standing.profile
+        return self._crowd
+
+    async def _features(self, posts: Sequence[RankedPost]) -> list[Floats | None]:
+        known = await self._known([post.post_id for post in posts if post.post_id is not None])
+        computed = await self._featurizer.features([post.text for post in posts if post.text is not None])
+        by_id, by_text = iter(known), iter(computed)
+        return [next(by_text) if post.post_id is None else next(by_id) for post in posts]
+
+    async def _known(self, post_ids: Sequence[str]) -> list[Floats | None]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                stored = await self._reader.posts(post_ids)
+        except (RedisError, OSError) as error:
+            detail = "features of posts can't be read now"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S) from error
+        return [None if post is None else post.features for post in stored]

@@ -1,0 +1,75 @@
+"""What is known of a reader when a request comes, whatever state Redis and the profile are in."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+import structlog
+from redis.exceptions import RedisError
+
+from generation.contracts import Arm, Personalization, Reason
+from slop.profiles import InvalidProfile, Profile
+from slop.soft_prompts import UnsafeSoftPrompt, usable_weights
+from slop.storage import Reader
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A reader's usable profile, or the reason why there is none to use."""
+
+    reason: Reason
+    arm: Arm
+    profile: Profile | None = None
+
+    def personalization(self, basis: str) -> Personalization:
+        """What an answer tells of it."""
+        return Personalization(
+            applied=self.reason == Reason.PERSONALIZED,
+            reason=self.reason,
+            interactions=self.profile.interactions if self.profile else 0,
+            basis=basis,
+            arm=self.arm,
+        )
+
+
+def arm_of(tenant: str, user_id: str, control_share: float) -> Arm:
+    """A reader's arm: the same at every request, and `control_share` of all readers are in the base arm."""
+    digest = hashlib.blake2b(f"{tenant}/{user_id}".encode(), digest_size=8, person=b"slop-arm").digest()
+    return Arm.BASE if int.from_bytes(digest) < control_share * 2**64 else Arm.SOFT
+
+
+class Readers:
+    """Looks readers up within `timeout_s`."""
+
+    def __init__(self, reader: Reader, tenant: str, control_share: float, timeout_s: float) -> None:
+        self._reader, self._tenant, self._control_share, self._timeout_s = reader, tenant, control_share, timeout_s
+
+    async def profile(self, user_id: str) -> Profile | None:
+        """A reader's profile.
+
+        Raises:
+            InvalidProfile, UnsafeSoftPrompt: what is stored must not be used.
+            RedisError, OSError: Redis does not answer in time.
+        """
+        async with asyncio.timeout(self._timeout_s):
+            profile = await self._reader.profile(user_id)
+        if profile is not None:
+            usable_weights(profile)
+        return profile
+
+    async def standing(self, user_id: str) -> Standing:
+        """What may be used of a reader's profile."""
+        arm = arm_of(self._tenant, user_id, self._control_share)
+        try:
+            profile = await self.profile(user_id)
+        except (RedisError, OSError) as error:
+            log.warning("profile_unavailable", error=repr(error))
+            return Standing(Reason.REDIS_UNAVAILABLE, arm)
+        except (InvalidProfile, UnsafeSoftPrompt) as error:
+            log.error("profile_unsafe", user_id=user_id, error=str(error))
+            return Standing(Reason.UNSAFE_PROFILE, arm)
+        if profile is None:
+            return Standing(Reason.NO_PROFILE, arm)
+        return Standing(Reason.CONTROL if arm == Arm.BASE else Reason.PERSONALIZED, arm, profile)

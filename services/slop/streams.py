@@ -1,0 +1,131 @@
+"""Members of consumer groups and producers, as SLOP's workers use them: bounded waits, offsets committed by hand."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Final, Protocol
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
+from kafka.structs import MemberState
+
+from slop.settings import CommonSettings
+from slop.topics import Topic, create_topics, require_broker
+
+CONNECT_MS: Final = 3_000
+COMMIT_MS: Final = 5_000
+CLOSE_MS: Final = 3_000
+BLOCK_MS: Final = 5_000
+FETCH_WAIT_MS: Final = 100
+
+
+class Record(Protocol):
+    """What is consumed."""
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+
+
+class NotJoined(RuntimeError):  # noqa: N818
+    """The brokers have not admitted this process to its consumer group yet."""
+
+
+class Subscription:
+    """A member of a consumer group, which connects when it is polled and again after an error.
+
+    Offsets are committed only by `commit`, so a record that was polled and not committed is delivered again after a
+    crash. Only `check` may be called from another thread.
+    """
+
+    def __init__(self, settings: CommonSettings, group: str, topics: Sequence[Topic], instance: str = "") -> None:
+        """Does not connect yet.
+
+        Args:
+            settings: where the brokers are, and the session's timeout.
+            group: the consumer group.
+            topics: created if missing.
+            instance: a name that no other member of the group has; with it a restarted process takes its predecessor's
+                place at once instead of after the session's timeout.
+        """
+        self._settings, self._group, self._topics, self._instance = settings, group, topics, instance
+        self._consumer: Any = None
+
+    def poll(self, wait_s: float, max_records: int) -> list[Record]:
+        """The next records, as soon as there are any; none if there are none within `wait_s`.
+
+        Raises:
+            kafka.errors.KafkaError: the brokers are away or refuse; call it again, with patience.
+        """
+        try:
+            if self._consumer is None:
+                self._consumer = self._connected()
+            polled = self._consumer.poll(timeout_ms=round(1000 * wait_s), max_records=max_records)
+        except KafkaError:
+            self.close()
+            raise
+        return list(chain.from_iterable(polled.values()))
+
+    def commit(self) -> None:
+        """Everything that was polled is done with.
+
+        Raises:
+            kafka.errors.KafkaError: nothing is committed; a later commit makes up for it.
+        """
+        self._consumer.commit(timeout_ms=COMMIT_MS)
+
+    def check(self) -> None:
+        """Look whether a broker answers and this process is a member of the group.
+
+        Raises:
+            NotJoined: it is not.
+            kafka.errors.KafkaError: no broker answers.
+        """
+        require_broker(self._settings.kafka_bootstrap)
+        consumer = self._consumer
+        if consumer is None or consumer.group_metadata().state is not MemberState.STABLE:
+            raise NotJoined(f"not yet a member of the group {self._group}")
+
+    def close(self) -> None:
+        """Leave the group, without committing."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+
+    def _connected(self) -> Any:
+        bootstrap = self._settings.kafka_bootstrap
+        create_topics(bootstrap)
+        return KafkaConsumer(
+            *(topic.name for topic in self._topics),
+            bootstrap_servers=bootstrap.split(","),
+            bootstrap_timeout_ms=CONNECT_MS,
+            group_id=self._group,
+            group_instance_id=self._instance or None,
+            session_timeout_ms=self._settings.kafka_session_timeout_ms,
+            heartbeat_interval_ms=self._settings.kafka_session_timeout_ms // 4,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            reconnect_backoff_max_ms=1_000,
+        )
+
+
+def worker_producer(settings: CommonSettings) -> Any:
+    """A producer for a worker that flushes before it commits: acks=all, idempotent, `send` blocks BLOCK_MS at most.
+
+    Raises:
+        kafka.errors.KafkaError: the brokers are away.
+    """
+    require_broker(settings.kafka_bootstrap)
+    return KafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap.split(","),
+        bootstrap_timeout_ms=CONNECT_MS,
+        acks="all",
+        linger_ms=5,
+        max_block_ms=BLOCK_MS,
+    )

@@ -1,0 +1,248 @@
+"""Build a basis from a catalogue: clusters without labels, then hard EM of soft prompts (DESIGN section 4).
+
+The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from slop.basis import Basis
+from trainer.basis.blocks import clustering_space
+from trainer.basis.clusters import Labels, cluster_words, guarded, initial_clusters, nearest_clusters
+from trainer.basis.tuning import POSTS_A_STEP, PROMPTS_AT_ONCE, PromptState, losses_under, train_step
+from trainer.language_model import LanguageModel, PromptScorer
+
+Floats = npt.NDArray[np.float32]
+
+START_WORDS: Final = "You write short posts for a social feed about"
+WORDS_A_CLUSTER: Final = 12
+WORDS_AT_START: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How a basis is built.
+
+    Attributes:
+        prompts: K, a little above the expected count of clusters.
+        rows: k, virtual tokens a prompt.
+        rounds: optimiser steps a prompt in each round of EM; posts are reassigned between rounds.
+        nearest: how many of its nearest clusters a post may move to.
+        held_out: share of posts that only early stopping sees.
+        patience: checks on held-out posts without a gain after which a prompt stops.
+        check_every: steps between such checks.
+        scaling_posts: posts that centre and scale of the features are measured on.
+        temperature: of the responsibilities.
+        seed: of everything random.
+    """
+
+    prompts: int = 24
+    rows: int = 13
+    rounds: tuple[int, ...] = (12, 16)
+    nearest: int = 3
+    held_out: float = 0.1
+    patience: int = 2
+    check_every: int = 4
+    scaling_posts: int = 160
+    temperature: float = 2.0
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a build stands; what a checkpoint keeps."""
+
+    labels: Labels
+    prompts: list[PromptState]
+    round: int = 0
+    step: int = 0
+    words: list[list[str]] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, whole or not at all."""
+        state = {
+            "labels": torch.from_numpy(self.labels),
+            "prompts": [prompt.state() for prompt in self.prompts],
+            "round": self.round,
+            "step": self.step,
+            "words": self.words,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Progress":
+        """Read a checkpoint."""
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        prompts = [PromptState.restore(prompt) for prompt in state["prompts"]]
+        return cls(state["labels"].numpy(), prompts, state["round"], state["step"], state["words"])
+
+
+def read_catalogue(path: Path) -> list[str]:
+    """The texts of a catalogue, in the file's order."""
+    return [json.loads(line)["text"] for line in path.read_text().splitlines() if line.strip()]
+
+
+class Builder:
+    """Builds a basis from posts; `run` may be called again after an interruption."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        embed: Callable[[list[str]], Floats],
+        posts: list[str],
+        options: BuildOptions,
+        checkpoint: Path,
+    ) -> None:
+        self._lm, self._embed, self._posts, self._options = model, embed, posts, options
+        self._checkpoint = checkpoint
+        self._tokens = [model.post_tokens(text) for text in posts]
+        held = np.random.default_rng(options.seed).random(len(posts)) < options.held_out
+        self._train, self._held = ~held, held
+
+    def run(self) -> tuple[Tensor, Labels, list[list[str]]]:
+        """The (K, k, d) prompts, every post's cluster, and every cluster's words."""
+        space = self._space()
+        progress = self._resume() or self._begin(space)
+        while progress.round < len(self._options.rounds):
+            if progress.round and not progress.step:
+                self._reassign(progress, space)
+            self._train_round(progress)
+            progress.round, progress.step = progress.round + 1, 0
+            progress.save(self._checkpoint)
+        best = [prompt.rows if prompt.best_rows is None else prompt.best_rows for prompt in progress.prompts]
+        return torch.stack([rows.detach() for rows in best]), progress.labels, progress.words
+
+    def _space(self) -> Floats:
+        states = (
+            self._lm.hidden_states(text) for text in tqdm(self._posts, desc="hidden states", unit="post", mininterval=2)
+        )
+        return clustering_space(self._posts, lambda _: next(states), self._embed, self._options.seed)
+
+    def _resume(self) -> Progress | None:
+        if not self._checkpoint.exists():
+            return None
+        progress = Progress.load(self._checkpoint)
+        print(f"resumed from {self._checkpoint}: round {progress.round + 1}, step {progress.step}")
+        return progress
+
+    def _begin(self, space: Floats) -> Progress:
+        count = self._options.prompts
+        labels = initial_clusters(space, count, self._options.seed)
+        words = cluster_words(self._posts, labels, count, WORDS_A_CLUSTER)
+        starts = (f"{START_WORDS} {', '.join(w[:WORDS_AT_START])}" for w in words)
+        prompts = [PromptState.begin(self._lm.embed_words(start, self._options.rows)) for start in starts]
+        return Progress(labels, prompts, words=words)
+
+    def _reassign(self, progress: Progress, space: Floats) -> None:
+        """The E step: every post goes to the prompt that explains it best among its nearest clusters."""
+        count = self._options.prompts
+        candidates = nearest_clusters(space, progress.labels, count, self._options.nearest)
+        losses = np.full(candidates.shape, np.inf)
+        for k in tqdm(range(count), desc=f"reassigning before round {progress.round + 1}", unit="prompt"):
+            chosen = np.flatnonzero(candidates[:, k])
+            losses[chosen, k] = losses_under(self._lm, progress.prompts[k].rows, [self._tokens[i] for i in chosen])
+        labels = losses.argmin(axis=1).astype(np.intp)
+        moved = float((labels != progress.labels).mean())
+        print(f"{moved:.1%} of the posts moved")
+        progress.labels = guarded(space, labels, count, self._options.seed)
+        progress.words = cluster_words(self._posts, progress.labels, count, WORDS_A_CLUSTER)
+
+    def _train_round(self, progress: Progress) -> None:
+        """The M step: every prompt is tuned on its cluster's posts."""
+        steps, total = self._options.rounds[progress.round], sum(self._options.rounds)
+        last = progress.round == len(self._options.rounds) - 1
+        name = f"round {progress.round + 1} of {len(self._options.rounds)}"
+        stale = dict.fromkeys(range(self._options.prompts), 0)
+        with tqdm(total=steps, initial=progress.step, desc=name, unit="step") as bar:
+            while progress.step < steps:
+                active = [k for k in stale if stale[k] < self._options.patience]
+                bar.set_postfix(loss=f"{self._step(progress, active, total):.3f}", active=len(active))
+                progress.step += 1
+                bar.update()
+                if last and (progress.step % self._options.check_every == 0 or progress.step == steps):
+                    self._check_held_out(progress, active, stale)
+                progress.save(self._checkpoint)
+
+    def _step(self, progress: Progress, active: list[int], total: int) -> float:
+        # Seeded by place, so that a resumed build draws what an uninterrupted one draws.
+        rng = np.random.default_rng([self._options.seed, progress.round, progress.step])
+        losses = []
+        for start in range(0, len(active), PROMPTS_AT_ONCE):
+            group = active[start : start + PROMPTS_AT_ONCE]
+            batches = [self._draw(progress.labels, k, rng) for k in group]
+            losses.append(train_step(self._lm, [progress.prompts[k] for k in group], batches, total))
+        return float(np.mean(losses)) if losses else float("nan")
+
+    def _draw(self, labels: Labels, cluster: int, rng: np.random.Generator) -> list[Tensor]:
+        members = np.flatnonzero((labels == cluster) & self._train)
+        drawn = rng.choice(members, size=POSTS_A_STEP, replace=members.size < POSTS_A_STEP)
+        return [self._tokens[i] for i in drawn]
+
+    def _check_held_out(self, progress: Progress, active: list[int], stale: dict[int, int]) -> None:
+        """Early stopping: keep a prompt's best rows on its cluster's held-out posts."""
+        for k in active:
+            prompt = progress.prompts[k]
+            members = np.flatnonzero((progress.labels == k) & self._held)
+            held = [self._tokens[i] for i in members]
+            loss = float(losses_under(self._lm, prompt.rows.detach(), held).mean()) if held else -float(prompt.steps)
+            if loss < prompt.best_loss:
+                prompt.best_loss, prompt.best_rows, stale[k] = loss, prompt.rows.detach().clone(), 0
+            else:
+                stale[k] += 1
+
+
+def feature_scaling(
+    scorer: PromptScorer, posts: list[str], temperature: float
+) -> tuple[Floats, float, npt.NDArray[np.float64]]:
+    """Centre (K,) and scale of the responsibilities over posts, and the posts' (N, K) log-likelihoods."""
+    logs = np.stack([scorer(text) for text in tqdm(posts, desc="feature scaling", unit="post")])
+    odds = np.exp((logs - logs.max(axis=1, keepdims=True)) / temperature)
+    responsibilities = odds / odds.sum(axis=1, keepdims=True)
+    center = responsibilities.mean(axis=0)
+    scale = float(np.linalg.norm(responsibilities - center, axis=1).mean())
+    return center.astype(np.float32), scale, logs
+
+
+def build_basis(
+    model: LanguageModel,
+    about_model: tuple[str, str],
+    embed: Callable[[list[str]], Floats],
+    posts: list[str],
+    options: BuildOptions,
+    checkpoint: Path,
+) -> tuple[Basis, Labels]:
+    """Build a basis; `about_model` is the base model's name and revision. Also returns every post's cluster."""
+    prompts, labels, words = Builder(model, embed, posts, options, checkpoint).run()
+    half = prompts.half().float()  # what the artifact keeps
+    sample = np.random.default_rng(options.seed).permutation(len(posts))[: options.scaling_posts]
+    center, scale, _ = feature_scaling(PromptScorer(model, half), [posts[i] for i in sample], options.temperature)
+    norms = half.norm(dim=2)
+    basis = Basis(
+        model=about_model[0],
+        revision=about_model[1],
+        prompts=half.cpu().numpy(),
+        center=center,
+        scale=scale,
+        temperature=options.temperature,
+        crowd=np.zeros(options.prompts, dtype=np.float32),
+        words=tuple(map(tuple, words)),
+        norm_range=(float(norms.min()), float(norms.max())),
+        built={
+            "posts": len(posts),
+            "cluster_sizes": np.bincount(labels, minlength=options.prompts).tolist(),
+            "rounds": list(options.rounds),
+            "seed": options.seed,
+        },
+    )
+    return basis, labels

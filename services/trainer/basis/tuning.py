@@ -1,0 +1,91 @@
+"""Prompt tuning (Lester et al. 2021, arXiv 2104.08691): soft prompts trained on the likelihood of their posts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from trainer.language_model import LanguageModel
+
+LEARNING_RATE: Final = 3e-2
+WARMUP: Final = 8
+POSTS_A_STEP: Final = 6
+PROMPTS_AT_ONCE: Final = 4
+
+
+@dataclass(slots=True)
+class PromptState:
+    """One soft prompt in training: (k, d) rows, its optimiser, steps done, and the best rows on held-out posts."""
+
+    rows: Tensor
+    optimizer: torch.optim.Adam
+    steps: int = 0
+    best_loss: float = math.inf
+    best_rows: Tensor | None = None
+
+    @classmethod
+    def begin(cls, rows: Tensor) -> "PromptState":
+        """Start from given rows."""
+        parameter = rows.detach().clone().requires_grad_(True)
+        return cls(parameter, torch.optim.Adam([parameter], lr=LEARNING_RATE))
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "rows": self.rows.detach(),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+            "best_loss": self.best_loss,
+            "best_rows": self.best_rows,
+        }
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> "PromptState":
+        """Continue from a checkpoint."""
+        prompt = cls.begin(state["rows"])
+        prompt.optimizer.load_state_dict(state["optimizer"])
+        prompt.steps, prompt.best_loss, prompt.best_rows = state["steps"], state["best_loss"], state["best_rows"]
+        return prompt
+
+    def schedule(self, total: int) -> None:
+        """Set this step's learning rate: linear warm-up, then cosine to a tenth."""
+        warm = min(1.0, (self.steps + 1) / WARMUP)
+        cosine = 0.55 + 0.45 * math.cos(math.pi * min(1.0, self.steps / total))
+        self.optimizer.param_groups[0]["lr"] = LEARNING_RATE * warm * cosine
+
+
+def train_step(
+    model: LanguageModel, prompts: Sequence[PromptState], batches: Sequence[Sequence[Tensor]], total: int
+) -> float:
+    """One Adam step of several prompts in one pass, each on its own posts. Returns the mean loss in nats a token."""
+    rows = torch.cat([p.rows.expand(len(b), -1, -1) for p, b in zip(prompts, batches, strict=True)])
+    losses = model.losses(rows, [post for batch in batches for post in batch])
+    # A sum over prompts of means over their posts: every prompt gets the gradient that it would get alone.
+    sizes = torch.tensor([len(batch) for batch in batches for _ in batch], device=losses.device)
+    for prompt in prompts:
+        prompt.optimizer.zero_grad()
+        prompt.schedule(total)
+    (losses / sizes).sum().backward()  # type: ignore[no-untyped-call]
+    for prompt in prompts:
+        prompt.optimizer.step()
+        prompt.steps += 1
+    return float(losses.mean())
+
+
+@torch.inference_mode()
+def losses_under(
+    model: LanguageModel, rows: Tensor, posts: Sequence[Tensor], batch: int = 24
+) -> npt.NDArray[np.float64]:
+    """Mean loss a token of posts under one (k, d) prompt: (N,) nats."""
+    order = sorted(range(len(posts)), key=lambda i: len(posts[i]))  # posts of like length waste no padding
+    losses = np.empty(len(posts))
+    for start in range(0, len(posts), batch):
+        chosen = order[start : start + batch]
+        prompts = rows.expand(len(chosen), -1, -1)
+        losses[chosen] = model.losses(prompts, [posts[i] for i in chosen]).double().cpu().numpy()
+    return losses

@@ -1,0 +1,235 @@
+"""`python -m trainer.featurizer`: from slop.interactions.v1 and slop.posts.v1 to slop.signals.v1.
+
+Two threads share the frozen model. One reads posts, makes their texts known at once and computes their features while
+nothing is urgent; the other joins interactions with those features and computes what is missing first. Each commits
+its Kafka offsets after its work is in Redis or acknowledged by Kafka, so a crash leads to work done twice, which
+changes nothing: features are a function of the text, and signals carry their source.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+import torch
+from fastapi import APIRouter
+from google.protobuf.message import DecodeError
+from kafka.errors import KafkaError
+from prometheus_client import Counter, Histogram
+from pydantic import BaseModel, Field
+from redis import Redis
+from redis.exceptions import RedisError
+
+from kit.logs import configure_logs
+from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
+from slop.basis import Basis, InvalidBasis
+from slop.storage import PostRef, Posts
+from slop.streams import Record, Subscription, worker_producer
+from slop.topics import FEATURIZER_GROUP, INTERACTIONS, POST_FEATURES_GROUP, POSTS, REJECTED, SIGNALS, encode, key_of
+from slop.v1.post_pb2 import Post
+from trainer.catalog import Catalog
+from trainer.enrichment import Enriched, Enricher
+from trainer.extraction import Extractor
+from trainer.language_model import LanguageModel, PromptScorer, model_folder, revision_of
+from trainer.settings import FeaturizerSettings
+
+log = structlog.get_logger(__name__)
+
+MAX_TEXTS = 64
+MAX_TEXT_LENGTH = 20_000
+FLUSH_S = 10.0
+
+INTERACTIONS_TOTAL = Counter(
+    "slop_featurizer_interactions", "Interactions by what became of them: signal, silent or rejected.", ["outcome"]
+)
+POSTS_TOTAL = Counter("slop_featurizer_posts", "Posts from the topic: computed, known before, or broken.", ["outcome"])
+BATCH_SECONDS = Histogram(
+    "slop_featurizer_batch_seconds",
+    "From a batch of interactions to its signals' acknowledgement.",
+    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+)
+
+
+class SignalWorker:
+    """Moves interactions through the enricher to slop.signals.v1."""
+
+    def __init__(self, settings: FeaturizerSettings, enricher: Enricher) -> None:
+        self._settings, self._enricher = settings, enricher
+        self._producer: Any = None
+        self.subscription = Subscription(settings, FEATURIZER_GROUP, [INTERACTIONS], settings.featurizer_instance)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        wait_s, batch = self._settings.featurizer_wait_s, self._settings.featurizer_batch
+        while not stop.is_set():
+            records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll interactions")
+            if records:
+                with BATCH_SECONDS.time():
+                    self._work(records, stop)
+
+    def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
+        enriched = retry(lambda: self._enricher.enrich(records), (RedisError,), stop, "join interactions")
+        retry(lambda: self._publish(enriched), (KafkaError,), stop, "publish signals")
+        _commit(self.subscription)
+        INTERACTIONS_TOTAL.labels("signal").inc(len(enriched.signals))
+        INTERACTIONS_TOTAL.labels("silent").inc(enriched.silent)
+        INTERACTIONS_TOTAL.labels("rejected").inc(len(enriched.rejected))
+
+    def _publish(self, enriched: Enriched) -> None:
+        try:
+            self._producer = self._producer or worker_producer(self._settings)
+            sent = [
+                self._producer.send(SIGNALS.name, key=key_of(signal), value=encode(signal))
+                for signal in enriched.signals
+            ]
+            sent += [self._producer.send(REJECTED.name, value=encode(rejected)) for rejected in enriched.rejected]
+            self._producer.flush(timeout=FLUSH_S)
+            for future in sent:
+                future.get(timeout=0)
+        except KafkaError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the producer up; the next batch makes a new one."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=1)
+
+
+class PostWorker:
+    """Computes the features of posts before anybody reacts to them."""
+
+    def __init__(self, settings: FeaturizerSettings, catalog: Catalog) -> None:
+        self._settings, self._catalog = settings, catalog
+        self.subscription = Subscription(settings, POST_FEATURES_GROUP, [POSTS], settings.featurizer_instance)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        wait_s, batch = self._settings.featurizer_wait_s, self._settings.featurizer_posts
+        while not stop.is_set():
+            records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll posts")
+            if records:
+                self._handle(records, stop)
+
+    def _handle(self, records: Sequence[Record], stop: threading.Event) -> None:
+        retry(lambda: self._work(records, stop), (RedisError,), stop, "compute features")
+        _commit(self.subscription)
+
+    def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
+        texts = dict(read for record in records if (read := _text_of(record)))
+        new = self._catalog.announce(texts)
+        POSTS_TOTAL.labels("known").inc(len(texts) - len(new))
+        for ref, text in new.items():
+            if stop.is_set():
+                raise Stopped("posts are left")
+            self._catalog.compute({ref: text}, urgent=False)
+            POSTS_TOTAL.labels("computed").inc()
+
+
+def _text_of(record: Record) -> tuple[PostRef, str] | None:
+    if record.value is None:  # a tombstone
+        return None
+    try:
+        post = Post.FromString(record.value)
+    except DecodeError as error:
+        POSTS_TOTAL.labels("broken").inc()
+        log.error("broken post", partition=record.partition, offset=record.offset, error=str(error))
+        return None
+    return PostRef(post.tenant, post.post_id), post.text
+
+
+def _commit(subscription: Subscription) -> None:
+    try:
+        subscription.commit()
+    except KafkaError as error:  # the work is done; if it comes again, it changes nothing
+        log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")
+
+
+class Texts(BaseModel):
+    """Texts whose features are asked for."""
+
+    texts: list[str] = Field(min_length=1, max_length=MAX_TEXTS)
+
+
+class Features(BaseModel):
+    """Their features under the basis `basis`, each of length K, in the order asked for."""
+
+    basis: str
+    features: list[list[float]]
+
+
+def features_router(extractor: Extractor, basis: Basis) -> APIRouter:
+    """The internal call by which generation ranks texts that are no known posts."""
+    router = APIRouter(tags=["features"])
+
+    @router.post("/v1/features")
+    def features(asked: Texts) -> Features:
+        vectors = [extractor.features(text[:MAX_TEXT_LENGTH], urgent=True).tolist() for text in asked.texts]
+        return Features(basis=basis.version, features=vectors)
+
+    return router
+
+
+def load_extractor(settings: FeaturizerSettings, basis: Basis) -> Extractor:
+    """The model with the basis' prompts before it.
+
+    Raises:
+        slop.basis.InvalidBasis: the basis was trained on another model.
+    """
+    if settings.featurizer_threads:
+        torch.set_num_threads(settings.featurizer_threads)
+    folder = model_folder(settings.model)
+    if (revision := revision_of(folder)) != basis.revision:
+        raise InvalidBasis(f"the basis is of {basis.model} {basis.revision}, {settings.model} is {revision}")
+    model = LanguageModel.load(folder, basis.template, settings.device or None)
+    return Extractor(PromptScorer(model, torch.from_numpy(basis.prompts)), basis)
+
+
+def _until_stopped(run: Callable[[threading.Event], None], stop: threading.Event) -> None:
+    """Run a worker; whatever ends it ends the process, so that it is started again whole."""
+    try:
+        run(stop)
+    except Stopped:
+        log.info("stopped while at work; what is left will come again")
+    except Exception:
+        log.exception("worker failed")
+        os._exit(1)
+    finally:
+        stop.set()
+
+
+def main() -> None:
+    """Run the process."""
+    settings = FeaturizerSettings()
+    configure_logs("featurizer", settings.log_level, settings.log_format)
+    stop = stop_on_signals()
+    basis = Basis.load(settings.basis_dir)
+    extractor = load_extractor(settings, basis)
+    timeout_s = settings.featurizer_redis_timeout_s
+    redis = Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    catalog = Catalog(
+        Posts(redis, basis), extractor, settings.featurizer_cached_posts, settings.featurizer_post_wait_s, stop
+    )
+    signals, posts = SignalWorker(settings, Enricher(catalog, basis)), PostWorker(settings, catalog)
+    checks = {
+        "redis": in_thread(redis.ping),
+        "interactions": in_thread(signals.subscription.check),
+        "posts": in_thread(posts.subscription.check),
+    }
+    router = features_router(extractor, basis)
+    with health_server(settings.host, settings.featurizer_port, checks, router) as port:
+        log.info("featurizer started", port=port, basis=basis.version, model=settings.model)
+        thread = threading.Thread(target=_until_stopped, args=(posts.run, stop), name="posts")
+        thread.start()
+        _until_stopped(signals.run, stop)
+        thread.join()
+        signals.close()
+        for worker in (signals, posts):
+            worker.subscription.close()
+    log.info("featurizer stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The frozen language model of the trainer: what a post costs it under a soft prompt, and what it makes of a post."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from huggingface_hub import snapshot_download
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from slop.basis import Template
+
+Floats = npt.NDArray[np.float32]
+
+MAX_POST_TOKENS: Final = 48
+HEAT_TOKENS: Final = 8
+SURVIVORS: Final = 8
+_SLOT: Final = "\ue000"  # stands for the soft prompt while the chat template is rendered
+_IGNORE: Final = -100
+
+
+def model_folder(source: str) -> Path:
+    """The folder of a model given as a folder or a hub name; the latter is downloaded once."""
+    folder = Path(source).expanduser()
+    return folder if folder.is_dir() else Path(snapshot_download(source))
+
+
+def revision_of(folder: Path) -> str:
+    """Twelve hex digits of a model folder's weights and tokenizer: what a basis is trained on."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer*.json"), *folder.glob("*.jinja")]):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+class LanguageModel:
+    """A causal language model that is never trained.
+
+    Attributes:
+        width: d, the length of an embedding row.
+        device: where it runs.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, template: Template) -> None:
+        self._model, self._tokenizer = model.eval().requires_grad_(False), tokenizer
+        self.device: torch.device = model.device
+        self.width: int = model.config.hidden_size
+        messages = [{"role": "system", "content": _SLOT}, {"role": "user", "content": template.request}]
+        rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        head, tail = rendered.split(_SLOT)
+        self._head, self._tail = self._tokens(head), self._tokens(tail)
+        self._end = tokenizer.eos_token
+
+    @classmethod
+    def load(cls, source: str | Path, template: Template, device: str | None = None) -> Self:
+        """Load a local folder or hub name; on a GPU in bfloat16, on a CPU in float32, which is faster there."""
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="sdpa").to(device)
+        return cls(model, AutoTokenizer.from_pretrained(source), template)
+
+    def _tokens(self, text: str) -> Tensor:
+        ids = self._tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids[0]
+        return torch.as_tensor(ids, device=self.device)
+
+    def post_tokens(self, text: str) -> Tensor:
+        """A post's tokens with the end of turn, the first MAX_POST_TOKENS of them: (T,) int64, T >= 1."""
+        return self._tokens(text + self._end)[:MAX_POST_TOKENS]
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Rows of the embedding matrix: (..., T) to (..., T, d)."""
+        rows: Tensor = self._model.get_input_embeddings()(tokens)
+        return rows
+
+    def embed_words(self, text: str, rows: int) -> Tensor:
+        """The embeddings of a text, cut or repeated from its last quarter to `rows` rows: (rows, d)."""
+        tokens = self._tokens(text)
+        padding = tokens[-max(1, rows // 4) :].repeat(rows)
+        return self.embed(torch.cat([tokens, padding])[:rows]).float()
+
+    def nearest_words(self, prompt: Tensor, count: int) -> list[str]:
+        """The vocabulary's words nearest (by cosine) to any row of a (k, d) prompt."""
+        vocabulary = self._model.get_input_embeddings().weight.float()
+        unit = torch.nn.functional.normalize
+        nearness = (unit(prompt.to(vocabulary), dim=-1) @ unit(vocabulary, dim=-1).T).amax(dim=0)
+        words = (self._tokenizer.decode([token]).strip() for token in nearness.topk(200).indices.tolist())
+        return list(dict.fromkeys(w.lower() for w in words if w.isalpha() and len(w) > 2))[:count]  # noqa: PLR2004
+
+    def prefix(self, prompts: Tensor) -> Tensor:
+        """(B, k, d) soft prompts within the template: (B, P, d)."""
+        size = prompts.shape[0]
+        head = self.embed(self._head).expand(size, -1, -1)
+        tail = self.embed(self._tail).expand(size, -1, -1)
+        return torch.cat([head, prompts.to(head.dtype), tail], dim=1)
+
+    def token_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """(B, T, d) states that predict (B, T) targets: (B, T) losses, 0 where a target is ignored."""
+        logits = self._model.lm_head(hidden).float()
+        flat = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=_IGNORE)
+        return flat.view_as(targets)
+
+    def losses(self, prompts: Tensor, posts: Sequence[Tensor]) -> Tensor:
+        """Mean negative log-likelihood a token of B posts, each under its own prompt; differentiable in the prompts.
+
+        Args:
+            prompts: (B, k, d).
+            posts: B token sequences.
+
+        Returns:
+            (B,) nats.
+        """
+        tokens, targets = self._padded(posts)
+        prefix = self.prefix(prompts)
+        inputs = torch.cat([prefix, self.embed(tokens)], dim=1)
+        hidden = self._model.model(inputs_embeds=inputs, use_cache=False).last_hidden_state
+        losses = self.token_losses(hidden[:, prefix.shape[1] - 1 : -1], targets)
+        return losses.sum(dim=1) / (targets != _IGNORE).sum(dim=1)
+
+    def read(self, inputs: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """Last-layer states (B, T, d) of (B, T, d) inputs that follow what `cache` holds, and the cache after them."""
+        out = self._model.model(inputs_embeds=inputs, past_key_values=cache, use_cache=True)
+        return out.last_hidden_state, out.past_key_values
+
+    def _padded(self, posts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        # Padding comes last, so that causal attention alone keeps it out of sight.
+        pad = torch.nn.utils.rnn.pad_sequence
+        tokens = pad(list(posts), batch_first=True, padding_value=0)
+        return tokens, pad(list(posts), batch_first=True, padding_value=_IGNORE)
+
+    @torch.inference_mode()
+    def hidden_states(self, text: str) -> Floats:
+        """A post's mean-pooled states at the middle and the last layer, without any prompt: (2 d,) float32."""
+        tokens = self.post_tokens(text)[None]
+        states = self._model.model(input_ids=tokens, output_hidden_states=True, use_cache=False).hidden_states
+        pooled = [states[layer].mean(dim=1)[0] for layer in (len(states) // 2, -1)]
+        states_of_post: Floats = torch.cat(pooled).float().cpu().numpy()
+        return states_of_post
+
+
+class PromptScorer:
+    """Log-likelihoods of posts under K fixed prompts; what precedes the post is computed once.
+
+    A post's tokens go through the model as one batch of equal rows, each on its own prompt's cached keys and values.
+    After the first HEAT_TOKENS of them only the SURVIVORS best prompts go on, and those that are left behind keep their
+    distance to the leader: they are far behind already, and responsibilities do not see how far.
+    One post is scored at a time, so that its features do not depend on its neighbours.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: LanguageModel, prompts: Tensor, survivors: int = SURVIVORS) -> None:
+        """Score under (K, k, d) prompts; with `survivors` = K every prompt sees the whole post."""
+        self._lm, self._survivors = model, min(survivors, prompts.shape[0])
+        states, self._prefix = model.read(model.prefix(prompts.to(model.device)), None)
+        self._last = states[:, -1:]
+
+    @torch.inference_mode()
+    def __call__(self, text: str) -> npt.NDArray[np.float64]:
+        """(K,) log p(post | P_k) in nats, summed over the post's first MAX_POST_TOKENS tokens."""
+        tokens = self._lm.post_tokens(text)
+        everyone = torch.arange(self._last.shape[0], device=self._lm.device)
+        scores, last, cache = self._lap(tokens[:HEAT_TOKENS], everyone, self._last, copied(self._prefix))
+        if rest := tokens[HEAT_TOKENS:].numel():
+            ahead = scores.topk(self._survivors).indices.sort().values
+            cache.batch_select_indices(ahead)
+            gains, _, _ = self._lap(tokens[-rest:], ahead, last[ahead], cache)
+            leader = (scores[ahead] + gains).argmax()
+            total = scores + gains[leader]
+            total[ahead] = scores[ahead] + gains
+            scores = total
+        result: npt.NDArray[np.float64] = scores.cpu().numpy()
+        return result
+
+    def _lap(self, tokens: Tensor, rows: Tensor, last: Tensor, cache: Any) -> tuple[Tensor, Tensor, Any]:
+        """Log-likelihoods of the next tokens for the prompts `rows`, whose states so far end with `last`."""
+        batch = tokens.expand(rows.numel(), -1)
+        states, cache = self._lm.read(self._lm.embed(batch), cache)
+        losses = self._lm.token_losses(torch.cat([last, states[:, :-1]], dim=1), batch)
+        return -losses.double().sum(dim=1), states[:, -1:], cache
+
+
+def copied(cache: Any) -> DynamicCache:
+    """A cache that may grow while the original stays as it is."""
+    return DynamicCache([(layer.keys, layer.values) for layer in cache.layers])

@@ -1,0 +1,118 @@
+"""`python -m trainer.learner`: from slop.signals.v1 to the profiles in Redis, effectively once.
+
+A profile is written together with the source offset of its last signal and the ids of its events, in one atomic call;
+Kafka's offsets are committed after. So a crash anywhere leads to signals that come again and are seen to be old.
+"""
+
+import threading
+import time
+
+import structlog
+from kafka.errors import KafkaError
+from prometheus_client import Counter, Histogram
+from redis import Redis
+from redis.exceptions import RedisError
+
+from kit.logs import configure_logs
+from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
+from slop.basis import Basis
+from slop.profiles import Prior
+from slop.storage import Profiles
+from slop.streams import Record, Subscription
+from slop.topics import LEARNER_GROUP, SIGNALS
+from trainer.learning import Learner, Outcome
+from trainer.settings import LearnerSettings
+
+log = structlog.get_logger(__name__)
+
+SIGNALS_TOTAL = Counter("slop_learner_signals", "Signals by what became of them.", ["outcome"])
+BATCH_SIGNALS = Histogram(
+    "slop_learner_batch_signals", "Records in a batch.", buckets=(1, 3, 10, 30, 100, 300, 1_000, 2_000)
+)
+BATCH_SECONDS = Histogram(
+    "slop_learner_batch_seconds",
+    "From a batch's arrival to its commit.",
+    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+FRESHNESS_SECONDS = Histogram(
+    "slop_learner_freshness_seconds",
+    "From the collector's receipt of an interaction to the profile that has learned it.",
+    buckets=(0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3_600),
+)
+
+
+class Worker:
+    """Moves batches from the subscription through the learner until it is told to stop."""
+
+    def __init__(self, subscription: Subscription, learner: Learner, settings: LearnerSettings) -> None:
+        self._subscription, self._learner = subscription, learner
+        self._wait_s, self._max_records = settings.learner_wait_s, settings.learner_batch
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; a batch under way is finished unless Redis is away."""
+        try:
+            while not stop.is_set():
+                records = retry(self._poll, (KafkaError,), stop, "poll signals")
+                if records:
+                    self._work(records, stop)
+        except Stopped:
+            log.info("stopped while waiting; the batch will come again")
+
+    def _poll(self) -> list[Record]:
+        return self._subscription.poll(self._wait_s, self._max_records)
+
+    def _work(self, records: list[Record], stop: threading.Event) -> None:
+        values = [record.value for record in records]
+        with BATCH_SECONDS.time():
+            _count(retry(lambda: self._learner.learn(values), (RedisError,), stop, "learn a batch"))
+            self._commit()
+        BATCH_SIGNALS.observe(len(records))
+
+    def _commit(self) -> None:
+        try:
+            self._subscription.commit()
+        except KafkaError as error:  # what is learned stays so; if it comes again, it is seen to be old
+            log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")
+
+
+def _count(outcome: Outcome) -> None:
+    now_ms = time.time() * 1_000
+    for received_ms in outcome.received_ms:
+        FRESHNESS_SECONDS.observe(max(0.0, now_ms - received_ms) / 1_000)
+    for name in ("learned", "applied_before", "retried", "other_basis", "refused"):
+        SIGNALS_TOTAL.labels(name).inc(getattr(outcome, name))
+    if outcome.refused:
+        log.error("records refused", records=outcome.refused)
+
+
+def learner_of(settings: LearnerSettings, redis: Redis) -> Learner:
+    """The learner of the settings' basis.
+
+    Raises:
+        slop.basis.InvalidBasis: there is no usable basis.
+    """
+    basis = Basis.load(settings.basis_dir)
+    window_ms = 1_000 * settings.seen_window_s
+    prior = Prior.of(basis.crowd, settings.prior_variance, settings.bias_variance, settings.forgetting)
+    return Learner(Profiles(redis, basis.version, window_ms), basis, prior, window_ms)
+
+
+def main() -> None:
+    """Run the process."""
+    settings = LearnerSettings()
+    configure_logs("learner", settings.log_level, settings.log_format)
+    stop = stop_on_signals()
+    timeout_s = settings.learner_redis_timeout_s
+    redis = Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    subscription = Subscription(settings, LEARNER_GROUP, [SIGNALS], settings.learner_instance)
+    checks = {"redis": in_thread(redis.ping), "kafka": in_thread(subscription.check)}
+    worker = Worker(subscription, learner_of(settings, redis), settings)
+    with health_server(settings.host, settings.learner_port, checks) as port:
+        log.info("learner started", port=port)
+        worker.run(stop)
+        subscription.close()
+    log.info("learner stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Which class a text is of, by two measures that the basis had no part in and that do not share features.
+
+`detected` asks the catalogue's keyword and surface detectors. `Classifier` is a linear classifier on word and character
+n-grams, trained on held-out posts that the basis never saw and on hand-written ones.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Self
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
+
+from catalogue.classes import detected_styles, detected_topic
+from studies.posts import Post, hand_written
+
+Measure = Callable[[Sequence[str]], list[set[str]]]
+"""Maps texts to the classes that each of them is of; a set may be empty."""
+
+_WORD_PARTS: Final = re.compile(r"(?P<w>[a-z]+)|(?P<C>[A-Z]{2,})|(?P<U>[A-Z])|(?P<N>\d+)")
+
+
+def detected(texts: Sequence[str]) -> list[set[str]]:
+    """The styles whose surface marks each text carries and the topic whose keywords it has most of."""
+    return [detected_styles(text) | ({topic} if (topic := detected_topic(text)) else set()) for text in texts]
+
+
+def shape(text: str) -> str:
+    """A text without its words: runs of letters become `w`, `U` or `C`, numbers `N`; the marks and newlines stay."""
+    return _WORD_PARTS.sub(lambda match: str(match.lastgroup), text)
+
+
+class Classifier:
+    """Assigns each text to the one class that it most probably is of."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    @classmethod
+    def trained_on(cls, held_out: Iterable[Post]) -> Self:
+        """Fit on held-out posts and the hand-written examples."""
+        pairs = [(post.text, post.label) for post in held_out] + hand_written()
+        blocks = make_union(
+            TfidfVectorizer(sublinear_tf=True),
+            TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(3, 5)),
+            TfidfVectorizer(
+                sublinear_tf=True, analyzer="char", ngram_range=(1, 4), lowercase=False, preprocessor=shape
+            ),
+        )
+        pipeline = make_pipeline(blocks, RidgeClassifier())
+        texts, labels = zip(*pairs, strict=True)
+        return cls(pipeline.fit(texts, labels))
+
+    def __call__(self, texts: Sequence[str]) -> list[set[str]]:
+        """One class for every text."""
+        return [{label} for label in self._pipeline.predict(list(texts))] if texts else []
+
+
+def accuracy(measure: Measure, posts: Sequence[Post]) -> float:
+    """Share of posts whose true class is among those that a measure finds."""
+    found = measure([post.text for post in posts])
+    return sum(post.label in classes for post, classes in zip(posts, found, strict=True)) / len(posts)
+
+
+def on_taste(measure: Measure, texts: Sequence[str], tastes: Iterable[str]) -> list[bool]:
+    """Whether each text is of one of the tastes."""
+    wanted = set(tastes)
+    return [bool(classes & wanted) for classes in measure(texts)]

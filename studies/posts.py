@@ -1,0 +1,63 @@
+"""The catalogue as the studies read it: texts, and the class names that only an evaluation may see."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalogue.classes import load_classes
+
+CATALOGUE = Path(__file__).parent.parent / "catalogue"
+
+
+class StudyError(Exception):
+    """A study that can't go on; the message tells a person why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A catalogue post and its true class, which never leaves the study."""
+
+    post_id: str
+    text: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """`shown` is what the basis was built from and readers are shown; `held_out` the basis never saw."""
+
+    shown: tuple[Post, ...]
+    held_out: tuple[Post, ...]
+
+
+def load_catalogue(folder: Path = CATALOGUE) -> Catalogue:
+    """Read posts.jsonl, evaluation.jsonl and classes.json.
+
+    Raises:
+        StudyError: a file is missing or broken.
+    """
+    try:
+        labels = json.loads((folder / "classes.json").read_text())
+        return Catalogue(_read(folder / "posts.jsonl", labels), _read(folder / "evaluation.jsonl", labels))
+    except (OSError, ValueError, KeyError) as error:
+        raise StudyError(f"no usable catalogue in {folder}: {error!r}; write one with 'make catalogue'") from error
+
+
+def _read(path: Path, labels: dict[str, str]) -> tuple[Post, ...]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return tuple(Post(row["post_id"], row["text"], labels[row["post_id"]]) for row in rows)
+
+
+def by_label(posts: Iterable[Post]) -> dict[str, list[Post]]:
+    """The posts of each class, in the order given."""
+    groups: dict[str, list[Post]] = defaultdict(list)
+    for post in posts:
+        groups[post.label].append(post)
+    return dict(groups)
+
+
+def hand_written() -> list[tuple[str, str]]:
+    """(text, class) of the examples that people wrote for the catalogue's writer."""
+    return [(text, name) for name, spec in load_classes().items() for _, text in spec.shots]

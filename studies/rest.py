@@ -1,0 +1,243 @@
+"""A small typed client of the collector, of generation and of the inference engine's stock API."""
+
+import asyncio
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+
+from slop.basis import Template
+from studies.metrics import TextScore
+from studies.posts import StudyError
+
+Message = dict[str, str]
+T = TypeVar("T")
+
+EVENTS_A_REQUEST: Final = 1_000
+POSTS_A_REQUEST: Final = 100
+RANKED_A_REQUEST: Final = 500
+ATTEMPTS: Final = 8
+LONGEST_PAUSE_S: Final = 10.0
+TRY_AGAIN: Final = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How texts are drawn; the same in every arm of a study. `min_p` is what generation is set to."""
+
+    temperature: float
+    max_tokens: int
+    min_p: float
+
+
+class Rest:
+    """JSON over HTTP to one base URL, so many requests at a time; 429 and 503 are tried again as Retry-After says."""
+
+    def __init__(self, base_url: str, concurrency: int = 16, timeout_s: float = 60.0) -> None:
+        # A request may wait for its turn in the pool as long as all others before it take.
+        limits = httpx.Limits(max_connections=concurrency)
+        self._client = httpx.AsyncClient(base_url=base_url, limits=limits, timeout=httpx.Timeout(timeout_s, pool=None))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The JSON that a call answers.
+
+        Raises:
+            StudyError: no answer, or an error status after the last attempt.
+        """
+        response = await self._answer(method, path, body)
+        return _json_of(response)
+
+    async def get_or_none(self, path: str) -> Any:
+        """What a GET answers, or None for 404.
+
+        Raises:
+            StudyError: as `call`.
+        """
+        response = await self._answer("GET", path, None)
+        return None if response.status_code == httpx.codes.NOT_FOUND else _json_of(response)
+
+    async def _answer(self, method: str, path: str, body: Any) -> httpx.Response:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                response = await self._client.request(method, path, json=body)
+            except httpx.HTTPError as error:
+                raise StudyError(f"no answer from {self._client.base_url}{path[1:]}: {error!r}; is it up?") from error
+            if response.status_code not in TRY_AGAIN or attempt == ATTEMPTS:
+                break
+            await asyncio.sleep(_pause_s(response, attempt))
+        return response
+
+
+def _json_of(response: httpx.Response) -> Any:
+    if response.is_error:
+        request = response.request
+        raise StudyError(f"{request.method} {request.url} answered {response.status_code}: {response.text[:500]}")
+    return response.json()
+
+
+def _pause_s(response: httpx.Response, attempt: int) -> float:
+    asked = response.headers.get("Retry-After", "")
+    return min(LONGEST_PAUSE_S, float(asked) if asked.isdecimal() else 0.1 * 2**attempt)
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to `size` items in order."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One interaction as the collector takes it; `value` is milliseconds of a dwell, or a rating in [-1, 1]."""
+
+    user_id: str
+    post_id: str
+    type: str
+    value: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """With a fresh event id."""
+        body = {"event_id": uuid.uuid4().hex, "user_id": self.user_id, "type": self.type, "post_id": self.post_id}
+        return body if self.value is None else body | {"value": self.value}
+
+
+class Collector:
+    """What products send to the collector."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+
+    async def send_events(self, events: Iterable[Event]) -> None:
+        """Send events, one user's in order, and return when the broker has acknowledged all of them.
+
+        Raises:
+            StudyError: one was rejected, or the collector does not answer.
+        """
+        for batch in batches((event.as_json() for event in events), EVENTS_A_REQUEST):
+            await self._send("/v1/events", {"events": batch})
+
+    async def send_posts(self, texts: dict[str, str]) -> None:
+        """Register posts given as {post id: text}.
+
+        Raises:
+            StudyError: one was rejected, or the collector does not answer.
+        """
+        posts = ({"post_id": post_id, "text": text} for post_id, text in texts.items())
+        for batch in batches(posts, POSTS_A_REQUEST):
+            await self._send("/v1/posts", {"posts": batch})
+
+    async def _send(self, path: str, body: Any) -> None:
+        answer = await self._rest.call("POST", path, body)
+        rejected = [result for result in answer["results"] if result["status"] != "accepted"]
+        if rejected:
+            raise StudyError(f"{path} rejected {len(rejected)}, the first: {rejected[0]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Posts that generation wrote for a user, and what it says of their personalization."""
+
+    texts: list[str]
+    applied: bool
+    reason: str
+    interactions: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileInWords:
+    """What generation tells of a profile: for every taste its share of the reader's posts, and its words."""
+
+    interactions: int
+    topics: list[tuple[float, list[str]]]
+
+
+class Generation:
+    """What products ask generation for."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+
+    async def write(self, user_id: str, posts: int, sampling: Sampling) -> Written:
+        """Posts in a user's taste."""
+        body = {"user_id": user_id, "n": posts, "temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
+        answer = await self._rest.call("POST", "/v1/generate", body)
+        about = answer["personalization"]
+        texts = [post["text"].strip() for post in answer["posts"]]
+        return Written(texts, about["applied"], str(about["reason"]), about["interactions"])
+
+    async def rank(self, user_id: str, post_ids: Sequence[str]) -> list[float | None]:
+        """A score for every post; None for one whose features are not ready."""
+        scores: list[float | None] = []
+        for batch in batches(post_ids, RANKED_A_REQUEST):
+            body = {"user_id": user_id, "posts": [{"post_id": post_id} for post_id in batch]}
+            scores += (await self._rest.call("POST", "/v1/rank", body))["scores"]
+        return scores
+
+    async def profile(self, user_id: str) -> ProfileInWords:
+        """A user's profile in words; an empty one for a user of whom nothing was learned yet."""
+        answer = await self._rest.get_or_none(f"/v1/users/{user_id}/profile")
+        if answer is None:
+            return ProfileInWords(0, [])
+        return ProfileInWords(answer["interactions"], [(t["share"], t["words"]) for t in answer["topics"]])
+
+
+class Engine:
+    """The stock inference server, past all personalization: for the history baseline and for perplexities."""
+
+    def __init__(self, rest: Rest, template: Template, model: str) -> None:
+        self._rest, self.model = rest, model
+        self._plain: list[Message] = [{"role": "system", "content": template.plain_system}]
+        self._request: Message = {"role": "user", "content": template.request}
+        self._prefix_tokens = 0
+
+    @classmethod
+    async def of(cls, rest: Rest, template: Template) -> Self:
+        """The first model of a server.
+
+        Raises:
+            StudyError: the server does not answer.
+        """
+        engine = cls(rest, template, (await rest.call("GET", "/v1/models"))["data"][0]["id"])
+        messages = [*engine._plain, engine._request]
+        body = {"model": engine.model, "messages": messages, "add_generation_prompt": True}
+        engine._prefix_tokens = (await rest.call("POST", "/tokenize", body))["count"]
+        return engine
+
+    async def write_after(self, liked: Sequence[str], posts: int, sampling: Sampling) -> list[str]:
+        """Posts written after earlier posts that are shown as the assistant's turns."""
+        turns = [turn for text in liked for turn in (self._request, {"role": "assistant", "content": text})]
+        body = {
+            "model": self.model,
+            "messages": [*self._plain, *turns, self._request],
+            "n": posts,
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+            "min_p": sampling.min_p,
+        }
+        answer = await self._rest.call("POST", "/v1/chat/completions", body)
+        return [(choice["message"]["content"] or "").strip() for choice in answer["choices"]]
+
+    async def score(self, text: str) -> TextScore:
+        """How probable a text is as the plain model's answer."""
+        body = {
+            "model": self.model,
+            "messages": [*self._plain, self._request, {"role": "assistant", "content": text}],
+            "add_generation_prompt": False,
+            "continue_final_message": True,
+            "prompt_logprobs": 0,
+            "max_tokens": 1,
+        }
+        answer = await self._rest.call("POST", "/v1/chat/completions", body)
+        tokens = answer["prompt_logprobs"][self._prefix_tokens :]
+        values = [next(iter(token.values()))["logprob"] for token in tokens]
+        return TextScore(sum(values), len(values))

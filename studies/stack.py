@@ -1,0 +1,94 @@
+"""The running system as a study uses it: its three APIs, and waiting until it has caught up."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from rich.progress import Progress
+
+import native.up
+from slop.basis import Basis
+from slop.settings import CommonSettings
+from studies.posts import StudyError
+from studies.rest import Collector, Engine, Generation, Rest
+
+POLL_S: Final = 0.2
+STALLED_S: Final = 120.0
+PROBE: Final = "study-probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The APIs of a running system."""
+
+    collector: Collector
+    generation: Generation
+    engine: Engine
+
+    async def register(self, texts: Mapping[str, str], progress: Progress) -> None:
+        """Send posts, {post id: text}, and wait until the features of all of them are there.
+
+        Raises:
+            StudyError: for two minutes no further post became ready.
+        """
+        await self.collector.send_posts(dict(texts))
+        pending = list(texts)
+        task = progress.add_task("features of posts", total=len(pending))
+        patience = Patience("no further post got its features: is the featurizer running?")
+        while pending:
+            scores = await self.generation.rank(PROBE, pending)
+            left = [post_id for post_id, score in zip(pending, scores, strict=True) if score is None]
+            progress.update(task, completed=len(texts) - len(left))
+            await patience.wait(len(left))
+            pending = left
+
+    async def until_learned(self, interactions: Mapping[str, int]) -> None:
+        """Wait until every profile has learned so many interactions, given as {user id: count}.
+
+        Raises:
+            StudyError: for two minutes no profile moved.
+        """
+        missing = dict(interactions)
+        patience = Patience("profiles stopped moving: are the featurizer and the learner running?")
+        while missing:
+            profiles = await asyncio.gather(*(self.generation.profile(user_id) for user_id in missing))
+            learned = dict(zip(missing, (profile.interactions for profile in profiles), strict=True))
+            missing = {user_id: interactions[user_id] - count for user_id, count in learned.items()}
+            missing = {user_id: count for user_id, count in missing.items() if count > 0}
+            await patience.wait(sum(missing.values()))
+
+
+class Patience:
+    """Waits between two looks at work that others do, and gives up when it no longer gets less."""
+
+    def __init__(self, complaint: str, stalled_s: float = STALLED_S) -> None:
+        self._complaint, self._stalled_s = complaint, stalled_s
+        self._left: int | None = None
+        self._moved_at = time.monotonic()
+
+    async def wait(self, left: int) -> None:
+        """Pause before the next look, if anything is left.
+
+        Raises:
+            StudyError: what is left has been the same for too long.
+        """
+        if left != self._left:
+            self._left, self._moved_at = left, time.monotonic()
+        if time.monotonic() - self._moved_at > self._stalled_s:
+            raise StudyError(f"for {self._stalled_s:.0f} s {self._complaint}")
+        if left:
+            await asyncio.sleep(POLL_S)
+
+
+@asynccontextmanager
+async def connected(running: native.up.Stack, concurrency: int) -> AsyncIterator[Stack]:
+    """The APIs of a running stack, for the time of the context."""
+    template = Basis.load(CommonSettings().basis_dir).template
+    engine_url = running.vllm_url.removesuffix("/").removesuffix("/v1")
+    async with AsyncExitStack() as opened:
+        urls = (running.collector_url, running.generation_url, engine_url)
+        collector, generation, engine = [await opened.enter_async_context(Rest(url, concurrency)) for url in urls]
+        yield Stack(Collector(collector), Generation(generation), await Engine.of(engine, template))

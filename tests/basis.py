@@ -1,0 +1,45 @@
+"""Bases and profiles for tests: small, made at once, and nothing that a training has to run for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from slop.basis import Basis
+from slop.profiles import Prior, Profile
+
+Floats = npt.NDArray[np.float32]
+
+SUBJECTS = ("gardening tomatoes soil", "football goals match", "cooking soup onions", "space stars telescopes")
+
+
+def basis_of(prompts: Floats, subjects: Sequence[str] = SUBJECTS) -> Basis:
+    """A basis of (K, k, d) prompts; the crowd likes the first a little."""
+    size = len(prompts)
+    norms = np.linalg.norm(prompts.astype(np.float16).astype(np.float64), axis=2)
+    return Basis(
+        model="test",
+        revision="test",
+        prompts=prompts.astype(np.float16).astype(np.float32),  # as it is when read back from a file
+        center=np.full(size, 1 / size, np.float32),
+        scale=0.5,
+        temperature=2.0,
+        crowd=np.array([0.1] + [0.0] * (size - 1), np.float32),
+        words=tuple((*subject.split(), "small", "things") for subject in subjects[:size]),
+        norm_range=(float(norms.min()), float(norms.max())),
+    )
+
+
+def random_basis(size: int = 4, rows: int = 5, width: int = 16, seed: int = 0) -> Basis:
+    """A basis of random prompts, for whatever needs no language model."""
+    prompts = np.random.default_rng(seed).normal(size=(size, rows, width)).astype(np.float32)
+    return basis_of(prompts)
+
+
+def profile_of(basis: Basis, weights: Sequence[float], interactions: int = 16) -> Profile:
+    """A reader with these weights, half as uncertain as at the start."""
+    prior = Prior.of(basis.crowd, 1.0, 0.5, 1.0)
+    mean = np.array([*weights, 0.0], np.float32)
+    variance = (prior.variance / 4).astype(np.float32)
+    new = Profile.new(basis.version, prior)
+    return new.moved(mean, variance, signals=interactions, at_ms=1_767_225_600_000, partition=0, offset=interactions)

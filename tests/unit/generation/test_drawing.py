@@ -1,0 +1,114 @@
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from generation.contracts import Arm, GenerateRequest, Reason
+from generation.drawing import Drawer, Drawing
+from generation.readers import Standing
+from generation.settings import Settings
+from slop.basis import Basis
+from slop.soft_prompts import UnsafeSoftPrompt
+from slop.tensor_wire import torch_base64
+from tests.basis import profile_of, random_basis
+
+BASIS = random_basis()
+PARTS = {torch_base64(prompt): k for k, prompt in enumerate(BASIS.prompts)}
+
+
+def drawer(basis: Basis = BASIS, seed: int = 0) -> Drawer:
+    return Drawer(basis, Settings(_env_file=None), np.random.default_rng(seed))
+
+
+def reader(*weights: float) -> Standing:
+    return Standing(Reason.PERSONALIZED, Arm.SOFT, profile_of(BASIS, weights))
+
+
+def prompt_of(system: Any) -> int:
+    (part,) = system
+    assert part.keys() == {"type", "data"}
+    return PARTS[part["data"]]
+
+
+def drawn(drawing: Drawing) -> Counter[int]:
+    batches = drawing.batches
+    return Counter({prompt_of(batch.order.messages[0]["content"]): batch.order.n for batch in batches})
+
+
+def test_a_reader_with_one_taste_gets_one_order_for_all_posts() -> None:
+    drawing = drawer().draw(GenerateRequest(user_id="ada", n=8), reader(-1, 2, -1, -1))
+    assert drawn(drawing) == {1: 8}
+    assert drawing.personalization.applied
+    assert drawing.personalization.reason == Reason.PERSONALIZED
+    assert drawing.personalization.interactions == 16
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_equal_tastes_get_equal_shares_of_a_batch(seed: int) -> None:
+    drawing = drawer(seed=seed).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    assert drawn(drawing) == {0: 4, 2: 4}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    weights=st.lists(st.floats(-5, 5, width=32), min_size=4, max_size=4),
+    n=st.integers(1, 16),
+    strength=st.floats(0.1, 4),
+)
+def test_every_post_is_ordered_once(weights: list[float], n: int, strength: float) -> None:
+    request = GenerateRequest(user_id="ada", n=n, strength=strength)
+    drawing = drawer().draw(request, reader(*weights))
+    assert sorted(post for batch in drawing.batches for post in batch.posts) == list(range(n))
+    assert all(batch.order.n == len(batch.posts) for batch in drawing.batches)
+
+
+def test_a_higher_strength_leaves_less_to_the_weaker_taste() -> None:
+    weaker = {
+        strength: drawn(drawer().draw(GenerateRequest(user_id="ada", n=16, strength=strength), reader(1, 0.8, 0, 0)))[1]
+        for strength in (0.25, 1.0, 4.0)
+    }
+    assert weaker[0.25] > weaker[1.0] > weaker[4.0]
+
+
+def test_a_reader_who_likes_nothing_gets_plain_posts() -> None:
+    drawing = drawer().draw(GenerateRequest(user_id="ada", n=3), reader(-1, -2, -1, 0))
+    (batch,) = drawing.batches
+    assert batch.order.messages[0] == {"role": "system", "content": BASIS.template.plain_system}
+    assert batch.order.n == 3
+    assert (drawing.personalization.applied, drawing.personalization.reason) == (False, Reason.NO_TASTE)
+
+
+@pytest.mark.parametrize("reason", set(Reason) - {Reason.PERSONALIZED})
+def test_whatever_the_reason_for_no_profile_posts_are_plain(reason: Reason) -> None:
+    standing = Standing(reason, Arm.BASE, profile_of(BASIS, (1, 1, 1, 1)) if reason == Reason.CONTROL else None)
+    drawing = drawer().draw(GenerateRequest(user_id="ada"), standing)
+    assert drawing.batches[0].order.messages[0]["content"] == BASIS.template.plain_system
+    assert not drawing.personalization.applied
+    assert drawing.personalization.reason == reason
+
+
+def test_a_request_has_the_last_word_on_how_to_draw_tokens() -> None:
+    request = GenerateRequest(user_id="ada", prompt="Write about rain.", max_tokens=7, temperature=0)
+    order = drawer().draw(request, reader(1, 0, 0, 0)).batches[0].order
+    assert order.messages[1] == {"role": "user", "content": "Write about rain."}
+    assert (order.max_tokens, order.temperature) == (7, 0)
+
+
+def test_what_is_sent_to_the_engine_has_no_seed() -> None:
+    order = drawer().draw(GenerateRequest(user_id="ada"), reader(1, 0, 0, 0)).batches[0].order
+    assert order.body("slop", stream=False).keys() == {
+        *("model", "messages", "n", "max_tokens", "temperature", "min_p", "stream")
+    }
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e4])
+def test_a_basis_with_a_prompt_that_harms_the_engine_is_refused_at_start(bad: float) -> None:
+    prompts = BASIS.prompts.copy()
+    basis = replace(BASIS, prompts=prompts)
+    prompts[2, 1, 3] = bad
+    with pytest.raises(UnsafeSoftPrompt):
+        drawer(basis)

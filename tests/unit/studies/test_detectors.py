@@ -1,0 +1,51 @@
+"""The two measures of what a text is of."""
+
+import pytest
+
+from studies.detectors import Classifier, accuracy, detected, on_taste, shape
+from studies.posts import StudyError, load_catalogue
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Fed the sourdough at six and the kitchen smells of fresh bread and butter already.", "cooking"),
+        ("My bishop was pinned, the rook hung, and then my opponent resigned. Chess is strange.", "chess"),
+        ("Is it rude to hum in an elevator? Who decides?", "question"),
+        ("THE BUS CAME ON TIME!!! I have never been SO HAPPY!", "excited"),
+        ("1. Open the door.\n2. Forget why.\n3. Close it again.", "list"),
+        ("New curtains at last. #home #slow #sunday", "hashtags"),
+        ("a spoon in the sink\nthe water runs over it\nnobody is home", "verse"),
+        ("Confession: I wave at trains, and I am forty.", "confession"),
+    ],
+)
+def test_the_detectors_name_hand_written_posts(text: str, label: str) -> None:
+    assert on_taste(detected, [text], [label]) == [True]
+
+
+def test_the_detectors_leave_a_post_of_nothing_alone() -> None:
+    assert detected(["Nothing much happened today, and nobody minded."]) == [set()]
+
+
+def test_a_text_is_on_taste_if_any_of_its_classes_is_wanted() -> None:
+    texts = ["Is a rook worth more than a bishop in chess?", "Good night."]
+    assert on_taste(detected, texts, ["question"]) == [True, False]
+    assert on_taste(detected, texts, ["chess", "dogs"]) == [True, False]
+
+
+def test_the_shape_of_a_text_keeps_marks_and_lines_but_no_words() -> None:
+    assert shape("1. Open THE door!\n#ouch") == "N. Uw C w!\n#w"
+
+
+def test_the_classifier_gives_no_class_for_no_text() -> None:
+    assert Classifier.trained_on([])([]) == []
+
+
+def test_the_classifier_trained_on_held_out_posts_knows_the_others() -> None:
+    try:
+        catalogue = load_catalogue()
+    except StudyError:
+        pytest.skip("the catalogue's posts are not written yet")
+    classifier = Classifier.trained_on(catalogue.held_out)
+    assert not {post.post_id for post in catalogue.held_out} & {post.post_id for post in catalogue.shown}
+    assert accuracy(classifier, catalogue.shown) > 0.7

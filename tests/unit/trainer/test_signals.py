@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from slop.topics import encode
+from slop.v1.signal_pb2 import Signal
+from tests.builders import a_signal, small_basis
+from trainer.signals import Batch
+
+BASIS = small_basis()
+
+
+def batch_of(*values: bytes | None) -> Batch:
+    return Batch.of(values, BASIS.version, BASIS.size)
+
+
+def changed(**fields: object) -> bytes:
+    signal = a_signal(BASIS, 7)
+    signal.MergeFrom(Signal(**fields))  # type: ignore[arg-type]
+    return encode(signal)
+
+
+def test_signals_keep_their_order_and_values() -> None:
+    sent = [a_signal(BASIS, offset) for offset in (3, 1, 2)]
+    batch = batch_of(*map(encode, sent))
+    assert batch.signals == sent
+    np.testing.assert_array_equal(batch.features, np.array([s.features for s in sent], np.float32))
+    assert batch.labels.tolist() == [s.label for s in sent]
+    assert batch.weights.tolist() == [s.weight for s in sent]
+    assert (batch.refused, batch.other_basis) == (0, 0)
+
+
+def test_rows_stay_with_their_signals_when_one_between_is_refused() -> None:
+    good = [a_signal(BASIS, 0), a_signal(BASIS, 1)]
+    batch = batch_of(encode(good[0]), changed(weight=float("nan")), encode(good[1]))
+    assert batch.signals == good
+    np.testing.assert_array_equal(batch.features[1], np.array(good[1].features, np.float32))
+    assert batch.refused == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"\xff\xff\xff",
+        changed(features=[1.0]),
+        changed(label=float("inf")),
+        changed(label=1.5),
+        changed(weight=-1.0),
+        changed(weight=1e9),
+    ],
+)
+def test_a_broken_record_is_refused_and_the_next_one_is_not(value: bytes | None) -> None:
+    batch = batch_of(value, encode(a_signal(BASIS, 0)))
+    assert len(batch.signals) == 1
+    assert batch.refused + batch.other_basis == 1
+
+
+@pytest.mark.parametrize("wild", [float("nan"), float("inf"), 1e30])
+def test_a_wild_feature_is_refused(wild: float) -> None:
+    signal = a_signal(BASIS, 0)
+    signal.features[2] = wild
+    batch = batch_of(encode(signal))
+    assert (len(batch.signals), batch.refused) == (0, 1)
+
+
+def test_a_signal_without_a_source_is_refused() -> None:
+    signal = a_signal(BASIS, 0)
+    signal.ClearField("source")
+    assert batch_of(encode(signal)).refused == 1
+
+
+def test_signals_of_another_basis_are_counted_apart() -> None:
+    batch = batch_of(changed(basis="another"))
+    assert (len(batch.signals), batch.refused, batch.other_basis) == (0, 0, 1)
+
+
+def test_an_empty_batch_has_the_right_shape() -> None:
+    assert batch_of().features.shape == (0, BASIS.size)
