@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -19,18 +20,25 @@ from honcho.environ import parse_procfile
 
 from native.settings import ROOT, NativeSettings
 
-STOP_S: Final = 10  # from SIGTERM to SIGKILL
+SERVERS: Final = frozenset({"redis", "kafka", "vllm"})
+STOP_S: Final = 15  # from the first part that ended to SIGKILL for the rest
 SET_PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
 _ENDED = re.compile(r"(\S+) stopped \(rc=(-?\d+)\)")
 
 
 class LogFiles:
-    """A printer for honcho: a log file for each part, and `system.log` for what honcho itself says."""
+    """A printer for honcho: a log file for each part, and `system.log` for what honcho itself says.
+
+    Attributes:
+        first_ended: name and exit status of the part that ended first.
+        on_change: called when a part has started or ended.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.width = 0  # honcho sets it
         self.first_ended: tuple[str, int] | None = None
+        self.on_change: Callable[[], None] = lambda: None
         self._folder = folder
         self._files: dict[str, IO[bytes]] = {}
 
@@ -38,21 +46,49 @@ class LogFiles:
         """Append honcho's message to its file."""
         data = message.data if isinstance(message.data, bytes) else message.data.encode()
         self._file(message.name).write(data)
-        ended = (
-            _ENDED.match(data.decode(errors="replace")) if message.name == honcho.manager.SYSTEM_PRINTER_NAME else None
-        )
-        if ended and self.first_ended is None:
-            self.first_ended = ended[1], int(ended[2])
+        if message.name == honcho.manager.SYSTEM_PRINTER_NAME:
+            self._note(data.decode())
 
     def close(self) -> None:
         """Close the files."""
         for file in self._files.values():
             file.close()
 
+    def _note(self, line: str) -> None:
+        ended = _ENDED.match(line)
+        if ended and self.first_ended is None:
+            self.first_ended = ended[1], int(ended[2])
+        self.on_change()
+
     def _file(self, name: str) -> IO[bytes]:
         if name not in self._files:
             self._files[name] = (self._folder / f"{name}.log").open("wb", buffering=0)
         return self._files[name]
+
+
+class Manager(honcho.manager.Manager):  # type: ignore[misc]
+    """honcho's manager, which ends services first, and the servers that they still write to when none is left.
+
+    honcho's own ends everything at once, and forgets a signal that comes before everything was started.
+    """
+
+    def __init__(self, logs: LogFiles) -> None:
+        super().__init__(logs)
+        self._asked: set[str] = set()
+        logs.on_change = self._go_on
+
+    def terminate(self) -> None:
+        """Begin to end all parts."""
+        self._terminating = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._terminating or not self._all_started():
+            return
+        running = {name for name, part in self._processes.items() if "returncode" not in part}
+        for name in (running - SERVERS or running) - self._asked:
+            self._asked.add(name)
+            self._procmgr.terminate(self._processes[name]["pid"])
 
 
 def log_folder(settings: NativeSettings) -> Path:
@@ -72,7 +108,7 @@ def main() -> None:
     commands = parse_procfile((ROOT / "Procfile").read_text()).processes
     logs = LogFiles(log_folder(NativeSettings()))
     honcho.manager.KILL_WAIT = STOP_S
-    manager = honcho.manager.Manager(logs)
+    manager = Manager(logs)
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for name in sys.argv[1:]:
         manager.add_process(name, commands[name], env=environment, cwd=str(ROOT))

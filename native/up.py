@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +28,7 @@ from native.settings import ROOT, NativeSettings
 from native.supervisor import STOP_S, log_folder
 
 POLL_S: Final = 0.25
+LONGER_S: Final = 10  # more patience than the supervisor has, which ends by itself
 LOG_LINES: Final = 20
 
 
@@ -233,10 +235,17 @@ def _stop(process: subprocess.Popen[str], console: Console) -> None:
         console.print("stopping everything ...")
     process.terminate()
     try:
-        process.communicate(timeout=2 * STOP_S)
+        process.communicate(timeout=STOP_S + LONGER_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+        _kill_all(process)
+
+
+def _kill_all(process: subprocess.Popen[str]) -> None:
+    family = psutil.Process(process.pid)
+    for member in [family, *family.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.communicate()
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ class DemoSettings(BaseSettings):
         validation_alias=AliasChoices("min_p", "SLOP_MIN_P"),
         description="generation's setting, which history in the prompt is drawn with too",
     )
-    concurrency: int = Field(16, ge=1, description="requests at a time")
+    concurrency: int = Field(8, ge=1, description="requests at a time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +110,17 @@ async def study(
         return Results(people, outcome, figures, stack.engine.model)
 
 
-def caption_of(settings: DemoSettings, results: Results, seen: float) -> str:
-    """What a person needs to know to read the table."""
+def legend(settings: DemoSettings, results: Results, seen: float) -> str:
+    """What a person needs to know to read the tables."""
     figures = results.figures
     return (
-        f"{settings.readers} readers with one or two hidden tastes; {settings.exposure:.0%} of what they see is of "
-        f"these, {settings.noise:.0%} of reactions are wrong; {settings.posts} posts a reader at every count.\n"
-        f"Shares are by a classifier trained on held-out posts ({seen:.0%} right on the catalogue's others), then by "
-        "keyword and surface detectors. Intervals are over readers.\n"
-        f"Perplexity under the plain model: control {figures.control_perplexity:.1f}, held-out catalogue posts of the "
-        f"same tastes {figures.held_out_perplexity:.1f}. History: six liked posts as chat turns, same sampling."
+        f"{settings.readers} readers with one or two hidden tastes: {settings.exposure:.0%} of what they see is of "
+        f"these, {settings.noise:.0%} of reactions are wrong. {settings.posts} posts a reader and count. "
+        "Control: no profile. History: six liked posts as chat turns, same sampling.\n"
+        f"Shares are by a classifier trained on held-out posts ({seen:.0%} right on the catalogue's others), with 95% "
+        "intervals over readers, and by keyword and surface detectors (SLOP, control, history).\n"
+        f"Perplexity is under the plain model: control {figures.control_perplexity:.1f}, held-out catalogue posts of "
+        f"the same tastes {figures.held_out_perplexity:.1f}. Distinct-2 of control: {figures.control_distinct2:.2f}."
     )
 
 
@@ -127,7 +128,9 @@ def show(console: Console, settings: DemoSettings, results: Results, seen: float
     """Print everything and write the files."""
     figures, fresh = results.figures, latency(results.outcome.freshness_s)
     report.show_people(console, results.people, results.outcome)
-    console.print(report.table_of(figures, caption_of(settings, results, seen)))
+    console.print(report.taste_table(figures.rows))
+    console.print(report.text_table(figures.rows))
+    console.print(legend(settings, results, seen), style="dim", highlight=False)
     console.print(
         f"Freshness, from 202 to the answer of the first generation that uses the interaction: median "
         f"{fresh.p50:.0f} ms, p95 {fresh.p95:.0f} ms ({settings.freshness} interactions one by one, features ready)"

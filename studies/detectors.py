@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Self
 
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.svm import LinearSVC
 
 from catalogue.classes import detected_styles, detected_topic
 from studies.posts import Post, hand_written
@@ -48,13 +48,13 @@ class Classifier:
                 sublinear_tf=True, analyzer="char", ngram_range=(1, 4), lowercase=False, preprocessor=shape
             ),
         )
-        pipeline = make_pipeline(blocks, RidgeClassifier())
+        pipeline = make_pipeline(blocks, LinearSVC(random_state=0))
         texts, labels = zip(*pairs, strict=True)
         return cls(pipeline.fit(texts, labels))
 
     def __call__(self, texts: Sequence[str]) -> list[set[str]]:
         """One class for every text."""
-        return [{label} for label in self._pipeline.predict(list(texts))] if texts else []
+        return [{str(label)} for label in self._pipeline.predict(list(texts))] if texts else []
 
 
 def accuracy(measure: Measure, posts: Sequence[Post]) -> float:

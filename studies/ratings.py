@@ -56,7 +56,7 @@ def load_ratings(folder: Path) -> RatedJokes:
         with gzip.open(folder / "ratings.csv.gz", "rt", newline="") as file:
             for row in csv.DictReader(file):
                 ratings.setdefault(row["user_id"], {})[row["joke_id"]] = _rating(row["rating"])
-    except (OSError, ValueError, KeyError, AttributeError, EOFError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StudyError(
             f"no usable ratings in {folder}: {error!r}; pass DATA=folder with jokes.json ({{id: text}}) and "
             "ratings.csv.gz (user_id,joke_id,rating from -10 to 10)"

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
 from studies.closed_loop import Outcome, Person
 from studies.figures import Figures, Row
-from studies.metrics import Estimate, Latency
+from studies.metrics import Latency
 from studies.rest import ProfileInWords
 
 WORDS_SHOWN = 4
@@ -19,36 +20,36 @@ TASTES_SHOWN = 3
 EXAMPLES = 3
 
 
-def table_of(figures: Figures, caption: str) -> Table:
-    """The figures by number of interactions."""
-    table = Table(
-        title="Share of generated posts on the reader's hidden tastes", caption=caption, caption_justify="left"
-    )
-    titles = ("interactions", "SLOP [95%]", "control", "history", "keywords: SLOP / control / history")
-    for title in (*titles, "perplexity", "x control", "distinct-2 x control", "copies SLOP / history"):
-        table.add_column(title, justify="right")
-    for row in figures.rows:
-        table.add_row(*_cells(row))
+def taste_table(rows: Sequence[Row]) -> Table:
+    """How much of what is generated is on taste."""
+    table = _table("Share of generated posts on the reader's hidden tastes", "interactions")
+    for title in ("SLOP", "control", "history", "by keywords"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        arms = row.main.soft, row.main.control, row.main.history
+        keywords = (row.keywords.soft, row.keywords.control, row.keywords.history)
+        slop, control, history = (f"{arm.mean:.2f} [dim]{arm.low:.2f}-{arm.high:.2f}[/]" for arm in arms)
+        by_keywords = " ".join(f"{share.mean:.2f}" for share in keywords)
+        table.add_row(str(row.interactions), f"[bold green]{slop}[/]", control, history, by_keywords)
     return table
 
 
-def _cells(row: Row) -> list[str]:
-    keywords = (row.keywords.soft, row.keywords.control, row.keywords.history)
-    return [
-        str(row.interactions),
-        f"[bold green]{row.main.soft.mean:.2f}[/] {_interval(row.main.soft)}",
-        f"{row.main.control.mean:.2f} {_interval(row.main.control)}",
-        f"{row.main.history.mean:.2f} {_interval(row.main.history)}",
-        " / ".join(f"{share.mean:.2f}" for share in keywords),
-        f"{row.perplexity:.1f}",
-        f"{row.perplexity_ratio:.2f}",
-        f"{row.distinct2_ratio:.2f}",
-        f"{row.near_copies:.2f} / {row.history_near_copies:.2f}",
-    ]
+def text_table(rows: Sequence[Row]) -> Table:
+    """What the texts are like."""
+    table = _table("The texts: likely, varied, new", "interactions")
+    for title in ("perplexity", "x control", "history's", "distinct-2, x control", "near-copies", "history's"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        perplexities = f"{row.perplexity:.1f}", f"{row.perplexity_ratio:.2f}", f"{row.history_perplexity:.1f}"
+        copies = f"{row.near_copies:.3f}", f"{row.history_near_copies:.3f}"
+        table.add_row(str(row.interactions), *perplexities, f"{row.distinct2_ratio:.2f}", *copies)
+    return table
 
 
-def _interval(estimate: Estimate) -> str:
-    return f"[dim]{estimate.low:.2f}-{estimate.high:.2f}[/]"
+def _table(title: str, first: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, justify="right", no_wrap=True)
+    return table
 
 
 def show_people(console: Console, people: Sequence[Person], outcome: Outcome, shown: int = 2) -> None:
@@ -141,9 +142,10 @@ def save_plot(path: Path, rows: Sequence[Row], note: str) -> None:
     axes.set(xlabel="interactions learned", ylabel="share of posts on the reader's tastes", ylim=(0, 1))
     axes.set_xscale("symlog", base=2, linthresh=4)
     axes.set_xticks(counts, [str(count) for count in counts])
+    axes.set_xlim(-0.5, max(counts) * 1.05)
     axes.minorticks_off()
     axes.set_title("Posts turn to each reader's taste", loc="left", fontweight="bold")
-    axes.text(0, -0.22, note, transform=axes.transAxes, fontsize=8, color="#555555", va="top")
+    axes.text(0, -0.17, note, transform=axes.transAxes, fontsize=8, color="#555555", va="top")
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left")

@@ -36,7 +36,7 @@ class Sampling:
 class Rest:
     """JSON over HTTP to one base URL, so many requests at a time; 429 and 503 are tried again as Retry-After says."""
 
-    def __init__(self, base_url: str, concurrency: int = 16, timeout_s: float = 60.0) -> None:
+    def __init__(self, base_url: str, concurrency: int = 16, timeout_s: float = 120.0) -> None:
         # A request may wait for its turn in the pool as long as all others before it take.
         limits = httpx.Limits(max_connections=concurrency)
         self._client = httpx.AsyncClient(base_url=base_url, limits=limits, timeout=httpx.Timeout(timeout_s, pool=None))

@@ -11,7 +11,7 @@ from native.ports import free_port
 from native.ready import http_answers
 from slop.basis import Basis
 from slop.profiles import Profile
-from slop.storage import Posts, StoredPost, profile_key
+from slop.storage import PostRef, Posts, StoredPost, profile_key
 from tests.servers import HOST, Server
 
 
@@ -36,7 +36,8 @@ def generation_server(folder: Path, basis: Basis, **settings: object) -> tuple[S
     given = away | generous | settings | {"generation_port": port, "basis_dir": folder / "basis"}
     env = {f"SLOP_{name.upper()}": str(value) for name, value in given.items()}
     command = [sys.executable, "-m", "generation"]
-    return Server(command, lambda: http_answers(f"{url}/healthz"), folder / "generation.log", env), url
+    log = folder / "generation.log"
+    return Server(command, lambda: http_answers(f"{url}/healthz"), log, env, timeout_s=180), url
 
 
 def client_of(url: str) -> httpx.Client:
@@ -52,7 +53,8 @@ def put_profile(redis: Redis, basis: Basis, user_id: str, profile: Profile | byt
 
 def put_features(redis: Redis, basis: Basis, features: dict[str, Any]) -> None:
     """Store posts by id with these features, where the featurizer does."""
-    Posts(redis, basis, "default").put({post_id: StoredPost(post_id, x) for post_id, x in features.items()})
+    posts = {PostRef("default", post_id): StoredPost(post_id, x) for post_id, x in features.items()}
+    Posts(redis, basis).put(posts)
 
 
 def damaged_profiles(basis: Basis, sound: Profile) -> dict[str, bytes]:

@@ -16,7 +16,9 @@ from slop.fields import Id
 
 _BAD_BODY: Final = {
     HTTPStatus.BAD_REQUEST: "the body is not JSON",
+    HTTPStatus.REQUEST_TIMEOUT: "the body did not arrive in time; see Retry-After",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is too large",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the body was not sent as application/json",
     HTTPStatus.UNPROCESSABLE_ENTITY: "a field is missing, unknown, or not valid; `errors` says which",
 }
 _AWAY: Final = "the engine, or what else is needed, does not answer or is overloaded; see Retry-After"

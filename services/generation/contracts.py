@@ -125,7 +125,7 @@ class ProfileResponse(BaseModel):
 
     user_id: str = Field(examples=["ada"])
     interactions: int = Field(description="signals that were learned", examples=[16])
-    version: int = Field(description="counts the profile's changes", examples=[9])
+    version: int = Field(description="grows whenever something is learned", examples=[16])
     updated_at: AwareDatetime
     topics: list[Taste] = Field(description="strongest first")
     uncertainty: float = Field(description="1: nothing is known yet; towards 0: sure of every taste", examples=[0.7])

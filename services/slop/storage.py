@@ -145,11 +145,10 @@ def _packed(post: StoredPost) -> dict[str, bytes]:
 
 def _unpacked(fields: Sequence[bytes | None], size: int) -> StoredPost | None:
     text, features = fields
-    if text is None or features is None:
+    if text is None or features is None or len(features) != 4 * size:
         return None
     vector = np.frombuffer(features, dtype="<f4").astype(np.float32)
-    usable = vector.shape == (size,) and np.isfinite(vector).all()
-    return StoredPost(text.decode(), vector) if usable else None
+    return StoredPost(text.decode(), vector) if np.isfinite(vector).all() else None
 
 
 class PostRef(NamedTuple):

@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 MAX_TEXTS = 64
 MAX_TEXT_LENGTH = 20_000
 FLUSH_S = 10.0
+PATIENT_NICE = 19
 
 INTERACTIONS_TOTAL = Counter(
     "slop_featurizer_interactions", "Interactions by what became of them: signal, silent or rejected.", ["outcome"]
@@ -106,7 +107,8 @@ class PostWorker:
         self.subscription = Subscription(settings, POST_FEATURES_GROUP, [POSTS], settings.featurizer_instance)
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set."""
+        """Work until `stop` is set; to be called in a thread of its own, which gives way to everything else."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PATIENT_NICE)
         wait_s, batch = self._settings.featurizer_wait_s, self._settings.featurizer_posts
         while not stop.is_set():
             records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll posts")

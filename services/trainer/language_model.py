@@ -84,14 +84,6 @@ class LanguageModel:
         padding = tokens[-max(1, rows // 4) :].repeat(rows)
         return self.embed(torch.cat([tokens, padding])[:rows]).float()
 
-    def nearest_words(self, prompt: Tensor, count: int) -> list[str]:
-        """The vocabulary's words nearest (by cosine) to any row of a (k, d) prompt."""
-        vocabulary = self._model.get_input_embeddings().weight.float()
-        unit = torch.nn.functional.normalize
-        nearness = (unit(prompt.to(vocabulary), dim=-1) @ unit(vocabulary, dim=-1).T).amax(dim=0)
-        words = (self._tokenizer.decode([token]).strip() for token in nearness.topk(200).indices.tolist())
-        return list(dict.fromkeys(w.lower() for w in words if w.isalpha() and len(w) > 2))[:count]  # noqa: PLR2004
-
     def prefix(self, prompts: Tensor) -> Tensor:
         """(B, k, d) soft prompts within the template: (B, P, d)."""
         size = prompts.shape[0]

@@ -4,8 +4,10 @@ A profile is written together with the source offset of its last signal and the 
 Kafka's offsets are committed after. So a crash anywhere leads to signals that come again and are seen to be old.
 """
 
+import sys
 import threading
 import time
+from contextlib import closing
 
 import structlog
 from kafka.errors import KafkaError
@@ -15,11 +17,11 @@ from redis.exceptions import RedisError
 
 from kit.logs import configure_logs
 from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
-from slop.basis import Basis
+from slop.basis import Basis, InvalidBasis
 from slop.profiles import Prior
 from slop.storage import Profiles
 from slop.streams import Record, Subscription
-from slop.topics import LEARNER_GROUP, SIGNALS
+from slop.topics import SIGNALS
 from trainer.learning import Learner, Outcome
 from trainer.settings import LearnerSettings
 
@@ -97,21 +99,32 @@ def learner_of(settings: LearnerSettings, redis: Redis) -> Learner:
     return Learner(Profiles(redis, basis.version, window_ms), basis, prior, window_ms)
 
 
+def run(settings: LearnerSettings, stop: threading.Event) -> None:
+    """Learn until `stop` is set.
+
+    Raises:
+        slop.basis.InvalidBasis: there is no usable basis.
+        OSError: the health port is taken.
+    """
+    timeout_s = settings.learner_redis_timeout_s
+    redis = Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    subscription = Subscription(settings, settings.learner_group, [SIGNALS], settings.learner_instance)
+    checks = {"redis": in_thread(redis.ping), "kafka": in_thread(subscription.check)}
+    worker = Worker(subscription, learner_of(settings, redis), settings)
+    with redis, health_server(settings.host, settings.learner_port, checks) as port, closing(subscription):
+        log.info("learner started", port=port, group=settings.learner_group)
+        worker.run(stop)
+    log.info("learner stopped")
+
+
 def main() -> None:
     """Run the process."""
     settings = LearnerSettings()
     configure_logs("learner", settings.log_level, settings.log_format)
-    stop = stop_on_signals()
-    timeout_s = settings.learner_redis_timeout_s
-    redis = Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
-    subscription = Subscription(settings, LEARNER_GROUP, [SIGNALS], settings.learner_instance)
-    checks = {"redis": in_thread(redis.ping), "kafka": in_thread(subscription.check)}
-    worker = Worker(subscription, learner_of(settings, redis), settings)
-    with health_server(settings.host, settings.learner_port, checks) as port:
-        log.info("learner started", port=port)
-        worker.run(stop)
-        subscription.close()
-    log.info("learner stopped")
+    try:
+        run(settings, stop_on_signals())
+    except (InvalidBasis, OSError) as error:
+        sys.exit(f"learner: {error}")
 
 
 if __name__ == "__main__":

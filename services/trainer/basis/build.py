@@ -47,8 +47,8 @@ class BuildOptions:
 
     prompts: int = 24
     rows: int = 13
-    rounds: tuple[int, ...] = (12, 16)
-    nearest: int = 3
+    rounds: tuple[int, ...] = (12, 8)
+    nearest: int = 2
     held_out: float = 0.1
     patience: int = 2
     check_every: int = 4
@@ -124,10 +124,14 @@ class Builder:
         return torch.stack([rows.detach() for rows in best]), progress.labels, progress.words
 
     def _space(self) -> Floats:
-        states = (
-            self._lm.hidden_states(text) for text in tqdm(self._posts, desc="hidden states", unit="post", mininterval=2)
-        )
-        return clustering_space(self._posts, lambda _: next(states), self._embed, self._options.seed)
+        kept = self._checkpoint.with_suffix(".space.npy")
+        if self._checkpoint.exists() and kept.exists():
+            return np.asarray(np.load(kept), dtype=np.float32)
+        states = np.stack([self._lm.hidden_states(text) for text in tqdm(self._posts, "hidden states", unit="post")])
+        space = clustering_space(self._posts, states, self._embed(self._posts), self._options.seed)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.save(kept, space)
+        return space
 
     def _resume(self) -> Progress | None:
         if not self._checkpoint.exists():

@@ -74,7 +74,7 @@ def train_step(
     for prompt in prompts:
         prompt.optimizer.step()
         prompt.steps += 1
-    return float(losses.mean())
+    return float(losses.detach().mean())
 
 
 @torch.inference_mode()

@@ -10,7 +10,13 @@ from hypothesis.extra import numpy as hnp
 
 from slop.basis import Basis, InvalidBasis, Template
 from slop.profiles import Doubles
-from tests.builders import saved_basis, small_basis
+from tests.basis import random_basis
+
+
+def saved_basis(folder: Path) -> Basis:
+    basis = random_basis()
+    basis.save(folder)
+    return basis
 
 
 def test_a_basis_comes_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -22,12 +28,12 @@ def test_a_basis_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_sizes_are_told() -> None:
-    basis = small_basis(size=6)
-    assert (basis.size, basis.dimensions) == (6, 7)
+    basis = random_basis(size=3)
+    assert (basis.size, basis.dimensions) == (3, 4)
 
 
 def test_what_latents_depend_on_changes_the_version() -> None:
-    basis = small_basis()
+    basis = random_basis()
     changed = [
         replace(basis, prompts=basis.prompts + 1),
         replace(basis, center=basis.center + 0.1),
@@ -41,25 +47,25 @@ def test_what_latents_depend_on_changes_the_version() -> None:
 
 
 def test_what_people_read_does_not_change_the_version() -> None:
-    basis = small_basis()
+    basis = random_basis()
     assert replace(basis, built={"seconds": 3}, words=basis.words[::-1]).version == basis.version
 
 
-@given(hnp.arrays(np.float64, (4, 6), elements=st.floats(-5_000, 0)))
+@given(hnp.arrays(np.float64, (5, 4), elements=st.floats(-5_000, 0)))
 def test_features_are_finite_for_any_likelihoods(log_likelihoods: Doubles) -> None:
-    features = small_basis(size=6).features(log_likelihoods)
+    features = random_basis().features(log_likelihoods)
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
 
 
 def test_the_prompt_that_explains_a_post_best_is_its_largest_feature() -> None:
-    features = small_basis(size=3).features([[-300.0, -280.0, -310.0], [-50.0, -50.0, -50.0]])
+    features = random_basis(size=3).features([[-300.0, -280.0, -310.0], [-50.0, -50.0, -50.0]])
     assert features[0].argmax() == 1
     np.testing.assert_allclose(features[1], 0, atol=1e-6)
 
 
 def test_features_depend_on_differences_of_likelihoods_alone() -> None:
-    basis = small_basis(size=3)
+    basis = random_basis(size=3)
     np.testing.assert_array_equal(basis.features([-3.0, -5.0, -4.0]), basis.features([-103.0, -105.0, -104.0]))
 
 
@@ -69,27 +75,27 @@ def test_features_depend_on_differences_of_likelihoods_alone() -> None:
         {"center": np.zeros(5, np.float32)},
         {"crowd": np.zeros(7, np.float32)},
         {"words": (("a",),)},
-        {"prompts": np.zeros((6, 8), np.float32)},
+        {"prompts": np.zeros((4, 16), np.float32)},
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidBasis, match="shapes"):
-        replace(small_basis(size=6), **wrong)  # type: ignore[arg-type]
+        replace(random_basis(), **wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"crowd": np.full(6, np.nan, np.float32)},
+        {"crowd": np.full(4, np.nan, np.float32)},
         {"scale": 0.0},
         {"temperature": -1.0},
         {"scale": np.inf},
-        {"prompts": np.full((6, 3, 8), np.inf, np.float32)},
+        {"prompts": np.full((4, 5, 16), np.inf, np.float32)},
     ],
 )
 def test_values_that_are_not_finite_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidBasis, match="not finite"):
-        replace(small_basis(size=6), **wrong)  # type: ignore[arg-type]
+        replace(random_basis(), **wrong)  # type: ignore[arg-type]
 
 
 def test_a_missing_folder_says_how_to_build_one(tmp_path: Path) -> None:
@@ -107,7 +113,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 
 def test_tensors_of_another_basis_are_refused(tmp_path: Path) -> None:
     saved_basis(tmp_path)
-    small_basis(seed=1).save(tmp_path / "other")
+    random_basis(seed=1).save(tmp_path / "other")
     (tmp_path / "other" / "basis.safetensors").rename(tmp_path / "basis.safetensors")
     with pytest.raises(InvalidBasis, match="the content is"):
         Basis.load(tmp_path)

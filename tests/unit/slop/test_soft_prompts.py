@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from slop.profiles import Doubles, Profile
 from slop.soft_prompts import MAX_WEIGHT_NORM, UnsafeSoftPrompt, allot, checked, shares
-from tests.builders import small_basis
+from tests.basis import random_basis
 
 WEIGHTS = hnp.arrays(np.float32, st.integers(1, 30), elements=st.floats(-10, 10, width=32))
 
@@ -83,14 +83,14 @@ def test_over_many_batches_of_one_post_every_taste_gets_its_share() -> None:
 
 
 def test_the_prompts_of_the_basis_are_safe() -> None:
-    basis = small_basis()
+    basis = random_basis()
     for prompt in basis.prompts:
         assert checked(prompt, basis) is prompt
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_prompt_that_is_not_finite_is_unsafe(value: float) -> None:
-    basis = small_basis()
+    basis = random_basis()
     prompt = basis.prompts[0].copy()
     prompt[1, 2] = value
     with pytest.raises(UnsafeSoftPrompt, match="not finite"):
@@ -99,18 +99,18 @@ def test_a_prompt_that_is_not_finite_is_unsafe(value: float) -> None:
 
 @pytest.mark.parametrize("factor", [0.1, 10])
 def test_a_prompt_outside_the_trust_region_is_unsafe(factor: float) -> None:
-    basis = small_basis()
+    basis = random_basis()
     with pytest.raises(UnsafeSoftPrompt, match="norms"):
         checked(factor * basis.prompts[0], basis)
 
 
 def test_a_prompt_of_another_shape_is_unsafe() -> None:
-    basis = small_basis()
+    basis = random_basis()
     with pytest.raises(UnsafeSoftPrompt, match="shape"):
         checked(basis.prompts[0][:1], basis)
 
 
 def test_a_zero_prompt_is_unsafe() -> None:
-    basis = replace(small_basis(), norm_range=(0.5, 9.0))
+    basis = replace(random_basis(), norm_range=(0.5, 9.0))
     with pytest.raises(UnsafeSoftPrompt, match="norms"):
         checked(np.zeros_like(basis.prompts[0]), basis)

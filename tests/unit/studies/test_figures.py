@@ -1,5 +1,6 @@
 """From texts to the table, the JSON and the plot."""
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from studies.figures import Figures, Scorer, all_texts, figures_of, held_out_of_
 from studies.metrics import Latency, TextScore
 from studies.posts import Post
 from studies.readers import Reaction, Reader
-from studies.report import as_json, in_words, save_plot, show_people, table_of
+from studies.report import as_json, in_words, save_plot, show_people, taste_table, text_table
 from studies.rest import ProfileInWords
 
 CHESS = "My rook took the bishop on the chess board and the opponent resigned."
@@ -88,10 +89,10 @@ def test_the_json_has_the_promised_keys(figures: Figures) -> None:
 
 def test_the_table_and_the_posts_are_printed_as_they_are(figures: Figures, outcome: Outcome) -> None:
     outcome.soft[4][0][0] = "[bold]not a tag[/bold]"
-    console = Console(width=120, record=True, quiet=True)
-    console.print(table_of(figures, "caption"))
+    console = Console(width=120, file=StringIO())
+    console.print(taste_table(figures.rows), text_table(figures.rows))
     show_people(console, _people(), outcome)
-    printed = console.export_text()
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "0.75" in printed
     assert "[bold]not a tag[/bold]" in printed
     assert "75% rook, pawn" in printed

@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 from slop.profiles import Prior, Profile
 from slop.v1.signal_pb2 import Signal
-from tests.builders import DAY_MS, NOON_MS, a_signal, small_basis
+from tests.basis import random_basis
+from tests.signals import DAY_MS, NOON_MS, a_signal
 from trainer.novelty import Seen
 
-BASIS = small_basis()
+BASIS = random_basis()
 WINDOW_MS = 7 * DAY_MS
 NEWBORN = Profile.new(BASIS.version, Prior.of(BASIS.crowd, 1.0, 0.5, 1.0))
 

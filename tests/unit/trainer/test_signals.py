@@ -3,10 +3,11 @@ import pytest
 
 from slop.topics import encode
 from slop.v1.signal_pb2 import Signal
-from tests.builders import a_signal, small_basis
+from tests.basis import random_basis
+from tests.signals import a_signal
 from trainer.signals import Batch
 
-BASIS = small_basis()
+BASIS = random_basis()
 
 
 def batch_of(*values: bytes | None) -> Batch:

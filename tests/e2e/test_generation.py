@@ -1,0 +1,239 @@
+"""Posts from the real engine: personal, streamed, published, and safe whatever lies in Redis."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis import Redis
+
+from slop.basis import Basis
+from slop.profiles import Profile
+from slop.topics import POSTS, post_key
+from slop.v1.post_pb2 import Post
+from tests.basis import profile_of
+from tests.collectors import read_all
+from tests.generations import client_of, damaged_profiles, generation_server, put_profile
+
+GARDENER = (2.0, -1.0, -1.0, -1.0)
+FAN = (-1.0, 2.0, -1.0, -1.0)
+GARDEN = re.compile(r"garden|tomato|plant|soil|grow", re.I)
+FOOTBALL = re.compile(r"football|goal|match|game|team|play|win", re.I)
+
+
+@pytest.fixture
+def gardener(redis_client: Redis, basis: Basis) -> Profile:
+    profile = profile_of(basis, GARDENER)
+    put_profile(redis_client, basis, "ada", profile)
+    return profile
+
+
+@pytest.fixture
+def fan(redis_client: Redis, basis: Basis) -> None:
+    put_profile(redis_client, basis, "bob", profile_of(basis, FAN))
+
+
+def generate(service: httpx.Client, user_id: str, **more: object) -> dict[str, Any]:
+    response = service.post("/v1/generate", json={"user_id": user_id, "max_tokens": 24, **more})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def texts(answer: dict[str, Any]) -> list[str]:
+    return [post["text"] for post in answer["posts"]]
+
+
+def metric(url: httpx.URL, name: str) -> float:
+    """The sum of a metric over its labels."""
+    lines = httpx.get(url.copy_with(raw_path=b"/metrics"), timeout=60).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+def wait_until(condition: Any, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.2)
+
+
+def test_posts_follow_the_readers_taste(service: httpx.Client, gardener: Profile, fan: None, basis: Basis) -> None:
+    for_ada, for_bob = generate(service, "ada", n=6), generate(service, "bob", n=6)
+    assert for_ada["personalization"] == {
+        "applied": True,
+        "reason": "personalized",
+        "interactions": 16,
+        "basis": basis.version,
+        "arm": "soft",
+    }
+    assert len({post["post_id"] for post in [*for_ada["posts"], *for_bob["posts"]]}) == 12
+    assert sum(bool(GARDEN.search(text)) for text in texts(for_ada)) > sum(
+        bool(GARDEN.search(text)) for text in texts(for_bob)
+    )
+    assert sum(bool(FOOTBALL.search(text)) for text in texts(for_bob)) >= 3
+
+
+def test_a_new_reader_gets_plain_posts(service: httpx.Client) -> None:
+    answer = generate(service, "nobody", n=2)
+    assert all(texts(answer))
+    assert (answer["personalization"]["applied"], answer["personalization"]["reason"]) == (False, "no_profile")
+
+
+def test_readers_share_a_warm_prefix_cache_and_get_their_own_answers(
+    service: httpx.Client, gardener: Profile, fan: None, vllm_url: str
+) -> None:
+    # Long enough to fill several blocks of the engine's cache, which holds only full ones.
+    prompt = "Write a short post. " + "It may be about anything that you like, in your own voice. " * 25
+    hits = "vllm:prefix_cache_hits_total"
+
+    def ask(user_id: str) -> list[str]:
+        return texts(generate(service, user_id, prompt=prompt, temperature=0, max_tokens=16))
+
+    before = metric(httpx.URL(vllm_url), hits)
+    cold = {user_id: ask(user_id) for user_id in ("ada", "bob")}
+    after_cold = metric(httpx.URL(vllm_url), hits)
+    warm = {user_id: ask(user_id) for user_id in ("bob", "ada")}
+    assert metric(httpx.URL(vllm_url), hits) - after_cold > after_cold - before
+    assert cold["ada"] != cold["bob"]
+    assert warm == cold
+
+
+def test_no_damaged_profile_reaches_the_engine_and_others_get_their_posts(
+    service: httpx.Client, gardener: Profile, redis_client: Redis, basis: Basis
+) -> None:
+    before = texts(generate(service, "ada", temperature=0))
+    for damage, data in damaged_profiles(basis, gardener).items():
+        put_profile(redis_client, basis, damage, data)
+        answer = generate(service, damage, n=2, max_tokens=4)
+        assert answer["personalization"]["applied"] is False, damage
+        assert answer["personalization"]["reason"] == "unsafe_profile", damage
+        assert all(texts(answer))
+    after = generate(service, "ada", temperature=0)
+    assert after["personalization"]["applied"]
+    assert texts(after) == before
+
+
+def test_generated_posts_are_published_with_whom_they_are_for(
+    service: httpx.Client, gardener: Profile, basis: Basis, kafka_bootstrap: str
+) -> None:
+    posts = generate(service, "ada", n=3)["posts"]
+
+    def published() -> dict[str, Post]:
+        records = read_all(kafka_bootstrap, POSTS)
+        found = {record.key: Post.FromString(record.value) for record in records}
+        return {post.post_id: post for key, post in found.items() if key == post_key("default", post.post_id)}
+
+    wait_until(lambda: {post["post_id"] for post in posts} <= published().keys())
+    for post in posts:
+        record = published()[post["post_id"]]
+        assert (record.text, record.for_user_id) == (post["text"], "ada")
+        assert (record.tenant, record.arm, record.basis) == ("default", "soft", basis.version)
+        assert abs(record.created_at_ms / 1000 - time.time()) < 600
+
+
+def events(response: httpx.Response) -> Iterator[tuple[str, Any]]:
+    """The name and data of every server-sent event."""
+    name = "message"
+    for line in response.iter_lines():
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield name, json.loads(value)
+        elif not line:
+            name = "message"
+
+
+def test_a_streamed_answer_comes_in_pieces_and_then_as_a_whole(service: httpx.Client, gardener: Profile) -> None:
+    body = {"user_id": "ada", "n": 3, "max_tokens": 16, "stream": True}
+    with service.stream("POST", "/v1/generate", json=body) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        *pieces, (last, whole) = events(response)
+    assert last == "done"
+    assert whole["personalization"]["applied"]
+    assert {name for name, _ in pieces} == {"message"}
+    assert len(pieces) > 3
+    for index, text in enumerate(texts(whole)):
+        assert "".join(piece["text"] for _, piece in pieces if piece["post"] == index).strip() == text
+
+
+def test_the_engine_stops_writing_when_the_client_has_gone(
+    service: httpx.Client, gardener: Profile, vllm_url: str
+) -> None:
+    aborted = 'vllm:request_success_total{engine="0",finished_reason="abort"'
+    before = metric(httpx.URL(vllm_url), aborted)
+    body = {"user_id": "ada", "n": 2, "max_tokens": 512, "temperature": 2, "stream": True}
+    with service.stream("POST", "/v1/generate", json=body) as response:
+        next(events(response))
+    wait_until(lambda: metric(httpx.URL(vllm_url), "vllm:num_requests_running") == 0)
+    assert metric(httpx.URL(vllm_url), aborted) > before
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("prompt", "reason"), [("a <prompt_embeds> b", "reserved"), ("😀" * 2_000, "context length")])
+def test_a_prompt_that_the_engine_refuses_is_the_clients_mistake(
+    service: httpx.Client, gardener: Profile, prompt: str, reason: str, stream: bool
+) -> None:
+    response = service.post("/v1/generate", json={"user_id": "ada", "prompt": prompt, "stream": stream})
+    assert response.status_code == 422, response.text
+    assert reason in response.json()["detail"]
+
+
+def test_it_is_ready(service: httpx.Client) -> None:
+    def ready() -> bool:
+        return bool(service.get("/readyz").json() == {"status": "ready", "checks": everything})
+
+    everything = {"engine": "ok", "redis": "ok", "kafka": "ok"}
+    wait_until(ready)
+
+
+def test_without_redis_posts_are_plain(tmp_path: Path, basis: Basis, vllm_url: str) -> None:
+    server, url = generation_server(tmp_path, basis, vllm_url=vllm_url, engine_timeout_s=300)
+    server.start()
+    with client_of(url) as client:
+        answer = generate(client, "ada", n=2)
+    server.stop()
+    assert all(texts(answer))
+    assert (answer["personalization"]["applied"], answer["personalization"]["reason"]) == (False, "redis_unavailable")
+
+
+def test_without_kafka_posts_are_written_and_the_loss_is_counted(
+    tmp_path: Path, basis: Basis, gardener: Profile, vllm_url: str, redis_url: str
+) -> None:
+    server, url = generation_server(tmp_path, basis, vllm_url=vllm_url, redis_url=redis_url, engine_timeout_s=300)
+    server.start()
+    with client_of(url) as client:
+        answer = generate(client, "ada", n=2)
+        lost = metric(client.base_url, "slop_unpublished_posts_total")
+    server.stop()
+    assert answer["personalization"]["applied"]
+    assert lost == sum(map(bool, texts(answer)))
+
+
+def test_an_engine_that_is_too_slow_is_as_good_as_away(tmp_path: Path, basis: Basis, vllm_url: str) -> None:
+    server, url = generation_server(tmp_path, basis, vllm_url=vllm_url, served_model_name="slop", engine_timeout_s=0.05)
+    server.start()
+    with client_of(url) as client:
+        response = client.post("/v1/generate", json={"user_id": "ada", "max_tokens": 512})
+    server.stop()
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+
+
+def test_a_reader_in_the_control_arm_gets_plain_posts(
+    tmp_path: Path, basis: Basis, gardener: Profile, vllm_url: str, redis_url: str
+) -> None:
+    server, url = generation_server(
+        tmp_path, basis, vllm_url=vllm_url, redis_url=redis_url, engine_timeout_s=300, control_share=1
+    )
+    server.start()
+    with client_of(url) as client:
+        personalization = generate(client, "ada")["personalization"]
+    server.stop()
+    assert (personalization["applied"], personalization["reason"]) == (False, "control")
+    assert (personalization["arm"], personalization["interactions"]) == ("base", 16)

@@ -1,0 +1,124 @@
+"""The whole loop, on the processes that `make up` starts, each on a free port."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+
+from native.ports import free_port
+from native.settings import ROOT, NativeSettings
+from native.up import Stack, running_stack
+from tests.servers import HOST
+
+LIKED, SKIPPED = "gardening", "football"
+PATIENCE_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KAFKA_HOME", raising=False)
+        for name in ("COLLECTOR", "GENERATION", "FEATURIZER", "LEARNER"):
+            patch.setenv(f"SLOP_{name}_PORT", str(free_port()))
+        patch.setenv("SLOP_REDIS_URL", f"redis://{HOST}:{free_port()}/0")
+        patch.setenv("SLOP_KAFKA_BOOTSTRAP", f"{HOST}:{free_port()}")
+        patch.setenv("SLOP_VLLM_URL", f"http://{HOST}:{free_port()}/v1")
+        patch.setenv("SLOP_RUN_DIR", str(tmp_path_factory.mktemp("run")))
+        settings = NativeSettings(_env_file=None)
+        with running_stack(settings, Console(quiet=True)) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def collector(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.collector_url, timeout=60, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def generation(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.generation_url, timeout=60, trust_env=False) as client:
+        yield client
+
+
+def catalogue_posts(name: str, count: int) -> list[dict[str, str]]:
+    classes = json.loads((ROOT / "catalogue" / "classes.json").read_text())
+    lines = Path(ROOT / "catalogue" / "evaluation.jsonl").read_text().splitlines()
+    return [post for post in map(json.loads, lines) if classes[post["post_id"]] == name][:count]
+
+
+def eventually(look: Callable[[], Any]) -> Any:
+    """What `look` returns, once that is true."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+    return found
+
+
+def send(collector: httpx.Client, user_id: str, posts: list[dict[str, str]], kind: str) -> list[str]:
+    events = [
+        {
+            "event_id": f"{user_id}/{post['post_id']}",
+            "user_id": user_id,
+            "type": kind,
+            "post_id": post["post_id"],
+            "post": {"text": post["text"]},
+        }
+        for post in posts
+    ]
+    answer = collector.post("/v1/events", json={"events": events})
+    assert answer.status_code == 202, answer.text
+    return [result["status"] for result in answer.json()["results"]]
+
+
+def learned(generation: httpx.Client, user_id: str, count: int) -> Any:
+    answer = generation.get(f"/v1/users/{user_id}/profile")
+    return answer.json() if answer.is_success and answer.json()["interactions"] >= count else None
+
+
+def test_a_reader_unknown_to_all_gets_a_plain_post(generation: httpx.Client) -> None:
+    answer = generation.post("/v1/generate", json={"user_id": "nobody"}).json()
+    assert answer["posts"][0]["text"]
+    assert (answer["personalization"]["applied"], answer["personalization"]["reason"]) == (False, "no_profile")
+
+
+def test_interactions_turn_the_profile_the_ranking_and_the_posts(
+    collector: httpx.Client, generation: httpx.Client
+) -> None:
+    liked, skipped = catalogue_posts(LIKED, 8), catalogue_posts(SKIPPED, 8)
+    statuses = send(collector, "ann", liked[:6], "like") + send(collector, "ann", skipped[:6], "skip")
+    assert set(statuses) == {"accepted"}
+    profile = eventually(lambda: learned(generation, "ann", 12))
+    assert profile["topics"]
+    answer = generation.post("/v1/generate", json={"user_id": "ann", "n": 2}).json()
+    assert answer["personalization"]["applied"]
+    assert answer["personalization"]["interactions"] == 12
+    ranked = [{"text": post["text"]} for post in (*liked[6:], *skipped[6:])]
+    scores = generation.post("/v1/rank", json={"user_id": "ann", "posts": ranked}).json()["scores"]
+    assert sum(scores[:2]) > sum(scores[2:])
+
+
+def test_the_same_event_again_changes_nothing(collector: httpx.Client, generation: httpx.Client) -> None:
+    posts = catalogue_posts(LIKED, 3)
+    send(collector, "bob", posts, "like")
+    before = eventually(lambda: learned(generation, "bob", 3))
+    send(collector, "bob", posts, "like")
+    send(collector, "bob", catalogue_posts(SKIPPED, 1), "skip")
+    after = eventually(lambda: learned(generation, "bob", 4))
+    assert (before["interactions"], after["interactions"]) == (3, 4)
+
+
+def test_a_generated_post_can_be_ranked_before_anybody_reacts_to_it(
+    collector: httpx.Client, generation: httpx.Client
+) -> None:
+    send(collector, "cleo", catalogue_posts(LIKED, 2), "like")
+    eventually(lambda: learned(generation, "cleo", 2))
+    post = generation.post("/v1/generate", json={"user_id": "cleo"}).json()["posts"][0]
+    asked = {"user_id": "cleo", "posts": [{"post_id": post["post_id"]}]}
+    eventually(lambda: generation.post("/v1/rank", json=asked).json()["scores"][0] is not None)

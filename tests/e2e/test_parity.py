@@ -1,0 +1,86 @@
+"""The trainer's path through transformers and the running engine give a text the same probability."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from slop.basis import Basis
+from slop.tensor_wire import torch_base64
+from trainer.language_model import LanguageModel, PromptScorer
+
+TEXTS = (
+    "The tomatoes on the balcony are finally red, and I have told everyone about it twice.",
+    "Extra time again, and nobody on our bench could watch the last penalty.",
+    "Why does the soup taste better on the second day?",
+)
+# bf16 keeps 8 bits of a number: its rounding moves a token's log-probability by some hundredths of a nat.
+TOKEN_TOLERANCE = 0.25
+MEAN_TOLERANCE = 0.03
+
+
+class Engine:
+    """Scores fixed texts on the server: every token is forced after those before it, one request each.
+
+    The server's own `prompt_logprobs` can't be used: beside `prompt_embeds` it ends vLLM 0.32's engine.
+    """
+
+    def __init__(self, url: str, basis: Basis, tokenizer: Any) -> None:
+        self._client = httpx.Client(base_url=url, timeout=300)
+        self._basis, self._tokenizer = basis, tokenizer
+
+    def token_log_probabilities(self, prompt: int, tokens: list[int]) -> list[float]:
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(lambda at: self._one(prompt, tokens, at), range(len(tokens))))
+
+    def _one(self, prompt: int, tokens: list[int], at: int) -> float:
+        written = self._tokenizer.decode(tokens[:at])
+        assert self._tokenizer(written, add_special_tokens=False).input_ids == tokens[:at]
+        data = torch_base64(self._basis.prompts[prompt])
+        messages: list[dict[str, Any]] = [
+            {"role": "system", "content": [{"type": "prompt_embeds", "data": data}]},
+            {"role": "user", "content": self._basis.template.request},
+        ]
+        if written:
+            messages.append({"role": "assistant", "content": written})
+        body = {
+            "model": "slop",
+            "messages": messages,
+            "add_generation_prompt": not written,
+            "continue_final_message": bool(written),
+            "allowed_token_ids": [tokens[at]],
+            "max_tokens": 1,
+            "temperature": 0,
+            "logprobs": True,
+        }
+        answer = self._client.post("chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        (token,) = answer.json()["choices"][0]["logprobs"]["content"]
+        return float(token["logprob"])
+
+
+@pytest.fixture(scope="module")
+def engine(vllm_url: str, basis: Basis, model_path: str) -> Engine:
+    return Engine(vllm_url, basis, AutoTokenizer.from_pretrained(model_path))
+
+
+@pytest.fixture(scope="module")
+def scorer(language_model: LanguageModel, basis: Basis) -> PromptScorer:
+    return PromptScorer(language_model, torch.from_numpy(basis.prompts))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_trainer_and_the_engine_agree_under_three_soft_prompts(
+    text: str, engine: Engine, scorer: PromptScorer, language_model: LanguageModel
+) -> None:
+    tokens = language_model.post_tokens(text).tolist()
+    trainer = scorer(text)[:3] / len(tokens)
+    served = np.array([engine.token_log_probabilities(prompt, tokens) for prompt in range(3)]).mean(axis=1)
+    assert np.abs(trainer - served).max() < MEAN_TOLERANCE
+    # and the tolerance is small beside what tells the prompts apart
+    assert np.ptp(trainer) > 4 * MEAN_TOLERANCE
+    assert trainer.argsort().tolist() == served.argsort().tolist()

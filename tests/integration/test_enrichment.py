@@ -1,0 +1,117 @@
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from redis import Redis
+
+from slop.basis import Basis
+from slop.storage import PostRef, Posts
+from slop.v1.interaction_pb2 import Interaction, InteractionType
+from tests.basis import random_basis
+from tests.tiny_model import random_prompts, tiny_model
+from trainer.catalog import Catalog
+from trainer.enrichment import Enricher
+from trainer.extraction import Extractor
+from trainer.language_model import PromptScorer
+
+LIKE = InteractionType.INTERACTION_TYPE_LIKE
+MODEL = tiny_model()
+
+
+@dataclass
+class Polled:
+    value: bytes | None
+    offset: int
+    topic: str = "slop.interactions.v1"
+    partition: int = 3
+
+
+def interaction(post_id: str, kind: "InteractionType.ValueType" = LIKE, **fields: object) -> Interaction:
+    return Interaction(event_id="e", tenant="default", user_id="ann", post_id=post_id, type=kind, **fields)  # type: ignore[arg-type]
+
+
+def polled(*interactions: Interaction) -> list[Polled]:
+    return [Polled(record.SerializeToString(), offset) for offset, record in enumerate(interactions)]
+
+
+@pytest.fixture
+def basis() -> Basis:
+    return random_basis()
+
+
+@pytest.fixture
+def catalog(redis_client: Redis, basis: Basis) -> Iterator[Catalog]:
+    stop = threading.Event()
+    extractor = Extractor(PromptScorer(MODEL, random_prompts(basis.size)), basis)
+    yield Catalog(Posts(redis_client, basis), extractor, cached=10, wait_s=0.3, stop=stop)
+    stop.set()
+
+
+def test_a_signal_carries_the_posts_features_and_its_source(catalog: Catalog, basis: Basis) -> None:
+    catalog.announce({PostRef("default", "p1"): "the dog barks"})
+    (signal,) = Enricher(catalog, basis).enrich(polled(interaction("p1"))).signals
+    assert (signal.source.partition, signal.source.offset, signal.basis) == (3, 0, basis.version)
+    assert (signal.label, signal.weight) == (1, 1)
+    assert len(signal.features) == basis.size
+
+
+def test_signals_keep_the_order_of_their_interactions(catalog: Catalog, basis: Basis) -> None:
+    catalog.announce({PostRef("default", f"p{i}"): f"the dog barks {'a ' * i}" for i in range(5)})
+    order = ["p3", "p0", "p4", "p3", "p1"]
+    enriched = Enricher(catalog, basis).enrich(polled(*map(interaction, order)))
+    assert [signal.post_id for signal in enriched.signals] == order
+    assert [signal.source.offset for signal in enriched.signals] == list(range(5))
+
+
+def test_a_text_sent_along_with_the_interaction_is_enough(catalog: Catalog, basis: Basis) -> None:
+    enriched = Enricher(catalog, basis).enrich(polled(interaction("new", post_text="a star shines")))
+    assert len(enriched.signals) == 1
+
+
+def test_an_unknown_post_is_rejected_with_its_record_and_the_others_go_on(catalog: Catalog, basis: Basis) -> None:
+    catalog.announce({PostRef("default", "p1"): "the dog barks"})
+    records = polled(interaction("nobody-sent-it"), interaction("p1"))
+    enriched = Enricher(catalog, basis).enrich(records)
+    assert [rejected.reason for rejected in enriched.rejected] == ["unknown_post"]
+    assert enriched.rejected[0].payload == records[0].value
+    assert [signal.post_id for signal in enriched.signals] == ["p1"]
+
+
+def test_a_post_that_arrives_a_moment_later_is_waited_for(catalog: Catalog, basis: Basis) -> None:
+    late = threading.Timer(0.15, catalog.announce, [{PostRef("default", "late"): "a star"}])
+    late.start()
+    enriched = Enricher(catalog, basis).enrich(polled(interaction("late")))
+    late.join()
+    assert len(enriched.signals) == 1
+
+
+def test_an_impression_says_nothing_and_broken_bytes_are_rejected(catalog: Catalog, basis: Basis) -> None:
+    catalog.announce({PostRef("default", "p1"): "the dog barks"})
+    impression = interaction("p1", InteractionType.INTERACTION_TYPE_IMPRESSION)
+    enriched = Enricher(catalog, basis).enrich([*polled(impression), Polled(b"\xff\xff", 1)])
+    assert (enriched.silent, enriched.signals) == (1, [])
+    assert [rejected.reason for rejected in enriched.rejected] == ["not_protobuf"]
+
+
+def test_features_of_a_post_are_the_same_bytes_in_every_process(redis_client: Redis, basis: Basis) -> None:
+    found = []
+    for _ in range(2):
+        redis_client.flushall()
+        extractor = Extractor(PromptScorer(tiny_model(), random_prompts(basis.size)), basis)
+        catalog = Catalog(Posts(redis_client, basis), extractor, 10, 0.1, threading.Event())
+        ref = PostRef("default", "p")
+        catalog.announce({ref: "we cook soup"})
+        found.append(catalog.find([ref])[ref].features)
+    assert np.array_equal(found[0], found[1])
+
+
+def test_a_changed_text_gets_new_features_and_the_same_text_does_not(catalog: Catalog) -> None:
+    ref = PostRef("default", "p")
+    assert catalog.announce({ref: "the dog"}) == {ref: "the dog"}
+    first = catalog.find([ref])[ref]
+    assert catalog.announce({ref: "the dog"}) == {}
+    assert catalog.announce({ref: "a star"}) == {ref: "a star"}
+    catalog.compute({ref: "a star"}, urgent=False)
+    assert not np.array_equal(catalog.find([ref])[ref].features, first.features)

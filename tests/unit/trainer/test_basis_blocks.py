@@ -1,0 +1,24 @@
+import numpy as np
+
+from trainer.basis.blocks import clustering_space, stylometrics
+
+
+def test_stylometrics_tell_styles_apart_and_ignore_the_subject() -> None:
+    question, other_question = stylometrics("Why do dogs bark?"), stylometrics("Why do stars fade?")
+    shout = stylometrics("DOGS BARK!!!")
+    assert len(question) == len(shout)
+    assert np.abs(np.subtract(question, other_question)).sum() < np.abs(np.subtract(question, shout)).sum()
+
+
+def test_stylometrics_of_an_empty_post_are_finite() -> None:
+    assert np.isfinite(stylometrics("")).all()
+
+
+def test_every_block_has_its_share_of_the_space() -> None:
+    rng = np.random.default_rng(0)
+    texts = [f"post {i}{'!' * (i % 3)}" for i in range(40)]
+    states = rng.normal(size=(40, 50)).astype(np.float32)
+    space = clustering_space(texts, states, states[:, :45], seed=0)
+    assert np.allclose(np.linalg.norm(space[:, :32], axis=1), 1, atol=1e-5)
+    assert np.allclose(np.linalg.norm(space[:, 32:64], axis=1), 1, atol=1e-5)
+    assert np.linalg.norm(space[:, 64:], axis=1).max() <= 0.7 + 1e-5

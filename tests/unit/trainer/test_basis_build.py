@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from slop.basis import Basis
+from tests.tiny_model import random_prompts, tiny_model
+from trainer.basis import build
+from trainer.basis.build import Builder, BuildOptions, build_basis
+from trainer.basis.tuning import PromptState, losses_under, train_step
+
+MODEL = tiny_model()
+DOGS = ["the dog barks", "a dog barks and we run", "the dog and the dog run", "we run over the dog"]
+STARS = ["a star shines", "the star shines over the star", "a star and a star", "over the star shines a star"]
+POSTS = [
+    f"{post} {extra}" for extra in ("", "and", "the", "a", "over", "we", "soup", "garden") for post in DOGS + STARS
+]
+OPTIONS = BuildOptions(prompts=2, rows=3, rounds=(3, 3), nearest=2, check_every=2, scaling_posts=16)
+
+
+def embed(texts: list[str]) -> np.ndarray:
+    space = np.random.default_rng(0).normal(size=(len(texts), 8)) * 0.1
+    space[:, 0] += [5 * ("dog" in text) for text in texts]
+    return space.astype("f4")
+
+
+def builder(folder: Path) -> Builder:
+    return Builder(MODEL, embed, POSTS, OPTIONS, folder / "checkpoint.pt")
+
+
+def test_tuning_lowers_the_loss_of_the_prompts_own_posts() -> None:
+    posts = [MODEL.post_tokens(text) for text in DOGS]
+    prompt = PromptState.begin(random_prompts(1)[0])
+    before = losses_under(MODEL, prompt.rows.detach(), posts).mean()
+    for _ in range(15):
+        train_step(MODEL, [prompt], [posts], total=15)
+    assert losses_under(MODEL, prompt.rows.detach(), posts).mean() < before - 0.05
+
+
+def test_prompts_trained_side_by_side_are_those_trained_alone() -> None:
+    batches = [[MODEL.post_tokens(t) for t in texts] for texts in (DOGS, STARS[:2])]
+    together = [PromptState.begin(rows) for rows in random_prompts(2)]
+    train_step(MODEL, together, batches, total=10)
+    for prompt, rows, batch in zip(together, random_prompts(2), batches, strict=True):
+        alone = PromptState.begin(rows)
+        train_step(MODEL, [alone], [batch], total=10)
+        assert torch.allclose(prompt.rows, alone.rows, atol=1e-4)
+
+
+def test_the_model_itself_is_never_trained() -> None:
+    before = MODEL.embed(torch.arange(10)).clone()
+    train_step(MODEL, [PromptState.begin(random_prompts(1)[0])], [[MODEL.post_tokens("the dog")]], total=5)
+    assert torch.equal(MODEL.embed(torch.arange(10)), before)
+
+
+def test_a_build_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _, _ = builder(tmp_path / "whole").run()
+    steps, real = iter(range(100)), build.train_step
+
+    def interrupted(*args: object, **kwargs: object) -> float:
+        if next(steps) == 4:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    cut = builder(tmp_path / "cut")
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "train_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cut.run()
+    resumed, _, _ = builder(tmp_path / "cut").run()
+    assert torch.equal(resumed, whole)
+
+
+def test_a_basis_tells_its_clusters_apart(tmp_path: Path) -> None:
+    basis, labels = build_basis(MODEL, ("tiny", "0"), embed, POSTS, OPTIONS, tmp_path / "c.pt")
+    dogs = np.array(["dog" in post for post in POSTS])
+    agreement = (labels[dogs] == np.bincount(labels[dogs]).argmax()).mean()
+    assert agreement > 0.8
+    basis.save(tmp_path / "basis")
+    assert Basis.load(tmp_path / "basis").version == basis.version

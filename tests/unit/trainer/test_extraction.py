@@ -1,0 +1,50 @@
+import threading
+import time
+
+import numpy as np
+
+from tests.basis import random_basis
+from tests.tiny_model import random_prompts, tiny_model
+from trainer.extraction import Extractor, Turnstile
+from trainer.language_model import PromptScorer
+
+WAIT_S = 5
+
+
+def test_features_have_the_basis_length_and_depend_on_the_text() -> None:
+    basis = random_basis()
+    extractor = Extractor(PromptScorer(tiny_model(), random_prompts(basis.size)), basis)
+    one = extractor.features("the dog barks", urgent=True)
+    assert one.shape == (basis.size,)
+    assert one.dtype == np.float32
+    assert not np.array_equal(one, extractor.features("a star shines", urgent=False))
+
+
+def test_an_urgent_turn_comes_before_patient_ones_that_waited_longer() -> None:
+    turnstile, order = Turnstile(), []
+
+    def take(name: str, urgent: bool) -> None:
+        with turnstile.turn(urgent=urgent):
+            order.append(name)
+
+    with turnstile.turn(urgent=False):
+        threads = [threading.Thread(target=take, args=("patient", False)) for _ in range(3)]
+        threads.append(threading.Thread(target=take, args=("urgent", True)))
+        for thread in threads:
+            thread.start()
+            time.sleep(0.02)
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert order == ["urgent", "patient", "patient", "patient"]
+
+
+def test_a_turn_ends_when_its_work_fails() -> None:
+    turnstile = Turnstile()
+    for _ in range(2):
+        try:
+            with turnstile.turn(urgent=True):
+                raise RuntimeError
+        except RuntimeError:
+            pass
+    with turnstile.turn(urgent=False):
+        pass

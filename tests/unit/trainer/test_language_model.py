@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tiny_model import WORDS, random_prompts, tiny_model
+from trainer.language_model import HEAT_TOKENS, MAX_POST_TOKENS, PromptScorer, model_folder, revision_of
+
+MODEL = tiny_model()
+PROMPTS = random_prompts(6)
+EVERYONE = PromptScorer(MODEL, PROMPTS, survivors=6)
+posts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=40).map(" ".join)
+
+
+def one_by_one(text: str) -> np.ndarray:
+    """The reference: the whole sequence of every prompt, with no cache."""
+    tokens = MODEL.post_tokens(text)
+    with torch.no_grad():
+        losses = MODEL.losses(PROMPTS, [tokens] * len(PROMPTS))
+    return -(losses * len(tokens)).double().numpy()
+
+
+@settings(max_examples=25, deadline=None)
+@given(posts)
+def test_the_packed_batch_gives_the_likelihoods_of_whole_sequences(text: str) -> None:
+    assert EVERYONE(text) == pytest.approx(one_by_one(text), abs=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(posts)
+def test_survivors_of_the_heat_get_their_whole_likelihood_and_nobody_overtakes_them(text: str) -> None:
+    raced, whole = PromptScorer(MODEL, PROMPTS, survivors=3)(text), one_by_one(text)
+    exact = np.isclose(raced, whole, atol=1e-3)
+    assert exact.sum() >= 3
+    assert exact[raced.argmax()]
+
+
+def test_a_post_within_the_heat_is_scored_exactly() -> None:
+    text = " ".join(WORDS[: HEAT_TOKENS - 1])
+    assert PromptScorer(MODEL, PROMPTS, survivors=1)(text) == pytest.approx(one_by_one(text), abs=1e-3)
+
+
+def test_scoring_a_post_leaves_no_trace_on_the_next() -> None:
+    scorer = PromptScorer(MODEL, PROMPTS, survivors=2)
+    first = scorer("the dog barks over the garden and we run a post")
+    scorer("save money cook soup")
+    assert scorer("the dog barks over the garden and we run a post").tobytes() == first.tobytes()
+
+
+def test_an_empty_post_is_the_end_of_turn_alone() -> None:
+    assert MODEL.post_tokens("").shape == (1,)
+    assert np.isfinite(EVERYONE("")).all()
+
+
+def test_a_long_post_is_cut() -> None:
+    assert MODEL.post_tokens("dog " * 500).shape == (MAX_POST_TOKENS,)
+
+
+def test_padding_does_not_change_a_posts_loss() -> None:
+    short, long = MODEL.post_tokens("a star"), MODEL.post_tokens("the dog barks over the garden")
+    with torch.no_grad():
+        together = MODEL.losses(PROMPTS[:2], [short, long])
+        alone = MODEL.losses(PROMPTS[:1], [short])
+    assert together[0].item() == pytest.approx(alone[0].item(), abs=1e-5)
+
+
+def test_a_start_from_words_has_the_rows_asked_for() -> None:
+    assert MODEL.embed_words("dog", 5).shape == (5, 16)
+    assert MODEL.embed_words(" ".join(WORDS), 5).shape == (5, 16)
+
+
+def test_the_revision_changes_with_the_weights(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    before = revision_of(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert len(before) == 12
+    assert revision_of(tmp_path) != before
+
+
+def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert model_folder(str(tmp_path)) == tmp_path
