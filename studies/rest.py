@@ -70,7 +70,7 @@ class Rest:
             try:
                 response = await self._client.request(method, path, json=body)
             except httpx.HTTPError as error:
-                raise StudyError(f"no answer from {self._client.base_url}{path[1:]}: {error!r}; is it up?") from error
+                raise StudyError(f"no answer from {self._client.base_url}{path}: {error!r}; is it up?") from error
             if response.status_code not in TRY_AGAIN or attempt == ATTEMPTS:
                 break
             await asyncio.sleep(_pause_s(response, attempt))

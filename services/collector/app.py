@@ -8,20 +8,22 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from collector import metrics
 from collector.errors import Refused, problem_of
-from collector.guard import BodyGuard
 from collector.intake import Intake
-from collector.publisher import Publisher
 from collector.routes import EVENTS_PATH, POSTS_PATH, routes
 from collector.settings import CollectorSettings
 from collector.timing import Timing
+from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
+from slop.publisher import Limits, Publisher
 
 
 def create_app(settings: CollectorSettings) -> FastAPI:
     """The collector; its publisher lives as long as the application runs."""
-    publisher = Publisher(settings)
+    publisher = Publisher(settings.kafka_bootstrap, "slop-collector", _limits(settings))
+    metrics.watch(publisher)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -39,10 +41,26 @@ def create_app(settings: CollectorSettings) -> FastAPI:
     install_problems(app)
     app.add_exception_handler(Refused, refuse)
     app.include_router(routes(Intake(publisher, settings.tenant)))
-    app.include_router(health_router({"kafka": publisher.ready}))
-    app.add_middleware(BodyGuard, settings=settings)
+    app.include_router(health_router({"kafka": publisher.check}))
+    app.add_middleware(
+        BodyGuard,
+        max_bytes=settings.collector_body_limit,
+        timeout_s=settings.collector_body_timeout_s,
+        retry_after_s=settings.collector_retry_after_s,
+    )
     app.add_middleware(Timing, paths=(EVENTS_PATH, POSTS_PATH))
     return app
+
+
+def _limits(settings: CollectorSettings) -> Limits:
+    return Limits(
+        queue_bytes=settings.collector_queue_bytes,
+        ack_timeout_s=settings.collector_ack_timeout_s,
+        max_block_ms=settings.collector_max_block_ms,
+        linger_ms=settings.collector_linger_ms,
+        reconnect_s=settings.collector_reconnect_s,
+        shutdown_s=settings.collector_shutdown_s,
+    )
 
 
 def _version() -> str:

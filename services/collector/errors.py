@@ -5,14 +5,12 @@ from http import HTTPStatus
 from typing import Any
 
 from kit.problems import Problem
+from slop.publisher import BrokerAway, NotPublished, QueueFull
 
 
 class Failure(Enum):
     """Why a request was not taken: the status, what is said, and whether the same request may succeed later."""
 
-    BODY_TOO_LARGE = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is larger than {limit} bytes", False)
-    BODY_TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive within {seconds:g} s", True)
-    NOT_JSON = (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be sent as Content-Type: application/json", False)
     TOO_MANY = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "{count} items, where a request may have {limit}", False)
     NONE_VALID = (HTTPStatus.UNPROCESSABLE_ENTITY, "nothing was valid; results says why", False)
     QUEUE_FULL = (HTTPStatus.TOO_MANY_REQUESTS, "too much is waiting for Kafka; send again later", True)
@@ -46,3 +44,10 @@ def problem_of(refused: Refused, retry_after_s: int) -> Problem:
     failure = refused.failure
     pause = retry_after_s if failure.passes else None
     return Problem(failure.status, str(refused), retry_after_s=pause, code=failure.name.lower(), **refused.members)
+
+
+def failure_of(error: NotPublished) -> Failure:
+    """What it means to the client that records were not published."""
+    if isinstance(error, QueueFull):
+        return Failure.QUEUE_FULL
+    return Failure.BROKER_AWAY if isinstance(error, BrokerAway) else Failure.NOT_ACKNOWLEDGED

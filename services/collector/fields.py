@@ -1,7 +1,4 @@
-"""The types of what clients send, and their limits. Nothing is coerced: a number in quotes is not a number.
-
-Control characters are refused: in ids all of them, in texts all but tab and line breaks.
-"""
+"""The types of what only the collector takes, and their limits. Nothing is coerced: a number in quotes is none."""
 
 import json
 import math
@@ -11,8 +8,6 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, JsonValue, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-MAX_ID: Final = 256
-MAX_TEXT: Final = 20_000
 MAX_CONTEXT_BYTES: Final = 4_096
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -63,8 +58,6 @@ def _small(context: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return context
 
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$")]
 Timestamp = Annotated[
     int,
     PlainValidator(_epoch_ms),

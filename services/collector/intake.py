@@ -8,12 +8,13 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from collector import metrics
-from collector.errors import Failure, Refused
-from collector.fields import Id
-from collector.publisher import Publisher
+from collector.errors import Failure, Refused, failure_of
 from collector.records import record_of, record_of_rejection
 from collector.rejections import Rejection
 from collector.wire import MAX_ITEMS, Event, Post
+from slop.delivery import Record
+from slop.fields import Id
+from slop.publisher import NotPublished, Publisher
 from slop.topics import Topic
 
 Result = dict[str, str]
@@ -49,13 +50,20 @@ class Intake:
         self._report([item for item in items if isinstance(item, Rejection)], topic, now_ms)
         if not valid:
             raise Refused(Failure.NONE_VALID, {"results": results})
-        await self._publisher.publish([record_of(item, self._tenant, now_ms) for item in valid])
+        await self._publish([record_of(item, self._tenant, now_ms) for item in valid])
         _count(valid)
         return results
 
+    async def _publish(self, records: Sequence[Record]) -> None:
+        try:
+            await self._publisher.publish(records)
+        except NotPublished as error:
+            raise Refused(failure_of(error)) from error
+
     def _report(self, rejections: Sequence[Rejection], topic: Topic, now_ms: int) -> None:
         if rejections:
-            self._publisher.report([record_of_rejection(rejection, topic, now_ms) for rejection in rejections])
+            records = [record_of_rejection(rejection, topic, now_ms) for rejection in rejections]
+            self._publisher.publish_soon(records, metrics.LOST_REPORTS.inc)
         for rejection in rejections:
             metrics.REJECTED.labels(topic.name, rejection.reason).inc()
 

@@ -4,6 +4,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from slop.publisher import Publisher
+
 ACCEPTED: Final = Counter("slop_collector_accepted_total", "Items that Kafka has acknowledged", ["type"])
 REJECTED: Final = Counter("slop_collector_rejected_total", "Items that were not valid", ["topic", "reason"])
 REQUEST_SECONDS: Final = Histogram(
@@ -17,3 +19,9 @@ CONNECTED: Final = Gauge("slop_collector_producer_connected", "1 where there is 
 LOST_REPORTS: Final = Counter(
     "slop_collector_lost_reports_total", "Rejected items that could not be written to slop.rejected.v1"
 )
+
+
+def watch(publisher: Publisher) -> None:
+    """Show the state of the way to Kafka."""
+    WAITING.set_function(lambda: publisher.waiting)
+    CONNECTED.set_function(lambda: publisher.connected)

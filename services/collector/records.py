@@ -3,9 +3,9 @@
 import json
 from typing import Final
 
-from collector.delivery import Record
 from collector.rejections import Rejection
 from collector.wire import Event, Post
+from slop.delivery import Record
 from slop.topics import INTERACTIONS, POSTS, REJECTED, Topic, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post as PostRecord

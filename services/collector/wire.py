@@ -7,8 +7,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from collector.fields import Context, Id, Text, Timestamp
+from collector.fields import Context, Timestamp
 from collector.rejections import Rejection, checked
+from slop.fields import Id, Text
 
 MAX_ITEMS: Final = 1_000
 MAX_TOPICS: Final = 32

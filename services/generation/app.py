@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     redis = redis_client(settings)
     engine = engine_of(settings)
     featurizer = Featurizer(settings.featurizer_url, basis.size, settings.features_timeout_s)
-    publisher = Publisher(settings.kafka_bootstrap, "slop-generation", Limits(queue_records=settings.publish_queue))
+    publisher = Publisher(settings.kafka_bootstrap, "slop-generation", Limits(settings.publish_queue_bytes))
     metrics.watch(publisher)
 
     reader = Reader(redis, basis, settings.tenant)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from generation import metrics
 from generation.contracts import GeneratedPost, GenerateResponse, Personalization
-from slop.publisher import Publisher, Record
+from slop.delivery import Record
+from slop.publisher import Publisher
 from slop.topics import POSTS, encode, key_of
 from slop.v1.post_pb2 import Post
 

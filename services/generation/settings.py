@@ -30,4 +30,6 @@ class Settings(LearningSettings):
 
     featurizer_url: str = Field("http://127.0.0.1:8011", description="computes features of texts that are ranked")
     features_timeout_s: float = Field(20.0, gt=0, description="for the features of one rank request")
-    publish_queue: int = Field(10_000, gt=0, description="generated posts that wait for Kafka; more are dropped")
+    publish_queue_bytes: int = Field(
+        16 * 1024**2, ge=1024**2, description="generated posts that wait for Kafka, with 1 KB each; more are dropped"
+    )

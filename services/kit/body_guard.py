@@ -38,14 +38,14 @@ class BodyGuard:
             raise Problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "the body must be sent as Content-Type: application/json",
-                code="NOT_JSON",
+                code="not_json",
             )
         try:
             return await asyncio.wait_for(self._read(receive), self._timeout_s)
         except TimeoutError as error:
             detail = f"the body did not arrive within {self._timeout_s:g} s"
             raise Problem(
-                HTTPStatus.REQUEST_TIMEOUT, detail, retry_after_s=self._retry_after_s, code="BODY_TOO_SLOW"
+                HTTPStatus.REQUEST_TIMEOUT, detail, retry_after_s=self._retry_after_s, code="body_too_slow"
             ) from error
 
     async def _read(self, receive: Receive) -> bytes | None:
@@ -62,7 +62,7 @@ class BodyGuard:
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
             detail = f"the body is larger than {self._max_bytes} bytes"
-            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, code="BODY_TOO_LARGE")
+            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, code="body_too_large")
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

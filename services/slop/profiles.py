@@ -16,6 +16,7 @@ from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import DecodeError
 
 from slop.v1.profile_pb2 import Profile as ProfileRecord
 
@@ -129,13 +130,10 @@ class Profile:
         """
         try:
             record = ProfileRecord.FromString(data)
-            mean = np.frombuffer(record.mean, dtype="<f4").astype(np.float32)
-            variance = np.frombuffer(record.variance, dtype="<f4").astype(np.float32)
-        except Exception as error:  # protobuf and NumPy raise their own kinds
+            mean, variance = (_floats(part, dimensions) for part in (record.mean, record.variance))
+        except DecodeError as error:
             raise InvalidProfile(f"broken bytes: {error}") from error
-        if mean.shape != (dimensions,) or variance.shape != (dimensions,):
-            raise InvalidProfile(f"length {mean.size} and {variance.size} where the basis has {dimensions}")
-        if not (np.isfinite(mean).all() and np.isfinite(variance).all() and (variance > 0).all()):
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all() and variance.min() > 0):
             raise InvalidProfile("values that are not finite, or variances that are not positive")
         return cls(
             basis=record.basis,
@@ -147,6 +145,12 @@ class Profile:
             partition=record.source.partition,
             offset=record.source.offset,
         )
+
+
+def _floats(data: bytes, count: int) -> Floats:
+    if len(data) != 4 * count:
+        raise InvalidProfile(f"{len(data)} bytes where the basis has {count} dimensions")
+    return np.frombuffer(data, dtype="<f4").astype(np.float32)
 
 
 def update(

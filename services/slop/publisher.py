@@ -7,7 +7,6 @@ there is none, records are refused at once instead of waiting for a timeout.
 
 import asyncio
 import queue
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,13 +15,13 @@ from typing import Any, Final
 
 import structlog
 from kafka import KafkaProducer
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError
 
-from slop.topics import Topic, create_topics
+from slop.delivery import OVERHEAD, Delivery, Record
+from slop.topics import create_topics, require_broker
 
 log = structlog.get_logger(__name__)
 
-PROBE_TIMEOUT_S: Final = 0.8
 POLL_S: Final = 0.2
 DRAIN_S: Final = 1.0
 
@@ -48,7 +47,7 @@ class Limits:
     """How much a publisher takes, and how long it waits.
 
     Attributes:
-        queue_records: records taken and not yet acknowledged.
+        queue_bytes: records taken and not yet acknowledged, with 1 KB of overhead each.
         ack_timeout_s: from taking records to their acknowledgement.
         max_block_ms: how long the producer thread may be held up by missing topic metadata.
         linger_ms: how long the producer waits for more records to a batch.
@@ -56,53 +55,12 @@ class Limits:
         shutdown_s: how long the producer may take to send what is left at the end.
     """
 
-    queue_records: int = 20_000
+    queue_bytes: int
     ack_timeout_s: float = 5.0
     max_block_ms: int = 300
     linger_ms: int = 5
     reconnect_s: float = 0.5
     shutdown_s: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is published: the topic, the key that orders it, and the value."""
-
-    topic: Topic
-    key: bytes | None
-    value: bytes
-
-
-class Delivery:
-    """Records that succeed or fail together; settled from other threads, awaited on the event loop.
-
-    Attributes:
-        records: what is delivered, in order.
-        outcome: done once every record is settled: None if Kafka has acknowledged all, else the first error.
-    """
-
-    def __init__(self, records: Sequence[Record], when_done: Callable[[int], None]) -> None:
-        """To be called on the event loop, where `when_done` gets the number of records once all are settled."""
-        self.records = records
-        self._loop = asyncio.get_running_loop()
-        self.outcome: asyncio.Future[Exception | None] = self._loop.create_future()
-        self._when_done, self._left = when_done, len(records)
-        self._error: Exception | None = None
-        self._lock = threading.Lock()
-
-    def settle(self, count: int = 1, error: Exception | None = None) -> None:
-        """`count` more records are acknowledged, or have failed with `error`."""
-        with self._lock:
-            self._left -= count
-            self._error = self._error or error
-            done = self._left == 0
-        if done:
-            self._loop.call_soon_threadsafe(self._finish)
-
-    def _finish(self) -> None:
-        self._when_done(len(self.records))
-        if not self.outcome.done():
-            self.outcome.set_result(self._error)
 
 
 class Publisher:
@@ -115,14 +73,10 @@ class Publisher:
             bootstrap: comma-separated host:port of the brokers.
             client_id: this service's name at the broker.
             limits: of the queue and of every wait.
-
-        Raises:
-            ValueError: `bootstrap` is not a list of host:port.
         """
-        self._bootstrap, self._servers = bootstrap, servers_of(bootstrap)
-        self._client_id, self._limits = client_id, limits
-        self._queue: queue.Queue[Delivery] = queue.Queue(limits.queue_records)
-        self._waiting = 0
+        self._bootstrap, self._client_id, self._limits = bootstrap, client_id, limits
+        self._queue: queue.Queue[Delivery] = queue.Queue(limits.queue_bytes // OVERHEAD)
+        self._waiting_bytes = self._waiting = 0
         self._connected, self._broken, self._closing = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -168,11 +122,12 @@ class Publisher:
         """Return if records can be published.
 
         Raises:
-            OSError: Kafka can't be reached.
+            ConnectionError: there is no producer.
+            kafka.errors.KafkaError: Kafka can't be reached.
         """
         if not self.connected:
-            raise ConnectionError("no producer yet")
-        await asyncio.to_thread(probe, self._servers)
+            raise ConnectionError("there is no working producer; a new one is being made")
+        await asyncio.to_thread(require_broker, self._bootstrap)
 
     def close(self) -> None:
         """Publish what is queued and stop; blocks for at most twice `shutdown_s`."""
@@ -182,30 +137,35 @@ class Publisher:
     def _enqueue(self, records: Sequence[Record]) -> Delivery:
         if not self.connected:
             raise BrokerAway
-        if self._waiting + len(records) > self._limits.queue_records:
-            raise QueueFull
         delivery = Delivery(records, self._release)
+        if self._waiting_bytes + delivery.size > self._limits.queue_bytes:
+            raise QueueFull
+        self._waiting_bytes += delivery.size
         self._waiting += len(records)
         self._queue.put_nowait(delivery)
         return delivery
 
-    def _release(self, count: int) -> None:
-        self._waiting -= count
+    def _release(self, delivery: Delivery) -> None:
+        self._waiting_bytes -= delivery.size
+        self._waiting -= len(delivery.records)
 
     # From here on: the publisher's own thread.
 
     def _run(self) -> None:
+        away = False
         while not self._closing.is_set():
             try:
                 producer = self._connect()
             except Exception as error:  # whatever kafka-python raises, it is tried again
-                log.warning("kafka_away", bootstrap=self._bootstrap, error=repr(error))
+                if not away:
+                    log.warning("kafka_away", bootstrap=self._bootstrap, error=repr(error))
+                away = True
                 self._closing.wait(self._limits.reconnect_s)
             else:
+                away = False
                 self._serve(producer)
 
     def _connect(self) -> KafkaProducer:
-        probe(self._servers)
         created = create_topics(self._bootstrap, self._limits.ack_timeout_s)
         producer = KafkaProducer(**self._producer_config())
         log.info("kafka_connected", bootstrap=self._bootstrap, topics_created=created)
@@ -244,7 +204,7 @@ class Publisher:
                 if self._closing.is_set():
                     self._send(producer, delivery)
                 else:
-                    delivery.settle(len(delivery.records), ConnectionError("the producer has failed"))
+                    delivery.settle(len(delivery.records), KafkaConnectionError("the producer has failed"))
 
     def _send(self, producer: KafkaProducer, delivery: Delivery) -> None:
         for index, record in enumerate(delivery.records):
@@ -266,31 +226,6 @@ class Publisher:
 def _report_loss(outcome: asyncio.Future[Exception | None], count: int, on_loss: Callable[[int], None]) -> None:
     if outcome.cancelled() or outcome.result() is not None:
         on_loss(count)
-
-
-def servers_of(bootstrap: str) -> list[tuple[str, int]]:
-    """The (host, port) in `host:port,host:port`.
-
-    Raises:
-        ValueError: it is not of that form.
-    """
-    parts = [server.strip().rpartition(":") for server in bootstrap.split(",")]
-    if not all(host and port.isdecimal() for host, _, port in parts):
-        raise ValueError(f"the brokers have to be host:port,host:port, and are {bootstrap!r}")
-    return [(host.strip("[]"), int(port)) for host, _, port in parts]
-
-
-def probe(servers: Sequence[tuple[str, int]]) -> None:
-    """Open a connection to the first server that listens.
-
-    Raises:
-        OSError: none does.
-    """
-    for server in servers[:-1]:
-        with suppress(OSError):
-            socket.create_connection(server, PROBE_TIMEOUT_S).close()
-            return
-    socket.create_connection(servers[-1], PROBE_TIMEOUT_S).close()
 
 
 def _close(producer: KafkaProducer, timeout_s: float) -> None:

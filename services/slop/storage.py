@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from redis import Redis
 from redis import asyncio as aioredis
+from redis.exceptions import NoScriptError
 
 from slop.basis import Basis
 from slop.profiles import Profile
@@ -44,6 +46,7 @@ def event_digest(event_id: str) -> bytes:
     return hashlib.blake2b(event_id.encode(), digest_size=12).digest()
 
 
+@lru_cache(maxsize=4096)
 def _user(tenant: str, user_id: str) -> str:
     # The hash tag keeps all keys of a user on one node of a Redis Cluster.
     return f"{{{quote(tenant, safe='')}/{quote(user_id, safe='')}}}"
@@ -102,20 +105,13 @@ class Profiles:
     def __init__(self, redis: Redis, basis: str, window_ms: int) -> None:
         """Profiles of the basis with version `basis`; event ids are remembered for `window_ms` of received time."""
         self._redis, self._basis, self._window_ms = redis, basis, window_ms
-        self._read = redis.register_script(_READ)
-        self._apply = redis.register_script(_APPLY)
-
-    def _keys(self, user: User) -> list[str]:
-        return [profile_key(self._basis, *user), seen_key(self._basis, *user)]
 
     def read(self, users: Sequence[tuple[User, Sequence[str]]]) -> list[StoredUser]:
         """Read users, each with the event ids to look for, in one round trip; one user is read atomically."""
-        pipe = self._redis.pipeline(transaction=False)
-        for user, event_ids in users:
-            self._read(keys=self._keys(user), args=[event_digest(e) for e in event_ids], client=pipe)
+        calls = [(user, [event_digest(event_id) for event_id in event_ids]) for user, event_ids in users]
         return [
             StoredUser(profile, tuple(None if score is None else int(float(score)) for score in seen))
-            for profile, seen in pipe.execute()
+            for profile, seen in self._run(_READ, calls)
         ]
 
     def apply(self, writes: Sequence[Write]) -> list[bool]:
@@ -124,10 +120,25 @@ class Profiles:
         Returns:
             For each whether it was written; False where the stored offset is not older.
         """
+        calls = [(write.user, self._arguments(write)) for write in writes]
+        return [bool(applied) for applied in self._run(_APPLY, calls)]
+
+    def _run(self, script: str, calls: Sequence[tuple[User, list[Any]]]) -> list[Any]:
+        """One call of a script for each user, in one round trip; it is loaded where Redis does not know it."""
+        try:
+            return self._run_loaded(script, calls)
+        except NoScriptError:  # then none of the calls did anything
+            self._redis.script_load(script)
+            return self._run_loaded(script, calls)
+
+    def _run_loaded(self, script: str, calls: Sequence[tuple[User, list[Any]]]) -> list[Any]:
+        # Not redis-py's Script objects: they cost as much again for every call.
+        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         pipe = self._redis.pipeline(transaction=False)
-        for write in writes:
-            self._apply(keys=self._keys(write.user), args=self._arguments(write), client=pipe)
-        return [bool(applied) for applied in pipe.execute()]
+        for user, arguments in calls:
+            keys = profile_key(self._basis, *user), seen_key(self._basis, *user)
+            pipe.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
+        return cast("list[Any]", pipe.execute())
 
     def _arguments(self, write: Write) -> list[Any]:
         profile = write.profile

@@ -28,6 +28,8 @@ class Record(Protocol):
     @property
     def offset(self) -> int: ...  # noqa: D102
     @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
     def value(self) -> bytes | None: ...  # noqa: D102
 
 

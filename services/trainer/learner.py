@@ -54,21 +54,27 @@ class Worker:
         """Work until `stop` is set; a batch under way is finished unless Redis is away."""
         try:
             while not stop.is_set():
-                records = retry(self._poll, (KafkaError,), stop, "poll signals")
-                if records:
-                    self._work(records, stop)
+                self.step(stop)
         except Stopped:
             log.info("stopped while waiting; the batch will come again")
 
+    def step(self, stop: threading.Event) -> int:
+        """Poll, learn and commit; returns how many records there were.
+
+        Raises:
+            kit.worker.Stopped: `stop` was set while a dependency was away.
+        """
+        records = retry(self._poll, (KafkaError,), stop, "poll signals")
+        if records:
+            with BATCH_SECONDS.time():
+                values = [record.value for record in records]
+                _count(retry(lambda: self._learner.learn(values), (RedisError,), stop, "learn a batch"))
+                self._commit()
+            BATCH_SIGNALS.observe(len(records))
+        return len(records)
+
     def _poll(self) -> list[Record]:
         return self._subscription.poll(self._wait_s, self._max_records)
-
-    def _work(self, records: list[Record], stop: threading.Event) -> None:
-        values = [record.value for record in records]
-        with BATCH_SECONDS.time():
-            _count(retry(lambda: self._learner.learn(values), (RedisError,), stop, "learn a batch"))
-            self._commit()
-        BATCH_SIGNALS.observe(len(records))
 
     def _commit(self) -> None:
         try:

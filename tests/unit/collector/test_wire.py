@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.fields import END_MS, FIRST_MS, MAX_CONTEXT_BYTES, MAX_ID, MAX_TEXT
+from collector.fields import END_MS, FIRST_MS, MAX_CONTEXT_BYTES
 from collector.rejections import MAX_DETAIL, Reason, Rejection
 from collector.wire import MAX_DWELL_MS, MAX_TOPICS, Event, EventsRequest, PostsRequest
+from slop.fields import MAX_ID, MAX_TEXT
 from tests.items import event, post
 
 REACTIONS = ("impression", "like", "unlike", "dislike", "share", "comment", "save", "skip", "hide", "report")

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from collector.delivery import OVERHEAD, Delivery, Record
+from slop.delivery import OVERHEAD, Delivery, Record
 from slop.topics import INTERACTIONS
 
 RECORDS = [Record(INTERACTIONS, b"k", b"v" * size) for size in (1, 2, 3)]

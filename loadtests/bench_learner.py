@@ -1,0 +1,168 @@
+"""How many events a second the learner takes on one core, from Kafka to Redis, beside bare consuming and writing.
+
+    python -m loadtests.bench_learner
+
+Starts a broker (Apache Kafka where there is one, else Tansu) and a Redis of its own, on loopback. Both ways read the
+same records in batches of the same size, write one value of a profile's size for every user of a batch in one round
+trip, and commit after each batch; the bare way does nothing else.
+"""
+
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+from pydantic import Field
+from redis import Redis
+
+from slop.profiles import Prior, Profile
+from slop.storage import profile_key
+from slop.streams import Subscription
+from slop.topics import SIGNALS
+from slop.v1.signal_pb2 import Signal, Source
+from tests.basis import basis_of
+from tests.learners import publish
+from tests.servers import apache_kafka_home, apache_kafka_server, redis_server, tansu_server
+from trainer.learner import Worker, learner_of
+from trainer.settings import LearnerSettings
+
+DIMENSIONS = 20
+
+
+class BenchSettings(LearnerSettings):
+    """The learner's settings, and how much to measure."""
+
+    bench_events: int = Field(20_000, ge=1_000, description="signals in the topic")
+    bench_users: int = Field(2_000, ge=1, description="whose signals they are, each equally likely")
+    bench_repetitions: int = Field(5, ge=1, description="of each way, in turns")
+
+
+def signals(settings: BenchSettings, basis: str) -> list[Signal]:
+    """The topic's content."""
+    rng = np.random.default_rng(1)
+    users = rng.integers(settings.bench_users, size=settings.bench_events)
+    features = rng.normal(size=(settings.bench_events, DIMENSIONS)) / np.sqrt(DIMENSIONS)
+    now_ms = time.time_ns() // 1_000_000
+    return [
+        Signal(
+            event_id=str(uuid4()),
+            tenant="default",
+            user_id=f"user-{user:08d}",
+            post_id=f"post-{offset:08d}",
+            source=Source(partition=int(user) % SIGNALS.partitions, offset=offset),
+            received_at_ms=now_ms + offset,
+            basis=basis,
+            features=row,
+            label=float(offset % 2),
+            weight=1.0,
+        )
+        for offset, (user, row) in enumerate(zip(users, features, strict=True))
+    ]
+
+
+class Bare:
+    """Consumes, writes bytes, commits."""
+
+    def __init__(self, subscription: Subscription, redis: Redis, settings: BenchSettings, value: bytes) -> None:
+        self._subscription, self._redis, self._settings, self._value = subscription, redis, settings, value
+
+    def step(self) -> int:
+        """One batch; returns how many records it had."""
+        records = self._subscription.poll(self._settings.learner_wait_s, self._settings.learner_batch)
+        pipe = self._redis.pipeline(transaction=False)
+        for key in {record.key for record in records}:
+            pipe.hset(profile_key("bare", "default", (key or b"").decode()), "profile", self._value)
+        pipe.execute()
+        if records:
+            self._subscription.commit()
+        return len(records)
+
+
+def rate(step: Callable[[], int], events: int) -> float:
+    """Events a second, from the end of the first batch, which waits for the group, to the last commit."""
+    first = 0
+    while not first:
+        first = step()
+    done, started = first, time.perf_counter()
+    while done < events:
+        done += step()
+    return (done - first) / (time.perf_counter() - started)
+
+
+@contextmanager
+def fresh_group(settings: BenchSettings, redis: Redis) -> Iterator[Subscription]:
+    """A group that has read nothing yet, and an empty Redis."""
+    redis.flushdb()
+    with closing(Subscription(settings, f"bench-{uuid4().hex[:8]}", [SIGNALS])) as subscription:
+        yield subscription
+
+
+def rate_of_learner(settings: BenchSettings, redis: Redis) -> float:
+    """Events a second of the learner, with all that its process does."""
+    stop = threading.Event()
+    with fresh_group(settings, redis) as subscription:
+        worker = Worker(subscription, learner_of(settings, redis), settings)
+        return rate(lambda: worker.step(stop), settings.bench_events)
+
+
+def rate_of_bare(settings: BenchSettings, redis: Redis, value: bytes) -> float:
+    """Events a second of the bare way."""
+    with fresh_group(settings, redis) as subscription:
+        return rate(Bare(subscription, redis, settings, value).step, settings.bench_events)
+
+
+def measure(settings: BenchSettings, redis: Redis, value: bytes) -> None:
+    """Run both ways in turns and print what came out."""
+    learner, bare = [], []
+    for turn in range(settings.bench_repetitions):
+        bare.append(rate_of_bare(settings, redis, value))
+        learner.append(rate_of_learner(settings, redis))
+        print(f"{turn + 1}: bare {bare[-1]:8,.0f} events/s   learner {learner[-1]:8,.0f} events/s", flush=True)
+    ratios = [a / b for a, b in zip(learner, bare, strict=True)]
+    print(f"median: bare {statistics.median(bare):,.0f} events/s, learner {statistics.median(learner):,.0f} events/s")
+    print(f"learner / bare: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def one_core() -> str:
+    """Keep this process on one core, where the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        return "not pinned to a core"
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    return f"on core {core}"
+
+
+def main() -> None:
+    """Start the servers, fill the topic, measure."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        home = apache_kafka_home()
+        broker = tansu_server(folder) if home is None else apache_kafka_server(home, folder)
+        store, redis_url = redis_server(folder)
+        for server in (broker, store):
+            stack.callback(server.stop)
+            server.start()
+        basis = basis_of(np.ones((DIMENSIONS, 2, 4), np.float32), ["anything"] * DIMENSIONS)
+        basis.save(folder / "basis")
+        settings = BenchSettings(
+            kafka_bootstrap=broker.bootstrap, redis_url=redis_url, basis_dir=folder / "basis", learner_instance=""
+        )
+        publish(broker.bootstrap, signals(settings, basis.version))
+        value = Profile.new(basis.version, Prior.of(basis.crowd, 1.0, 0.5, 1.0)).to_bytes()
+        print(
+            f"{settings.bench_events:,} signals of {settings.bench_users:,} users, K = {DIMENSIONS}, batches of up to"
+            f" {settings.learner_batch}, profiles of {len(value)} bytes, {'Tansu' if home is None else 'Apache Kafka'},"
+            f" {one_core()}"
+        )
+        redis = stack.enter_context(Redis.from_url(redis_url, socket_timeout=settings.learner_redis_timeout_s))
+        measure(settings, redis, value)
+
+
+if __name__ == "__main__":
+    main()
