@@ -7,7 +7,9 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
-PY := $(VENV)/bin/python
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+PROTOS := services/slop/v1/__init__.py
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 
@@ -15,7 +17,6 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 export DATA OUT READERS DEMO_EXIT
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help setup up demo replay basis catalogue bench test lint lock clean
 
@@ -23,6 +24,7 @@ help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.slop  ## install everything into .venv (done by every other target too)
+	@:
 
 up: setup  ## start the whole stack; Ctrl-C stops it
 	@$(PY) -m native.up
@@ -46,18 +48,18 @@ test: setup  ## run all tests, on real servers
 	@$(PY) -m pytest
 
 lint: setup  ## check style, formatting, types and the protocol definitions
-	@ruff check .
-	@ruff format --check .
-	@mypy
-	@mypy native studies catalogue loadtests tests build_protos.py
-	@buf lint proto
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy --follow-imports=silent native studies catalogue loadtests build_protos.py
+	@$(BIN)/buf lint proto
 
 lock: $(VENV)/.python  ## resolve the requirements again and write their lock files
 	@$(PIP) install --quiet uv
 	@cd requirements && for name in native nodeps; do \
 	  case $$name in nodeps) flags=--no-deps ;; *) flags="--no-emit-package torch --no-emit-package triton" ;; esac; \
-	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	    --extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match $$flags --output-file $$name.txt $$name.in; \
+	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match) $$flags --output-file $$name.txt $$name.in; \
 	done
 
 clean:  ## remove everything that was installed, built or logged here
@@ -69,7 +71,9 @@ $(VENV)/.python:
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "SLOP needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-	  { echo "$(PYTHON) has no venv: apt-get install python3-venv" >&2; exit 1; }
+	  { echo "$(PYTHON) has no venv: apt-get install $(notdir $(PYTHON))-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || \
+	  { echo "vLLM needs libnuma: apt-get install libnuma1" >&2; exit 1; }
 	@echo "set-up 1/4: $$($(PYTHON) --version) in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
@@ -87,7 +91,10 @@ $(VENV)/.requirements: $(VENV)/.torch requirements/native.txt requirements/nodep
 	  awk '/^Collecting/ && ++n % 25 == 0 {print "  " n " packages"; fflush()} /^Installing/ {print "  installing"; fflush()}'
 	@touch $@
 
-$(VENV)/.slop: $(VENV)/.requirements pyproject.toml build_protos.py $(shell find proto -name '*.proto')
+$(VENV)/.slop: $(VENV)/.requirements pyproject.toml $(PROTOS)
 	@echo "set-up 4/4: SLOP itself"
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+
+$(PROTOS): $(VENV)/.requirements build_protos.py $(shell find proto -name '*.proto')
+	@$(PY) build_protos.py

@@ -1,4 +1,4 @@
-"""Compile `proto/` into `services/slop/v1` when the package is built or installed; `python build_protos.py` does it too."""
+"""Compile `proto/` into `services/slop/v1`, when the package is built, or by `python build_protos.py`."""
 
 import sys
 from importlib.resources import files

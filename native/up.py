@@ -41,10 +41,12 @@ class Stack:
     """A stack that answers.
 
     Attributes:
+        parts: what was asked for.
         process: the supervisor, or None if the stack ran before and is somebody else's to stop.
     """
 
     settings: NativeSettings
+    parts: Sequence[Part]
     process: subprocess.Popen[str] | None
 
     @property
@@ -78,15 +80,12 @@ class Stack:
 
 
 @contextmanager
-def running_stack(
-    settings: NativeSettings | None = None, console: Console | None = None, only: Collection[str] = ()
-) -> Iterator[Stack]:
+def running_stack(console: Console | None = None, only: Collection[str] = ()) -> Iterator[Stack]:
     """The stack that runs already, else one that is started now and stopped when the block ends.
 
     SIGTERM ends the block as Ctrl-C does, by an exception: call it in the main thread.
 
     Args:
-        settings: where everything listens; by default what the environment says.
         console: told how it goes; by default standard error.
         only: names of parts, where not all are needed.
 
@@ -94,11 +93,11 @@ def running_stack(
         StackFailed: a port is taken, or a part does not become ready.
         native.binaries.MissingBinary: something is not installed.
     """
-    settings, console = settings or NativeSettings(), console or Console(stderr=True)
+    settings, console = NativeSettings(), console or Console(stderr=True)
     some = [part for part in parts(settings) if not only or part.name in only]
     if all(part.answers() for part in some):
         console.print("the stack runs already")
-        yield Stack(settings, None)
+        yield Stack(settings, some, None)
         return
     check_ports([part for part in some if part.is_here])
     environment = {"SLOP_FEATURIZER_URL": f"http://{settings.host}:{settings.featurizer_port}"}
@@ -107,13 +106,13 @@ def running_stack(
     if "kafka" in {part.name for part in some}:
         console.print(f"kafka: {kafka.about(settings)}", soft_wrap=True, highlight=False)
     with _sigterm_exits(), started(some, settings, console, environment) as process:
-        yield Stack(settings, process)
+        yield Stack(settings, some, process)
 
 
 def show_urls(stack: Stack, console: Console) -> None:
     """Print where everything listens."""
     table = Table("part", "where", "what for", title="SLOP runs", title_justify="left")
-    for part in parts(stack.settings):
+    for part in stack.parts:
         table.add_row(part.name, part.url, part.about)
     console.print(table)
     console.print(f"logs: {log_folder(stack.settings)}", soft_wrap=True)
@@ -181,13 +180,17 @@ def started(
 
 
 def _prepare_model(settings: NativeSettings, console: Console) -> str:
-    begin = time.monotonic()
     if model.is_prepared(settings):
         return model.prepare(settings)
+    begin = time.monotonic()
+    # By a process of its own: this one would keep torch in memory for as long as the stack runs.
+    command = [sys.executable, "-m", "native.model"]
     with console.status("converting the model SmolLM2-135M-Instruct, once, about 20 s"):
-        path = model.prepare(settings)
-    console.print(f"model converted into {path}, {time.monotonic() - begin:.0f} s", soft_wrap=True)
-    return path
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StackFailed(f"the model can't be converted:\n{done.stderr[-2000:]}")
+    console.print(f"model converted into {done.stdout.strip()}, {time.monotonic() - begin:.0f} s", soft_wrap=True)
+    return done.stdout.strip()
 
 
 def _wait_ready(
@@ -250,10 +253,14 @@ def _kill_all(process: subprocess.Popen[str]) -> None:
 
 def main() -> None:
     """Start everything, wait or run a command, stop everything."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m native.up", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("parts", nargs="*", metavar="PART", help="names of the Procfile; all by default")
     parser.add_argument("--run", metavar="COMMAND", help="run this beside it, and stop everything when it ends")
     args = parser.parse_args()
+    if unknown := set(args.parts) - {part.name for part in parts(NativeSettings())}:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
     console = Console(stderr=True)
     try:
         sys.exit(_up(args.parts, args.run, console))

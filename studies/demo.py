@@ -53,7 +53,7 @@ class DemoSettings(BaseSettings):
     exit: bool = Field(False, description="stop at the end instead of leaving the stack running")
     seed: int = Field(0, ge=0, description="of the readers, their feeds and their reactions")
 
-    readers: int = Field(16, ge=2, le=200, description="simulated readers")
+    readers: int = Field(12, ge=2, le=200, description="simulated readers")
     posts: int = Field(6, ge=1, le=16, description="posts that each reader asks for at every count")
     history_posts: int = Field(4, ge=1, le=16, description="the same for history in the prompt")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -93,26 +93,25 @@ class LearnerProcess:
         return next(float(value) for name, value in (x.rsplit(" ", 1) for x in text.splitlines()) if name == line)
 
 
-def publish(bootstrap: str, signals: Sequence[Signal]) -> None:
-    """Write signals to their topic, in this order."""
+def publish(bootstrap: str, signals: Sequence[Signal]) -> dict[int, int]:
+    """Write signals to their topic, in this order; returns the partitions' ends, which Tansu tells only later."""
     create_topics(bootstrap)
     producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)
     try:
         futures = [producer.send(SIGNALS.name, key=key_of(signal), value=encode(signal)) for signal in signals]
-        for future in futures:
-            future.get(timeout=30)
+        written = [future.get(timeout=30) for future in futures]
     finally:
         producer.close(timeout=5)
+    return {record.partition: record.offset + 1 for record in written}
 
 
 class Lag:
-    """How many signals a group has not committed yet."""
+    """How many records up to the ends of the partitions a group has not committed yet."""
 
-    def __init__(self, bootstrap: str, group: str) -> None:
+    def __init__(self, bootstrap: str, group: str, ends: Mapping[int, int]) -> None:
         self._consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
-        self._partitions = [TopicPartition(SIGNALS.name, number) for number in range(SIGNALS.partitions)]
-        self._ends = self._consumer.end_offsets(self._partitions)
-        self.total = sum(self._ends.values())
+        self._ends = {TopicPartition(SIGNALS.name, number): end for number, end in ends.items()}
+        self.total = sum(ends.values())
 
     def __enter__(self) -> Self:
         return self
@@ -121,8 +120,8 @@ class Lag:
         self._consumer.close()
 
     def __call__(self) -> int:
-        """The lag now, behind the ends when this object was made."""
-        return sum(self._ends[partition] - (self._consumer.committed(partition) or 0) for partition in self._partitions)
+        """The lag now."""
+        return sum(max(0, end - (self._consumer.committed(at) or 0)) for at, end in self._ends.items())
 
 
 def everything(redis: Redis) -> dict[bytes, object]:

@@ -130,10 +130,13 @@ class Profile:
         """
         try:
             record = ProfileRecord.FromString(data)
-            mean, variance = (_floats(part, dimensions) for part in (record.mean, record.variance))
         except DecodeError as error:
             raise InvalidProfile(f"broken bytes: {error}") from error
-        if not (np.isfinite(mean).all() and np.isfinite(variance).all() and variance.min() > 0):
+        if not len(record.mean) == len(record.variance) == 4 * dimensions:
+            raise InvalidProfile(f"{len(record.mean)} and {len(record.variance)} bytes for {dimensions} dimensions")
+        values = np.frombuffer(record.mean + record.variance, dtype="<f4").astype(np.float32, copy=False)
+        mean, variance = values[:dimensions], values[dimensions:]
+        if not (np.isfinite(values).all() and variance.min() > 0):
             raise InvalidProfile("values that are not finite, or variances that are not positive")
         return cls(
             basis=record.basis,
@@ -145,12 +148,6 @@ class Profile:
             partition=record.source.partition,
             offset=record.source.offset,
         )
-
-
-def _floats(data: bytes, count: int) -> Floats:
-    if len(data) != 4 * count:
-        raise InvalidProfile(f"{len(data)} bytes where the basis has {count} dimensions")
-    return np.frombuffer(data, dtype="<f4").astype(np.float32)
 
 
 def update(

@@ -8,6 +8,7 @@ there is none, records are refused at once instead of waiting for a timeout.
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from slop.delivery import OVERHEAD, Delivery, Record
-from slop.topics import create_topics, require_broker
+from slop.topics import TOPICS, Topic, create_topics, require_broker
 
 log = structlog.get_logger(__name__)
 
@@ -168,8 +169,21 @@ class Publisher:
     def _connect(self) -> KafkaProducer:
         created = create_topics(self._bootstrap, self._limits.ack_timeout_s)
         producer = KafkaProducer(**self._producer_config())
+        try:
+            self._learn_partitions(producer)
+        except Exception:
+            _close(producer, DRAIN_S)
+            raise
         log.info("kafka_connected", bootstrap=self._bootstrap, topics_created=created)
         return producer
+
+    def _learn_partitions(self, producer: KafkaProducer) -> None:
+        # What send() does not know of a topic it waits for, and on a busy broker in vain: it fails after max_block_ms.
+        deadline = time.monotonic() + self._limits.ack_timeout_s
+        for topic in TOPICS:
+            while not _knows(producer, topic):
+                if time.monotonic() > deadline or self._closing.is_set():
+                    raise KafkaTimeoutError(f"no partitions of {topic.name} in time")
 
     def _producer_config(self) -> dict[str, Any]:
         limits = self._limits
@@ -221,6 +235,13 @@ class Publisher:
             log.warning("kafka_failed", error=repr(error))
         self._broken.set()
         delivery.settle(count, error)
+
+
+def _knows(producer: KafkaProducer, topic: Topic) -> bool:
+    try:
+        return bool(producer.partitions_for(topic.name))
+    except KafkaTimeoutError:
+        return False
 
 
 def _report_loss(outcome: asyncio.Future[Exception | None], count: int, on_loss: Callable[[int], None]) -> None:

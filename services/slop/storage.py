@@ -134,11 +134,11 @@ class Profiles:
     def _run_loaded(self, script: str, calls: Sequence[tuple[User, list[Any]]]) -> list[Any]:
         # Not redis-py's Script objects: they cost as much again for every call.
         digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-        pipe = self._redis.pipeline(transaction=False)
+        pipe: Any = self._redis.pipeline(transaction=False)
         for user, arguments in calls:
             keys = profile_key(self._basis, *user), seen_key(self._basis, *user)
             pipe.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
-        return cast("list[Any]", pipe.execute())
+        return list(pipe.execute())
 
     def _arguments(self, write: Write) -> list[Any]:
         profile = write.profile

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from native.ports import free_port
-from native.settings import ROOT, NativeSettings
+from native.settings import ROOT
 from native.up import Stack, running_stack
 from tests.servers import HOST
 
@@ -29,8 +29,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         patch.setenv("SLOP_KAFKA_BOOTSTRAP", f"{HOST}:{free_port()}")
         patch.setenv("SLOP_VLLM_URL", f"http://{HOST}:{free_port()}/v1")
         patch.setenv("SLOP_RUN_DIR", str(tmp_path_factory.mktemp("run")))
-        settings = NativeSettings(_env_file=None)
-        with running_stack(settings, Console(quiet=True)) as running:
+        with running_stack(Console(quiet=True)) as running:
             yield running
 
 

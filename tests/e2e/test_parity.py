@@ -1,5 +1,6 @@
 """The trainer's path through transformers and the running engine give a text the same probability."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +20,6 @@ TEXTS = (
     "Why does the soup taste better on the second day?",
 )
 # bf16 keeps 8 bits of a number: its rounding moves a token's log-probability by some hundredths of a nat.
-TOKEN_TOLERANCE = 0.25
 MEAN_TOLERANCE = 0.03
 
 
@@ -29,9 +29,8 @@ class Engine:
     The server's own `prompt_logprobs` can't be used: beside `prompt_embeds` it ends vLLM 0.32's engine.
     """
 
-    def __init__(self, url: str, basis: Basis, tokenizer: Any) -> None:
-        self._client = httpx.Client(base_url=url, timeout=300)
-        self._basis, self._tokenizer = basis, tokenizer
+    def __init__(self, client: httpx.Client, basis: Basis, tokenizer: Any) -> None:
+        self._client, self._basis, self._tokenizer = client, basis, tokenizer
 
     def token_log_probabilities(self, prompt: int, tokens: list[int]) -> list[float]:
         with ThreadPoolExecutor(8) as pool:
@@ -64,8 +63,9 @@ class Engine:
 
 
 @pytest.fixture(scope="module")
-def engine(vllm_url: str, basis: Basis, model_path: str) -> Engine:
-    return Engine(vllm_url, basis, AutoTokenizer.from_pretrained(model_path))
+def engine(vllm_url: str, basis: Basis, model_path: str) -> Iterator[Engine]:
+    with httpx.Client(base_url=vllm_url, timeout=300) as client:
+        yield Engine(client, basis, AutoTokenizer.from_pretrained(model_path))
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,12 @@ from tests.servers import KafkaServer
 CLIENT = httpx.Client(timeout=30)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def closed_client() -> Iterator[None]:
+    yield
+    CLIENT.close()
+
+
 @pytest.fixture(scope="module")
 def collector(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server, url = collector_server(tmp_path_factory.mktemp("collector"), kafka_bootstrap)

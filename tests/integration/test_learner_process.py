@@ -10,7 +10,7 @@ from slop.basis import Basis
 from slop.profiles import Profile
 from slop.storage import profile_key
 from tests.basis import random_basis
-from tests.learners import LearnerProcess, publish, wait_until
+from tests.learners import Lag, LearnerProcess, publish, wait_until
 from tests.servers import KafkaServer, redis_server
 from tests.signals import a_signal
 
@@ -50,14 +50,20 @@ def test_signals_become_a_profile_and_are_counted(
         assert learner.metric("slop_learner_freshness_seconds_count") == 2
 
 
-def test_signals_wait_while_redis_is_away(kafka_bootstrap: str, tmp_path: Path, basis: Basis, group: str) -> None:
+def test_signals_wait_while_redis_is_away_even_through_a_crash(
+    fresh_kafka: KafkaServer, tmp_path: Path, basis: Basis, group: str
+) -> None:
     server, url = redis_server(tmp_path)
-    publish(kafka_bootstrap, [a_signal(basis, offset) for offset in range(3)])
-    with LearnerProcess(tmp_path, kafka_bootstrap, url, group) as learner:
+    broker = fresh_kafka.bootstrap
+    ends = publish(broker, [a_signal(basis, offset) for offset in range(3)])
+    with LearnerProcess(tmp_path, broker, url, group) as learner, Lag(broker, group, ends) as lag:
         try:
             wait_until(lambda: learner.readiness().get("kafka") == "ok")
-            wait_until(lambda: "retrying" in learner.log.read_text())
+            wait_until(lambda: "learn a batch" in learner.log.read_text())
             assert learner.readiness()["redis"] != "ok"
+            learner.kill()
+            assert lag() == lag.total == 3
+            learner.start()
             server.start()
             with Redis.from_url(url, socket_timeout=5) as redis:
                 wait_until(lambda: learned(redis, basis) == 3)

@@ -260,7 +260,7 @@ def test_a_stored_variance_that_is_no_variance_is_refused(value: float) -> None:
 
 
 def test_a_stored_profile_of_another_length_is_refused() -> None:
-    with pytest.raises(InvalidProfile, match="12 bytes"):
+    with pytest.raises(InvalidProfile, match="12 and 12 bytes"):
         Profile.from_bytes(a_profile().to_bytes(), 4)
 
 
