@@ -15,6 +15,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import Never
 
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam

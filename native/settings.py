@@ -1,4 +1,4 @@
-"""Settings of the native run, from the environment or `.env`; README's table of settings says the same."""
+"""Settings of the native run, from the environment or `.env`; `.env.example` lists them."""
 
 import os
 from pathlib import Path

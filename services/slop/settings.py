@@ -21,7 +21,7 @@ class CommonSettings(BaseSettings):
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="comma-separated host:port of the brokers")
     kafka_session_timeout_ms: int = Field(6_000, description="of consumer groups; Tansu's first join takes 0.75 of it")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="where profiles and post features live")
-    redis_timeout_s: float = Field(0.25, gt=0, description="for one command, connecting included")
+    redis_timeout_s: float = Field(1.0, gt=0, description="for one command, connecting included")
 
     basis_dir: Path = Field(DEFAULT_BASIS, description="folder with basis.json and basis.safetensors")
 

@@ -186,8 +186,8 @@ class Posts:
         return [None if text is None else text.decode() for (text,) in self._fields(posts, ["text"])]
 
     def put_texts(self, texts: Mapping[PostRef, str]) -> None:
-        """Store texts, whose features are to come, for POST_TTL_S seconds."""
-        self._put({post: {"text": text.encode()} for post, text in texts.items()})
+        """Store texts, whose features are to come, for POST_TTL_S seconds; features of an older text are dropped."""
+        self._put({post: {"text": text.encode(), "features": b""} for post, text in texts.items()})
 
     def put(self, posts: Mapping[PostRef, StoredPost]) -> None:
         """Store posts with their features for POST_TTL_S seconds."""

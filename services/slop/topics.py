@@ -32,6 +32,7 @@ REJECTED: Final = Topic("slop.rejected.v1", 1, {"retention.ms": str(30 * DAY_MS)
 TOPICS: Final = (INTERACTIONS, POSTS, SIGNALS, REJECTED)
 
 FEATURIZER_GROUP: Final = "slop.featurizer"
+POST_TEXTS_GROUP: Final = "slop.featurizer.texts"
 POST_FEATURES_GROUP: Final = "slop.featurizer.posts"
 LEARNER_GROUP: Final = "slop.learner"
 

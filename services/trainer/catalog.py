@@ -27,14 +27,15 @@ class Catalog:
 
     def announce(self, texts: Mapping[PostRef, str]) -> dict[PostRef, str]:
         """Make texts known before their features are; returns those that have no features yet."""
-        stored = dict(zip(texts, self._posts.get(list(texts)), strict=True))
-        new = {ref: text for ref, text in texts.items() if (post := stored[ref]) is None or post.text != text}
+        refs = list(texts)
+        known = dict(zip(refs, self._posts.texts(refs), strict=True))
+        new = {ref: text for ref, text in texts.items() if known[ref] != text}
         self._posts.put_texts(new)
         with self._lock:
             for ref in new:
                 self._cache.pop(ref, None)
                 self._unknown.pop(ref, None)
-        return new
+        return {ref: texts[ref] for ref, post in zip(refs, self._posts.get(refs), strict=True) if post is None}
 
     def compute(self, texts: Mapping[PostRef, str], *, urgent: bool) -> dict[PostRef, StoredPost]:
         """Compute and store the features of texts."""

@@ -1,14 +1,14 @@
 """`python -m trainer.featurizer`: from slop.interactions.v1 and slop.posts.v1 to slop.signals.v1.
 
-Two threads share the frozen model. One reads posts, makes their texts known at once and computes their features while
-nothing is urgent; the other joins interactions with those features and computes what is missing first. Each commits
-its Kafka offsets after its work is in Redis or acknowledged by Kafka, so a crash leads to work done twice, which
-changes nothing: features are a function of the text, and signals carry their source.
+Three threads: one joins interactions with the features of their posts, and computes what is missing first; one makes
+the texts of posts known as they come; one computes features while nothing is urgent. Each commits its Kafka offsets
+after its work is in Redis or acknowledged by Kafka, so a crash leads to work done twice, which changes nothing:
+features are a function of the text, and signals carry their source.
 """
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -26,7 +26,17 @@ from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
 from slop.basis import Basis, InvalidBasis
 from slop.storage import PostRef, Posts
 from slop.streams import Record, Subscription, worker_producer
-from slop.topics import FEATURIZER_GROUP, INTERACTIONS, POST_FEATURES_GROUP, POSTS, REJECTED, SIGNALS, encode, key_of
+from slop.topics import (
+    FEATURIZER_GROUP,
+    INTERACTIONS,
+    POST_FEATURES_GROUP,
+    POST_TEXTS_GROUP,
+    POSTS,
+    REJECTED,
+    SIGNALS,
+    encode,
+    key_of,
+)
 from slop.v1.post_pb2 import Post
 from trainer.catalog import Catalog
 from trainer.enrichment import Enriched, Enricher
@@ -40,6 +50,8 @@ MAX_TEXTS = 64
 MAX_TEXT_LENGTH = 20_000
 FLUSH_S = 10.0
 PATIENT_NICE = 19
+
+Texts = Mapping[PostRef, str]
 
 INTERACTIONS_TOTAL = Counter(
     "slop_featurizer_interactions", "Interactions by what became of them: signal, silent or rejected.", ["outcome"]
@@ -100,31 +112,45 @@ class SignalWorker:
 
 
 class PostWorker:
-    """Computes the features of posts before anybody reacts to them."""
+    """Reads posts and hands their texts on; `handle` may be repeated with the same texts."""
 
-    def __init__(self, settings: FeaturizerSettings, catalog: Catalog) -> None:
-        self._settings, self._catalog = settings, catalog
-        self.subscription = Subscription(settings, POST_FEATURES_GROUP, [POSTS], settings.featurizer_instance)
+    def __init__(self, settings: FeaturizerSettings, group: str, batch: int, handle: Callable[[Texts], object]) -> None:
+        self._wait_s, self._batch, self._handle = settings.featurizer_wait_s, batch, handle
+        self.subscription = Subscription(settings, group, [POSTS], settings.featurizer_instance)
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; to be called in a thread of its own, which gives way to everything else."""
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PATIENT_NICE)
-        wait_s, batch = self._settings.featurizer_wait_s, self._settings.featurizer_posts
+        """Work until `stop` is set; to be called in a thread of its own."""
         while not stop.is_set():
-            records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll posts")
+            records = retry(self._poll, (KafkaError,), stop, "poll posts")
+            if texts := dict(read for record in records if (read := _text_of(record))):
+                self._work(texts, stop)
             if records:
-                self._handle(records, stop)
+                _commit(self.subscription)
 
-    def _handle(self, records: Sequence[Record], stop: threading.Event) -> None:
-        retry(lambda: self._work(records, stop), (RedisError,), stop, "compute features")
-        _commit(self.subscription)
+    def _poll(self) -> list[Record]:
+        return self.subscription.poll(self._wait_s, self._batch)
 
-    def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
-        texts = dict(read for record in records if (read := _text_of(record)))
+    def _work(self, texts: Texts, stop: threading.Event) -> None:
+        retry(lambda: self._handle(texts), (RedisError,), stop, "store posts")
+
+
+class PatientFeatures:
+    """Computes features before anybody reacts to a post, and gives way to everything else meanwhile."""
+
+    def __init__(self, catalog: Catalog, stop: threading.Event) -> None:
+        self._catalog, self._stop = catalog, stop
+
+    def __call__(self, texts: Texts) -> None:
+        """Compute the features that are missing.
+
+        Raises:
+            Stopped: the process is to end; the rest is left.
+        """
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PATIENT_NICE)
         new = self._catalog.announce(texts)
         POSTS_TOTAL.labels("known").inc(len(texts) - len(new))
         for ref, text in new.items():
-            if stop.is_set():
+            if self._stop.is_set():
                 raise Stopped("posts are left")
             self._catalog.compute({ref: text}, urgent=False)
             POSTS_TOTAL.labels("computed").inc()
@@ -149,7 +175,7 @@ def _commit(subscription: Subscription) -> None:
         log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")
 
 
-class Texts(BaseModel):
+class AskedTexts(BaseModel):
     """Texts whose features are asked for."""
 
     texts: list[str] = Field(min_length=1, max_length=MAX_TEXTS)
@@ -167,7 +193,7 @@ def features_router(extractor: Extractor, basis: Basis) -> APIRouter:
     router = APIRouter(tags=["features"])
 
     @router.post("/v1/features")
-    def features(asked: Texts) -> Features:
+    def features(asked: AskedTexts) -> Features:
         vectors = [extractor.features(text[:MAX_TEXT_LENGTH], urgent=True).tolist() for text in asked.texts]
         return Features(basis=basis.version, features=vectors)
 
@@ -214,23 +240,31 @@ def main() -> None:
     catalog = Catalog(
         Posts(redis, basis), extractor, settings.featurizer_cached_posts, settings.featurizer_post_wait_s, stop
     )
-    signals, posts = SignalWorker(settings, Enricher(catalog, basis)), PostWorker(settings, catalog)
-    checks = {
-        "redis": in_thread(redis.ping),
-        "interactions": in_thread(signals.subscription.check),
-        "posts": in_thread(posts.subscription.check),
-    }
+    signals = SignalWorker(settings, Enricher(catalog, basis))
+    # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
+    texts = PostWorker(settings, POST_TEXTS_GROUP, settings.featurizer_batch, catalog.announce)
+    features = PostWorker(settings, POST_FEATURES_GROUP, settings.featurizer_posts, PatientFeatures(catalog, stop))
+    workers: dict[str, SignalWorker | PostWorker] = {"interactions": signals, "texts": texts, "posts": features}
+    checks = {name: in_thread(worker.subscription.check) for name, worker in workers.items()}
+    checks["redis"] = in_thread(redis.ping)
     router = features_router(extractor, basis)
     with health_server(settings.host, settings.featurizer_port, checks, router) as port:
         log.info("featurizer started", port=port, basis=basis.version, model=settings.model)
-        thread = threading.Thread(target=_until_stopped, args=(posts.run, stop), name="posts")
-        thread.start()
-        _until_stopped(signals.run, stop)
-        thread.join()
+        _run_all(workers, stop)
         signals.close()
-        for worker in (signals, posts):
-            worker.subscription.close()
     log.info("featurizer stopped")
+
+
+def _run_all(workers: Mapping[str, SignalWorker | PostWorker], stop: threading.Event) -> None:
+    threads = [
+        threading.Thread(target=_until_stopped, args=(worker.run, stop), name=name) for name, worker in workers.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for worker in workers.values():
+        worker.subscription.close()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from slop.basis import Template
 
 Floats = npt.NDArray[np.float32]
 
-MAX_POST_TOKENS: Final = 48
+MAX_POST_TOKENS: Final = 48  # of training and of features alike
 HEAT_TOKENS: Final = 8
 SURVIVORS: Final = 8
 _SLOT: Final = "\ue000"  # stands for the soft prompt while the chat template is rendered

@@ -27,7 +27,7 @@ class FeaturizerSettings(CommonSettings):
     featurizer_instance: str = Field("", description="name of this replica, if it keeps one: restarts rejoin at once")
     featurizer_redis_timeout_s: float = Field(5.0, gt=0, description="for one round trip")
     featurizer_cached_posts: int = Field(20_000, ge=1, description="posts whose features are kept in memory")
-    featurizer_post_wait_s: float = Field(3.0, ge=0, description="for how long a batch waits for posts not yet known")
+    featurizer_post_wait_s: float = Field(5.0, ge=0, description="for how long a batch waits for posts not yet known")
     model: str = Field(..., description="folder or hub name of the base model")
     device: str = Field("", description="cpu, cuda, …; empty: a GPU if there is one")
     featurizer_threads: int = Field(0, ge=0, description="of the CPU; 0: as many as there are cores")

@@ -113,5 +113,12 @@ def test_a_changed_text_gets_new_features_and_the_same_text_does_not(catalog: Ca
     first = catalog.find([ref])[ref]
     assert catalog.announce({ref: "the dog"}) == {}
     assert catalog.announce({ref: "a star"}) == {ref: "a star"}
-    catalog.compute({ref: "a star"}, urgent=False)
     assert not np.array_equal(catalog.find([ref])[ref].features, first.features)
+    assert catalog.announce({ref: "a star"}) == {}
+
+
+def test_a_text_announced_by_another_process_is_found_without_waiting(
+    redis_client: Redis, catalog: Catalog, basis: Basis
+) -> None:
+    Posts(redis_client, basis).put_texts({PostRef("default", "p1"): "the dog barks"})
+    assert len(Enricher(catalog, basis).enrich(polled(interaction("p1"))).signals) == 1
