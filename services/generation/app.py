@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     basis = Basis.load(settings.basis_dir)
     redis = redis_client(settings)
     engine = engine_of(settings)
-    featurizer = Featurizer(settings.featurizer_url, basis.size, settings.features_timeout_s)
+    featurizer = Featurizer(settings.featurizer_url, basis, settings.features_timeout_s)
     publisher = Publisher(settings.kafka_bootstrap, "slop-generation", Limits(settings.publish_queue_bytes))
     metrics.watch(publisher)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Final
 
 import httpx
 import numpy as np
@@ -9,17 +10,18 @@ import numpy.typing as npt
 import structlog
 
 from kit.problems import Problem
+from slop.basis import Basis
 
-RETRY_AFTER_S = 5
+RETRY_AFTER_S: Final = 5
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Featurizer:
-    """Asks the featurizer at `url` for features of the basis' size, within `timeout_s`."""
+    """Asks the featurizer at `url` for features under a basis, within `timeout_s`."""
 
-    def __init__(self, url: str, size: int, timeout_s: float) -> None:
-        self._size = size
+    def __init__(self, url: str, basis: Basis, timeout_s: float) -> None:
+        self._version, self._size = basis.version, basis.size
         self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False)
 
     async def features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -41,11 +43,13 @@ class Featurizer:
 
     def _checked(self, response: httpx.Response, count: int) -> npt.NDArray[np.float32]:
         try:
-            features = np.array(response.json()["features"], dtype=np.float32)
+            answer = response.json()
+            features = np.array(answer["features"], dtype=np.float32)
+            fits = answer["basis"] == self._version and features.shape == (count, self._size)
         except (ValueError, LookupError, TypeError):
-            features = np.empty(0, np.float32)
-        if features.shape != (count, self._size) or not np.isfinite(features).all():
-            raise Problem(HTTPStatus.BAD_GATEWAY, "the featurizer's features are not of this basis")
+            fits = False
+        if not fits or not np.isfinite(features).all():
+            raise Problem(HTTPStatus.BAD_GATEWAY, "the featurizer's features are not of this service's basis")
         return features
 
     async def close(self) -> None:
