@@ -65,7 +65,7 @@ class Readers:
         try:
             profile = await self.profile(user_id)
         except (RedisError, OSError) as error:
-            log.warning("profile_unavailable", error=repr(error))
+            log.warning("profile_unavailable", error=f"{type(error).__name__}: {error}")
             return Standing(Reason.REDIS_UNAVAILABLE, arm)
         except (InvalidProfile, UnsafeSoftPrompt) as error:
             log.error("profile_unsafe", user_id=user_id, error=str(error))

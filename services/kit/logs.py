@@ -32,5 +32,6 @@ def configure_logs(service: str, level: str, log_format: str) -> None:
     )
     root = logging.getLogger()
     root.handlers, root.level = [handler], logging.getLevelName(level)
-    logging.getLogger("kafka").setLevel(max(logging.WARNING, root.level))
+    for chatty in ("kafka", "httpx"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     structlog.contextvars.bind_contextvars(service=service)

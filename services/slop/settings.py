@@ -11,7 +11,7 @@ DEFAULT_BASIS = Path(__file__).parent / "bases" / "smollm2-135m-instruct"
 class CommonSettings(BaseSettings):
     """What every service needs; a service's own settings inherit from it."""
 
-    model_config = SettingsConfigDict(env_prefix="SLOP_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="SLOP_", env_file=".env", env_ignore_empty=True, extra="ignore")
 
     host: str = Field("127.0.0.1", description="address that HTTP servers listen on")
     tenant: str = Field("default", description="whose users and posts these are")

@@ -21,9 +21,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     servers: list[Server] = []
 
     def start_one(module: str, answers: Callable[[], bool], **environment: str) -> Server:
-        environment = {"SLOP_RUN_DIR": str(tmp_path), "KAFKA_HOME": ""} | environment
-        environment = {name: value for name, value in environment.items() if value} | {"PYTHONPATH": _path()}
-        server = Server([sys.executable, "-m", module], answers, tmp_path / f"{module}.log", environment)
+        defaults = {"SLOP_RUN_DIR": str(tmp_path), "KAFKA_HOME": "", "PYTHONPATH": _path()}
+        server = Server([sys.executable, "-m", module], answers, tmp_path / f"{module}.log", defaults | environment)
         servers.append(server)
         server.start()
         return server
