@@ -1,7 +1,6 @@
 """Build a basis: `python -m trainer.basis --model FOLDER --catalogue catalogue/posts.jsonl --out FOLDER`."""
 
 import argparse
-import json
 import os
 from pathlib import Path
 
@@ -45,9 +44,8 @@ def main() -> None:
     model = LanguageModel.load(args.model, Template())
     about = (args.model_name, revision_of(args.model))
     posts = read_catalogue(args.catalogue)
-    basis, labels = build_basis(model, about, sentence_embedder, posts, options, args.checkpoint)
+    basis, _ = build_basis(model, about, sentence_embedder, posts, options, args.checkpoint)
     basis.save(args.out)
-    args.checkpoint.with_name("labels.json").write_text(json.dumps(labels.tolist()))
     args.checkpoint.unlink(missing_ok=True)
     print(f"basis {basis.version}: {basis.size} prompts from {len(posts)} posts, in {args.out}")
     for words, size in zip(basis.words, basis.built["cluster_sizes"], strict=True):
