@@ -9,6 +9,7 @@ the environment too: OUT, DEMO_EXIT=1 (stop at the end), DEMO_READERS, DEMO_SEED
 import asyncio
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,16 @@ from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 
-from native.binaries import MissingBinary
-from native.up import Stack, StackFailed, running_stack
+from native.up import Stack, running_stack
 from studies import report
 from studies.closed_loop import Amounts, ClosedLoop, Outcome, Person
 from studies.detectors import Classifier, accuracy, detected
-from studies.figures import Figures, Scorer, all_texts, figures_of, held_out_of_tastes
+from studies.figures import Figures, Scorer, figures_of, held_out_of_tastes, sampled_texts
 from studies.metrics import latency
-from studies.posts import Catalogue, StudyError, by_label, load_catalogue
+from studies.posts import Catalogue, by_label, load_catalogue
 from studies.readers import deal_feeds, deal_readers
 from studies.rest import Sampling
-from studies.screen import console_for_tables, progress_on
+from studies.screen import progress_on, run_study
 from studies.stack import connected
 
 COUNTS = (0, 4, 8, 16, 32)
@@ -54,10 +54,11 @@ class DemoSettings(BaseSettings):
     seed: int = Field(0, ge=0, description="of the readers, their feeds and their reactions")
 
     readers: int = Field(12, ge=2, le=200, description="simulated readers")
-    posts: int = Field(6, ge=1, le=16, description="posts that each reader asks for at every count")
-    history_posts: int = Field(4, ge=1, le=16, description="the same for history in the prompt")
+    posts: int = Field(5, ge=1, le=16, description="posts that each reader asks for at every count")
+    history_posts: int = Field(3, ge=1, le=16, description="the same for history in the prompt")
+    scored: int = Field(2, ge=1, le=16, description="of these, the posts whose perplexity is taken")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
-    exposure: float = Field(0.375, ge=0, le=1, description="share of the shown posts from the reader's own classes")
+    exposure: float = Field(0.25, ge=0, le=1, description="share of the shown posts from the reader's own classes")
     freshness: int = Field(24, ge=20, description="single interactions that freshness is measured on")
 
     temperature: float = Field(0.8, ge=0, le=2, description="of every arm")
@@ -69,7 +70,7 @@ class DemoSettings(BaseSettings):
         validation_alias=AliasChoices("min_p", "SLOP_MIN_P"),
         description="generation's setting, which history in the prompt is drawn with too",
     )
-    concurrency: int = Field(8, ge=1, description="requests at a time")
+    concurrency: int = Field(12, ge=1, description="requests at a time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,11 @@ async def study(
     people = people_of(settings, catalogue, uuid.uuid4().hex[:6])
     amounts = Amounts(COUNTS, settings.posts, settings.history_posts, settings.freshness)
     sampling = Sampling(settings.temperature, settings.max_tokens, settings.min_p)
-    held_out = held_out_of_tastes([person.reader for person in people], catalogue.held_out, a_taste=6)
+    held_out = held_out_of_tastes([person.reader for person in people], catalogue.held_out, a_taste=3)
     async with connected(running, settings.concurrency) as stack:
         with progress_on(console) as progress:
             outcome = await ClosedLoop(stack, people, amounts, sampling, progress).run()
-            scorer = await Scorer.of(stack.engine, [*all_texts(outcome), *held_out], progress)
+            scorer = await Scorer.of(stack.engine, [*sampled_texts(outcome, settings.scored), *held_out], progress)
         figures = figures_of(people, outcome, (classifier, detected), scorer, held_out)
         return Results(people, outcome, figures, stack.engine.model)
 
@@ -119,7 +120,7 @@ def legend(settings: DemoSettings, results: Results, seen: float) -> str:
         "Control: no profile. History: six liked posts as chat turns, same sampling.\n"
         f"Shares are by a classifier trained on held-out posts ({seen:.0%} right on the catalogue's others), with 95% "
         "intervals over readers, and by keyword and surface detectors (SLOP, control, history).\n"
-        f"Perplexity is under the plain model: control {figures.control_perplexity:.1f}, held-out catalogue posts of "
+        f"Perplexity is under the plain model, of {settings.scored} posts a reader and count: control {figures.control_perplexity:.1f}, held-out catalogue posts of "
         f"the same tastes {figures.held_out_perplexity:.1f}. Distinct-2 of control: {figures.control_distinct2:.2f}."
     )
 
@@ -157,7 +158,8 @@ def invite(console: Console, stack: Stack, user_id: str) -> None:
     )
     if stack.started_here:
         console.print("Ctrl-C stops it.")
-        stack.wait()
+        with suppress(KeyboardInterrupt):
+            stack.wait()
 
 
 def demonstrate(settings: DemoSettings, console: Console) -> None:
@@ -180,15 +182,7 @@ def demonstrate(settings: DemoSettings, console: Console) -> None:
 
 def main() -> int:
     """The command line; returns the exit status."""
-    console = console_for_tables()
-    try:
-        demonstrate(DemoSettings(), console)
-    except (StudyError, StackFailed, MissingBinary) as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("stopped")
-    return 0
+    return run_study(lambda console: demonstrate(DemoSettings(), console))
 
 
 if __name__ == "__main__":

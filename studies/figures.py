@@ -60,7 +60,7 @@ class Figures:
 
 
 class Scorer:
-    """Log-likelihoods of texts under the plain model, each text once."""
+    """Log-likelihoods of texts under the plain model, each text once; other texts it leaves out."""
 
     def __init__(self, scores: Mapping[str, TextScore]) -> None:
         self._scores = scores
@@ -79,8 +79,8 @@ class Scorer:
         return cls(dict(zip(unique, await asyncio.gather(*map(score, unique)), strict=True)))
 
     def perplexity(self, texts: Iterable[str]) -> float:
-        """Of texts together."""
-        return perplexity(self._scores[text] for text in texts if text)
+        """Of the texts that were scored, together."""
+        return perplexity(self._scores[text] for text in texts if text in self._scores)
 
 
 def flat(texts: Texts) -> list[str]:
@@ -88,9 +88,10 @@ def flat(texts: Texts) -> list[str]:
     return list(chain.from_iterable(texts))
 
 
-def all_texts(outcome: Outcome) -> list[str]:
-    """Every text that was generated."""
-    return [text for arm in (outcome.control, *outcome.soft.values(), *outcome.history.values()) for text in flat(arm)]
+def sampled_texts(outcome: Outcome, posts: int) -> list[str]:
+    """The first so many posts that every reader got at every count, of each arm."""
+    arms = (outcome.control, *outcome.soft.values(), *outcome.history.values())
+    return [text for arm in arms for texts in arm for text in texts[:posts]]
 
 
 def held_out_of_tastes(readers: Sequence[Reader], held_out: Sequence[Post], a_taste: int) -> list[str]:

@@ -22,14 +22,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 import native.up
-from native.binaries import MissingBinary
-from native.up import StackFailed, running_stack
+from native.up import running_stack
 from studies.metrics import Estimate, over_readers
 from studies.posts import StudyError
 from studies.ratings import FULL_RATING, RatedJokes, Rater, chosen_raters, crowd_means, load_ratings, signals_in
 from studies.report import save_json
 from studies.rest import Event
-from studies.screen import console_for_tables, progress_on
+from studies.screen import progress_on, run_study
 from studies.stack import Stack, connected
 
 COUNTS: Final = (5, 10, 20, 40)
@@ -204,16 +203,7 @@ def replay(settings: ReplaySettings, console: Console) -> None:
 
 def main() -> int:
     """The command line; returns the exit status."""
-    console = console_for_tables()
-    try:
-        replay(settings_or_advice(), console)
-    except (StudyError, StackFailed, MissingBinary) as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("stopped")
-        return 130
-    return 0
+    return run_study(lambda console: replay(settings_or_advice(), console))
 
 
 def settings_or_advice() -> ReplaySettings:

@@ -1,9 +1,17 @@
-"""What a study prints on."""
+"""What a study prints on, and how it ends."""
+
+from collections.abc import Callable
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-NARROWEST = 120
+from native.binaries import MissingBinary
+from native.up import StackFailed
+from studies.posts import StudyError
+
+NARROWEST: Final = 120
+INTERRUPTED: Final = 130
 
 
 def console_for_tables() -> Console:
@@ -16,3 +24,17 @@ def progress_on(console: Console) -> Progress:
     """A progress display with one bar a stage."""
     columns = (TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console)
+
+
+def run_study(study: Callable[[Console], None]) -> int:
+    """Run a study; what it can't go on for is printed. Returns the exit status."""
+    console = console_for_tables()
+    try:
+        study(console)
+    except (StudyError, StackFailed, MissingBinary) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return INTERRUPTED
+    return 0

@@ -41,6 +41,7 @@ from slop.v1.post_pb2 import Post
 from trainer.catalog import Catalog
 from trainer.enrichment import Enriched, Enricher
 from trainer.extraction import Extractor
+from trainer.heap import keep_freed_memory
 from trainer.language_model import LanguageModel, PromptScorer, model_folder, revision_of
 from trainer.settings import FeaturizerSettings
 
@@ -232,6 +233,7 @@ def main() -> None:
     """Run the process."""
     settings = FeaturizerSettings()
     configure_logs("featurizer", settings.log_level, settings.log_format)
+    keep_freed_memory()
     stop = stop_on_signals()
     basis = Basis.load(settings.basis_dir)
     extractor = load_extractor(settings, basis)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -97,21 +98,23 @@ class LanguageModel:
         flat = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=_IGNORE)
         return flat.view_as(targets)
 
-    def losses(self, prompts: Tensor, posts: Sequence[Tensor]) -> Tensor:
-        """Mean negative log-likelihood a token of B posts, each under its own prompt; differentiable in the prompts.
+    def losses(self, prompts: Tensor, posts: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Mean negative log-likelihood a token of posts under their prompts; differentiable in the prompts.
+
+        What precedes the posts of a prompt is computed once for all of them, which halves the work.
 
         Args:
-            prompts: (B, k, d).
-            posts: B token sequences.
+            prompts: (P, k, d).
+            posts: for each prompt the token sequences of its posts, B in all.
 
         Returns:
-            (B,) nats.
+            (B,) nats, in the order of the posts.
         """
-        tokens, targets = self._padded(posts)
-        prefix = self.prefix(prompts)
-        inputs = torch.cat([prefix, self.embed(tokens)], dim=1)
-        hidden = self._model.model(inputs_embeds=inputs, use_cache=False).last_hidden_state
-        losses = self.token_losses(hidden[:, prefix.shape[1] - 1 : -1], targets)
+        tokens, targets = self._padded(list(chain.from_iterable(posts)))
+        owners = torch.tensor([owner for owner, group in enumerate(posts) for _ in group], device=self.device)
+        states, cache = self.read(self.prefix(prompts), None)
+        hidden, _ = self.read(self.embed(tokens), copied(cache, owners))
+        losses = self.token_losses(torch.cat([states[owners, -1:], hidden[:, :-1]], dim=1), targets)
         return losses.sum(dim=1) / (targets != _IGNORE).sum(dim=1)
 
     def read(self, inputs: Tensor, cache: Any) -> tuple[Tensor, Any]:
@@ -119,11 +122,11 @@ class LanguageModel:
         out = self._model.model(inputs_embeds=inputs, past_key_values=cache, use_cache=True)
         return out.last_hidden_state, out.past_key_values
 
-    def _padded(self, posts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _padded(self, posts: list[Tensor]) -> tuple[Tensor, Tensor]:
         # Padding comes last, so that causal attention alone keeps it out of sight.
         pad = torch.nn.utils.rnn.pad_sequence
-        tokens = pad(list(posts), batch_first=True, padding_value=0)
-        return tokens, pad(list(posts), batch_first=True, padding_value=_IGNORE)
+        tokens = pad(posts, batch_first=True, padding_value=0)
+        return tokens, pad(posts, batch_first=True, padding_value=_IGNORE)
 
     @torch.inference_mode()
     def hidden_states(self, text: str) -> Floats:
@@ -176,6 +179,6 @@ class PromptScorer:
         return -losses.double().sum(dim=1), states[:, -1:], cache
 
 
-def copied(cache: Any) -> DynamicCache:
-    """A cache that may grow while the original stays as it is."""
-    return DynamicCache([(layer.keys, layer.values) for layer in cache.layers])
+def copied(cache: Any, rows: Tensor | slice = slice(None)) -> DynamicCache:
+    """A cache of the given rows, (R,) int64, all by default, that may grow while the original stays as it is."""
+    return DynamicCache([(layer.keys[rows], layer.values[rows]) for layer in cache.layers])

@@ -10,6 +10,7 @@ import torch
 from slop.basis import Template
 from slop.settings import DEFAULT_BASIS
 from trainer.basis.build import BuildOptions, Floats, build_basis, read_catalogue
+from trainer.heap import keep_freed_memory
 from trainer.language_model import LanguageModel, revision_of
 
 
@@ -39,6 +40,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.fresh:
         args.checkpoint.unlink(missing_ok=True)
+    keep_freed_memory()
     torch.manual_seed(args.seed)
     options = BuildOptions(prompts=args.prompts, rounds=tuple(args.rounds), seed=args.seed)
     model = LanguageModel.load(args.model, Template())

@@ -47,7 +47,7 @@ class BuildOptions:
 
     prompts: int = 24
     rows: int = 13
-    rounds: tuple[int, ...] = (12, 8)
+    rounds: tuple[int, ...] = (12, 12)
     nearest: int = 2
     held_out: float = 0.1
     patience: int = 2

@@ -63,8 +63,7 @@ def train_step(
     model: LanguageModel, prompts: Sequence[PromptState], batches: Sequence[Sequence[Tensor]], total: int
 ) -> float:
     """One Adam step of several prompts in one pass, each on its own posts. Returns the mean loss in nats a token."""
-    rows = torch.cat([p.rows.expand(len(b), -1, -1) for p, b in zip(prompts, batches, strict=True)])
-    losses = model.losses(rows, [post for batch in batches for post in batch])
+    losses = model.losses(torch.stack([prompt.rows for prompt in prompts]), batches)
     # A sum over prompts of means over their posts: every prompt gets the gradient that it would get alone.
     sizes = torch.tensor([len(batch) for batch in batches for _ in batch], device=losses.device)
     for prompt in prompts:
@@ -86,6 +85,5 @@ def losses_under(
     losses = np.empty(len(posts))
     for start in range(0, len(posts), batch):
         chosen = order[start : start + batch]
-        prompts = rows.expand(len(chosen), -1, -1)
-        losses[chosen] = model.losses(prompts, [posts[i] for i in chosen]).double().cpu().numpy()
+        losses[chosen] = model.losses(rows[None], [[posts[i] for i in chosen]]).double().cpu().numpy()
     return losses

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from studies.closed_loop import Outcome, Person
 from studies.detectors import detected
-from studies.figures import Figures, Scorer, all_texts, figures_of, held_out_of_tastes
+from studies.figures import Figures, Scorer, figures_of, held_out_of_tastes, sampled_texts
 from studies.metrics import Latency, TextScore
 from studies.posts import Post
 from studies.readers import Reaction, Reader
@@ -107,5 +107,12 @@ def test_the_plot_is_a_png(figures: Figures, tmp_path: Path) -> None:
     assert (tmp_path / "new" / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_all_texts_are_those_of_every_arm(outcome: Outcome) -> None:
-    assert len(all_texts(outcome)) == 4 + 8 + 2
+def test_the_sample_has_the_same_number_of_posts_of_every_reader_in_every_arm(outcome: Outcome) -> None:
+    assert sampled_texts(outcome, 1) == [PLAIN, OTHER, PLAIN, PLAIN, CHESS, CURRY, CHESS, PLAIN]
+    assert len(sampled_texts(outcome, 2)) == 4 + 8 + 2
+
+
+def test_a_perplexity_is_that_of_the_scored_texts() -> None:
+    scorer = Scorer({PLAIN: TextScore(-20.0, 10)})
+
+    assert scorer.perplexity([PLAIN, CHESS]) == scorer.perplexity([PLAIN])

@@ -17,10 +17,12 @@ posts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=40).map(" ".join)
 
 def one_by_one(text: str) -> np.ndarray:
     """The reference: the whole sequence of every prompt, with no cache."""
-    tokens = MODEL.post_tokens(text)
+    tokens = MODEL.post_tokens(text).expand(len(PROMPTS), -1)
     with torch.no_grad():
-        losses = MODEL.losses(PROMPTS, [tokens] * len(PROMPTS))
-    return -(losses * len(tokens)).double().numpy()
+        prefix = MODEL.prefix(PROMPTS)
+        states, _ = MODEL.read(torch.cat([prefix, MODEL.embed(tokens)], dim=1), None)
+        losses = MODEL.token_losses(states[:, prefix.shape[1] - 1 : -1], tokens)
+    return -losses.double().sum(dim=1).numpy()
 
 
 @settings(max_examples=25, deadline=None)
@@ -59,11 +61,35 @@ def test_a_long_post_is_cut() -> None:
     assert MODEL.post_tokens("dog " * 500).shape == (MAX_POST_TOKENS,)
 
 
+def test_posts_that_share_a_prompt_have_the_losses_of_whole_sequences() -> None:
+    texts = ["a star", "the dog barks over the garden", "garden"]
+    tokens = [MODEL.post_tokens(text) for text in texts]
+    with torch.no_grad():
+        losses = MODEL.losses(PROMPTS[1:3], [tokens[:2], tokens[2:]])
+    whole = [-one_by_one(text)[owner] / len(t) for text, owner, t in zip(texts, (1, 1, 2), tokens, strict=True)]
+    assert losses.numpy() == pytest.approx(whole, abs=1e-4)
+
+
+def test_a_prompt_gets_the_gradient_that_it_would_get_alone() -> None:
+    tokens = [MODEL.post_tokens(text) for text in ("a star", "the dog barks over the garden", "garden")]
+
+    def gradient(batches: list[list[torch.Tensor]], prompts: torch.Tensor) -> torch.Tensor:
+        rows = prompts.clone().requires_grad_(True)
+        MODEL.losses(rows, batches).sum().backward()  # type: ignore[no-untyped-call]
+        assert rows.grad is not None
+        return rows.grad[0]
+
+    together = gradient([tokens[:2], tokens[2:]], PROMPTS[:2])
+    apart = gradient([tokens[:1]], PROMPTS[:1]) + gradient([tokens[1:2]], PROMPTS[:1])
+    assert together.abs().max() > 0
+    assert torch.allclose(together, apart, atol=1e-5)
+
+
 def test_padding_does_not_change_a_posts_loss() -> None:
     short, long = MODEL.post_tokens("a star"), MODEL.post_tokens("the dog barks over the garden")
     with torch.no_grad():
-        together = MODEL.losses(PROMPTS[:2], [short, long])
-        alone = MODEL.losses(PROMPTS[:1], [short])
+        together = MODEL.losses(PROMPTS[:2], [[short], [long]])
+        alone = MODEL.losses(PROMPTS[:1], [[short]])
     assert together[0].item() == pytest.approx(alone[0].item(), abs=1e-5)
 
 
