@@ -16,9 +16,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 # Where torch for the CPU comes from if the configured indexes do not have it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-export DATA OUT READERS DEMO_EXIT
+export DATA OUT READERS SECONDS SCENARIO DEMO_EXIT FILE
 
-.PHONY: help setup up demo replay basis catalogue bench test lint lock clean
+.PHONY: help setup up demo replay basis catalogue bench loadtest smoke dashboards snapshot restore test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,21 @@ catalogue: setup  ## have the model write the catalogue of posts that the basis 
 bench: setup  ## how many events a second the learner takes, beside bare consuming and writing
 	@$(PY) -m loadtests.bench_learner
 
+loadtest: setup  ## readers that scroll, react and ask for posts, on a stack that runs: a table [READERS=20] [SECONDS=60]
+	@$(PY) -m loadtests.run
+
+smoke: setup  ## drive a stack that runs end to end, and say what works
+	@$(PY) -m loadtests.smoke
+
+dashboards: setup  ## write Grafana's dashboards anew from their code
+	@$(PY) -m infra.grafana.build
+
+snapshot: setup  ## have the running worker write all profiles into a file now (beat has it done every night)
+	@$(PY) -m jobs run snapshot_profiles
+
+restore: setup  ## store the profiles of a snapshot that are not there any more: FILE=snapshot
+	@$(PY) -m jobs restore "$${FILE:?name the snapshot: make restore FILE=.run/jobs/snapshots/...}"
+
 test: setup  ## run all tests, on real servers
 	@$(PY) -m pytest
 
@@ -51,13 +66,19 @@ lint: setup  ## check style, formatting, types and the protocol definitions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy --follow-imports=silent native studies catalogue loadtests build_protos.py
+	@$(BIN)/mypy --follow-imports=silent native studies catalogue loadtests infra build_protos.py
 	@$(BIN)/buf lint proto
 
+# The native run's lock files come first, since the images' take their versions from them.
 lock: $(VENV)/.python  ## resolve the requirements again and write their lock files
 	@$(PIP) install --quiet uv
-	@cd requirements && for name in native nodeps; do \
-	  case $$name in nodeps) flags=--no-deps ;; *) flags="--no-emit-package torch --no-emit-package triton" ;; esac; \
+	@cd requirements && for name in native nodeps build services torch-cuda featurizer worker engine model; do \
+	  case $$name in \
+	    nodeps | model) flags=--no-deps ;; \
+	    native) flags="$(addprefix --no-emit-package=,torch triton)" ;; \
+	    featurizer | worker | engine) flags="--override without-torch.in $(addprefix --no-emit-package=,torch torchaudio torchcodec torchvision triton)" ;; \
+	    *) flags= ;; \
+	  esac; \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match) $$flags --output-file $$name.txt $$name.in; \
 	done

@@ -66,6 +66,8 @@ def _services(settings: NativeSettings) -> list[Part]:
         _service("featurizer", settings.host, settings.featurizer_port, "/metrics", "posts become features"),
         _service("learner", settings.host, settings.learner_port, "/metrics", "signals become profiles"),
         _service("generation", settings.host, settings.generation_port, *generation),
+        _service("worker", settings.host, settings.worker_port, "/metrics", "jobs: snapshots, a census, bases"),
+        _service("beat", settings.host, settings.beat_port, "/readyz", "sends the jobs that are due"),
     ]
 
 

@@ -24,6 +24,8 @@ class NativeSettings(CommonSettings):
     generation_port: int = Field(8002, description="of generation")
     featurizer_port: int = Field(8011, description="of the featurizer's health and metrics")
     learner_port: int = Field(8012, description="of the learner's health and metrics")
+    worker_port: int = Field(8013, description="of the jobs worker's health and metrics")
+    beat_port: int = Field(8014, description="of the health of beat, which sends periodic jobs")
     vllm_url: str = Field("http://127.0.0.1:8000/v1", description="of vLLM; started here if it is on this machine")
 
     kafka_home: Path | None = Field(
@@ -37,6 +39,7 @@ class NativeSettings(CommonSettings):
     vllm_args: str = Field("--enforce-eager", description="more arguments for vLLM, as in a shell")
 
     run_dir: Path = Field(ROOT / ".run", description="logs, and the data of Redis and Apache Kafka")
+    jobs_dir: Path | None = Field(None, description="snapshots and new bases; by default jobs in run_dir")
     start_timeout_s: float = Field(600.0, gt=0, description="how long everything may take to be ready")
 
     @property

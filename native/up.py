@@ -100,7 +100,10 @@ def running_stack(console: Console | None = None, only: Collection[str] = ()) ->
         yield Stack(settings, some, None)
         return
     check_ports([part for part in some if part.is_here])
-    environment = {"SLOP_FEATURIZER_URL": f"http://{settings.host}:{settings.featurizer_port}"}
+    environment = {
+        "SLOP_FEATURIZER_URL": f"http://{settings.host}:{settings.featurizer_port}",
+        "SLOP_JOBS_DIR": str(settings.jobs_dir or settings.run_dir / "jobs"),
+    }
     if {"vllm", "featurizer"} & {part.name for part in some}:
         environment["SLOP_MODEL"] = _prepare_model(settings, console)
     if "kafka" in {part.name for part in some}:

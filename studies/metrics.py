@@ -1,14 +1,14 @@
 """The figures of the studies: intervals over readers, pair accuracy, perplexity, variety, copies."""
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from slop.variety import word_pairs
 
 Doubles = npt.NDArray[np.float64]
 
@@ -84,14 +84,9 @@ def perplexity(scores: Iterable[TextScore]) -> float:
     return math.exp(-sum(score.log_likelihood for score in listed) / tokens)
 
 
-def bigrams(text: str) -> list[tuple[str, str]]:
-    """Pairs of neighbouring words, in lower case."""
-    return list(pairwise(re.findall(r"\w+", text.lower())))
-
-
 def distinct2(texts: Iterable[str]) -> float:
     """Different word bigrams by all word bigrams; 0 where there is none. Falls with the number of texts."""
-    pairs = [pair for text in texts for pair in bigrams(text)]
+    pairs = [pair for text in texts for pair in word_pairs(text)]
     return len(set(pairs)) / len(pairs) if pairs else 0.0
 
 

@@ -5,10 +5,13 @@ One interaction is one post seen, with exactly one signal: a like, a skip, or th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count as numbers
 from typing import Final, Literal
 
 import numpy as np
 
+from slop.arms import Arm, arm_of
+from slop.settings import CommonSettings
 from studies.posts import Post, StudyError
 
 # Silent reading of English non-fiction is 238 words a minute (Brysbaert 2019, J. Memory and Language 109).
@@ -60,6 +63,12 @@ class Reader:
         return Reaction(post, "dwell", round(share * self.reading_time_ms(post.text)), liked)
 
 
+def treated(name: str) -> str:
+    """A user id that begins with `name` and gets personal posts, if at most half of all readers are in the control."""
+    tenant, names = CommonSettings().tenant, (f"{name}-{number}" for number in numbers())
+    return next(user_id for user_id in names if arm_of(tenant, user_id, 0.5) == Arm.SOFT)
+
+
 def deal_readers(labels: Sequence[str], count: int, run: str, rng: np.random.Generator) -> list[Reader]:
     """Readers with one and two tastes in turn, dealt from a shuffled deck so that every class comes up equally often.
 
@@ -76,7 +85,7 @@ def deal_readers(labels: Sequence[str], count: int, run: str, rng: np.random.Gen
         if len(deck) < wanted:
             deck += [str(label) for label in rng.permutation(labels) if label not in deck]
         tastes, deck = tuple(deck[:wanted]), deck[wanted:]
-        readers.append(Reader(f"reader-{run}-{number:02}", tastes, float(rng.lognormal(sigma=PACE_SPREAD))))
+        readers.append(Reader(treated(f"reader-{run}-{number:02}"), tastes, float(rng.lognormal(sigma=PACE_SPREAD))))
     return readers
 
 

@@ -26,6 +26,7 @@ from native.up import running_stack
 from studies.metrics import Estimate, over_readers
 from studies.posts import StudyError
 from studies.ratings import FULL_RATING, RatedJokes, Rater, chosen_raters, crowd_means, load_ratings, signals_in
+from studies.readers import treated
 from studies.report import save_json
 from studies.rest import Event
 from studies.screen import progress_on, run_study
@@ -81,7 +82,7 @@ class Replay:
         self, stack: Stack, jokes: Mapping[str, str], raters: Mapping[str, Rater], run: str, progress: Progress
     ) -> None:
         self._stack, self._progress = stack, progress
-        self._raters = {f"rater-{run}-{user}": rater for user, rater in raters.items()}
+        self._raters = {treated(f"rater-{run}-{user}"): rater for user, rater in raters.items()}
         self._post_ids = {joke: f"joke-{sha256(text.encode()).hexdigest()[:12]}" for joke, text in jokes.items()}
         self._texts = {self._post_ids[joke]: text for joke, text in jokes.items()}
 

@@ -11,7 +11,7 @@ from native.ports import free_port
 from native.ready import http_answers
 from slop.basis import Basis
 from slop.profiles import Profile
-from slop.storage import PostRef, Posts, StoredPost, profile_key
+from slop.storage import PostRef, Posts, PostText, StoredPost, profile_key
 from tests.servers import HOST, Server
 
 
@@ -53,7 +53,7 @@ def put_profile(redis: Redis, basis: Basis, user_id: str, profile: Profile | byt
 
 def put_features(redis: Redis, basis: Basis, features: dict[str, Any]) -> None:
     """Store posts by id with these features, where the featurizer does."""
-    posts = {PostRef("default", post_id): StoredPost(post_id, x) for post_id, x in features.items()}
+    posts = {PostRef("default", post_id): StoredPost(PostText(post_id), x) for post_id, x in features.items()}
     Posts(redis, basis).put(posts)
 
 

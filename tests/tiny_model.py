@@ -1,5 +1,7 @@
 """A language model of a few thousand random weights with a real tokenizer and chat template, made on the spot."""
 
+from pathlib import Path
+
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -29,12 +31,11 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def tiny_model(seed: int = 0) -> LanguageModel:
+def tiny_llama(vocabulary: int, seed: int = 0) -> LlamaForCausalLM:
     """Two layers of width 16."""
     torch.manual_seed(seed)
-    tokenizer = tiny_tokenizer()
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary,
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,
@@ -43,7 +44,20 @@ def tiny_model(seed: int = 0) -> LanguageModel:
         initializer_range=0.3,
         attn_implementation="sdpa",
     )
-    return LanguageModel(LlamaForCausalLM(config), tokenizer, Template())
+    return LlamaForCausalLM(config)
+
+
+def tiny_model(seed: int = 0) -> LanguageModel:
+    """A tiny model as the trainer uses it."""
+    tokenizer = tiny_tokenizer()
+    return LanguageModel(tiny_llama(len(tokenizer), seed), tokenizer, Template())
+
+
+def save_tiny_model(folder: Path) -> None:
+    """A tiny model as a folder from which processes load it."""
+    tokenizer = tiny_tokenizer()
+    tiny_llama(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def random_prompts(count: int, rows: int = 3, width: int = 16, seed: int = 1) -> torch.Tensor:

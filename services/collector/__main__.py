@@ -1,26 +1,16 @@
 """`python -m collector` serves the collector until SIGTERM or SIGINT."""
 
-import math
-
-import uvicorn
-
 from collector.app import create_app
 from collector.settings import CollectorSettings
 from kit.logs import configure_logs
+from kit.serving import serve
 
 
 def main() -> None:
     """Read the settings and serve."""
     settings = CollectorSettings()
     configure_logs("collector", settings.log_level, settings.log_format)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.collector_port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=math.ceil(settings.collector_shutdown_s),
-    )
+    serve(create_app(settings), settings.host, settings.collector_port, settings.collector_shutdown_s)
 
 
 if __name__ == "__main__":

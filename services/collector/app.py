@@ -11,12 +11,12 @@ from fastapi.responses import JSONResponse
 from collector import metrics
 from collector.errors import Refused, problem_of
 from collector.intake import Intake
-from collector.routes import EVENTS_PATH, POSTS_PATH, routes
+from collector.routes import routes
 from collector.settings import CollectorSettings
-from collector.timing import Timing
 from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
+from kit.request_metrics import observe_requests
 from slop.publisher import Limits, Publisher
 
 
@@ -48,7 +48,7 @@ def create_app(settings: CollectorSettings) -> FastAPI:
         timeout_s=settings.collector_body_timeout_s,
         retry_after_s=settings.collector_retry_after_s,
     )
-    app.add_middleware(Timing, paths=(EVENTS_PATH, POSTS_PATH))
+    observe_requests(app)
     return app
 
 

@@ -2,23 +2,27 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
+from collector.rejections import Reason
 from slop.publisher import Publisher
+from slop.topics import INTERACTIONS, POSTS
+from slop.v1.interaction_pb2 import InteractionType
 
 ACCEPTED: Final = Counter("slop_collector_accepted_total", "Items that Kafka has acknowledged", ["type"])
 REJECTED: Final = Counter("slop_collector_rejected_total", "Items that were not valid", ["topic", "reason"])
-REQUEST_SECONDS: Final = Histogram(
-    "slop_collector_request_seconds",
-    "From the request to the answer, the body's arrival and Kafka's acknowledgement included",
-    ["path", "status"],
-    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
-)
 WAITING: Final = Gauge("slop_collector_waiting_records", "Records taken that Kafka has not acknowledged")
 CONNECTED: Final = Gauge("slop_collector_producer_connected", "1 where there is a working producer, else 0")
 LOST_REPORTS: Final = Counter(
     "slop_collector_lost_reports_total", "Rejected items that could not be written to slop.rejected.v1"
 )
+
+for _type in InteractionType.values()[1:]:
+    ACCEPTED.labels(InteractionType.Name(_type).removeprefix("INTERACTION_TYPE_").lower())
+ACCEPTED.labels("post")
+for _topic in (INTERACTIONS, POSTS):
+    for _reason in Reason:
+        REJECTED.labels(_topic.name, _reason)
 
 
 def watch(publisher: Publisher) -> None:

@@ -26,6 +26,7 @@ from generation.writing import Writer
 from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
+from kit.request_metrics import observe_requests
 from slop.basis import Basis
 from slop.publisher import Limits, Publisher
 from slop.storage import Reader
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(
         health_router({"engine": engine.check}, degradable={"redis": reader.ping, "kafka": publisher.check})
     )
+    observe_requests(app)
     return app
 
 

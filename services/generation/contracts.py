@@ -5,6 +5,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from slop.arms import Arm
 from slop.fields import Id, Text
 
 MAX_POSTS: Final = 16
@@ -43,13 +44,6 @@ class Reason(StrEnum):
     CONTROL = "control"
     UNSAFE_PROFILE = "unsafe_profile"
     REDIS_UNAVAILABLE = "redis_unavailable"
-
-
-class Arm(StrEnum):
-    """The experiment arm of a reader: with soft prompts, or the base model as it is."""
-
-    SOFT = "soft"
-    BASE = "base"
 
 
 class Personalization(BaseModel):

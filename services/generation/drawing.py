@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from generation import metrics
 from generation.contracts import GenerateRequest, Personalization, Reason
 from generation.engine import Order
 from generation.readers import Standing
@@ -45,6 +46,7 @@ class Drawer:
         self._parts = [
             [{"type": "prompt_embeds", "data": torch_base64(checked(prompt, basis))}] for prompt in basis.prompts
         ]
+        self._row_norms = np.linalg.norm(basis.prompts, axis=2).max(axis=1).tolist()
 
     def draw(self, request: GenerateRequest, standing: Standing) -> Drawing:
         """Draw a soft prompt for each post; posts with the same one are ordered together."""
@@ -66,6 +68,8 @@ class Drawer:
     def _order(self, request: GenerateRequest, prompt: int | None, n: int) -> Order:
         template, settings = self._basis.template, self._settings
         system: Any = template.plain_system if prompt is None else self._parts[prompt]
+        if prompt is not None:
+            metrics.ROW_NORM.observe(self._row_norms[prompt])
         return Order(
             messages=[
                 {"role": "system", "content": system},

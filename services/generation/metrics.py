@@ -4,6 +4,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from generation.contracts import Reason
+from slop.arms import Arm
 from slop.publisher import Publisher
 
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
@@ -16,8 +18,23 @@ FIRST_TOKEN_SECONDS: Final = Histogram(
     "slop_first_token_seconds", "From a streamed request to its first token.", buckets=_SECONDS
 )
 RANK_SECONDS: Final = Histogram("slop_rank_seconds", "From a rank request to its scores.")
+ROW_NORM: Final = Histogram(
+    "slop_soft_prompt_row_norm",
+    "The largest row norm of each soft prompt that an order to the engine begins with.",
+    buckets=(0.5, 1, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 8, 12, 20),
+)
+DISTINCT2: Final = Gauge(
+    "slop_generated_distinct2",
+    "Variety: different word pairs by all word pairs of an arm's last 200 posts; 0 before the first.",
+    ["arm"],
+)
 UNPUBLISHED: Final = Counter("slop_unpublished_posts", "Generated posts that did not reach Kafka.")
 PUBLISHING: Final = Gauge("slop_publishing_posts", "Generated posts that Kafka has not acknowledged yet.")
+
+for _arm in Arm:
+    DISTINCT2.labels(_arm)
+    for _reason in Reason:
+        POSTS.labels(_arm, _reason)
 
 
 def watch(publisher: Publisher) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from generation import metrics
 from generation.contracts import GeneratedPost, GenerateResponse, Personalization
+from generation.variety import Variety
 from slop.delivery import Record
 from slop.publisher import Publisher
 from slop.topics import POSTS, encode, key_of
@@ -16,12 +17,14 @@ class Mint:
     """Mints posts of one tenant."""
 
     def __init__(self, tenant: str, publisher: Publisher) -> None:
-        self._tenant, self._publisher = tenant, publisher
+        self._tenant, self._publisher, self._variety = tenant, publisher, Variety()
 
     def posts(self, user_id: str, texts: Sequence[str], personalization: Personalization) -> GenerateResponse:
         """Give each text an id, publish it, and answer."""
         posts = [GeneratedPost(post_id=f"gen-{uuid.uuid4().hex}", text=text.strip()) for text in texts]
-        records = [self._record(user_id, post, personalization) for post in posts if post.text]
+        written = [post for post in posts if post.text]
+        records = [self._record(user_id, post, personalization) for post in written]
+        self._variety.add(personalization.arm, (post.text for post in written))
         if records:
             self._publisher.publish_soon(records, metrics.UNPUBLISHED.inc)
         return GenerateResponse(posts=posts, personalization=personalization)

@@ -1,13 +1,13 @@
 """What is known of a reader when a request comes, whatever state Redis and the profile are in."""
 
 import asyncio
-import hashlib
 from dataclasses import dataclass
 
 import structlog
 from redis.exceptions import RedisError
 
-from generation.contracts import Arm, Personalization, Reason
+from generation.contracts import Personalization, Reason
+from slop.arms import Arm, arm_of
 from slop.profiles import InvalidProfile, Profile
 from slop.soft_prompts import UnsafeSoftPrompt, usable_weights
 from slop.storage import Reader
@@ -32,12 +32,6 @@ class Standing:
             basis=basis,
             arm=self.arm,
         )
-
-
-def arm_of(tenant: str, user_id: str, control_share: float) -> Arm:
-    """A reader's arm: the same at every request, and `control_share` of all readers are in the base arm."""
-    digest = hashlib.blake2b(f"{tenant}/{user_id}".encode(), digest_size=8, person=b"slop-arm").digest()
-    return Arm.BASE if int.from_bytes(digest) < control_share * 2**64 else Arm.SOFT
 
 
 class Readers:

@@ -26,7 +26,7 @@ class Settings(LearningSettings):
     max_tokens: int = Field(60, gt=0, le=512, description="of a post, where the request doesn't say")
     temperature: float = Field(0.8, ge=0, le=2, description="where the request doesn't say")
     min_p: float = Field(0.05, ge=0, le=1, description="tokens less likely than this share of the likeliest are out")
-    control_share: float = Field(0.0, ge=0, le=1, description="share of readers who get plain posts, for comparison")
+    control_share: float = Field(0.05, ge=0, le=1, description="share of readers who get plain posts, for comparison")
 
     featurizer_url: str = Field("http://127.0.0.1:8011", description="computes features of texts that are ranked")
     features_timeout_s: float = Field(20.0, gt=0, description="for the features of one rank request")

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 Check = Callable[[], Awaitable[None]]
+
+HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 async def _outcome(check: Check, timeout_s: float) -> str:

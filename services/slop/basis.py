@@ -11,6 +11,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 FORMAT: Final = 1
 NORM_TOLERANCE: Final = 1.01
@@ -18,6 +19,22 @@ NORM_TOLERANCE: Final = 1.01
 
 class InvalidBasis(ValueError):  # noqa: N818
     """A basis folder that is missing, broken, or not finite."""
+
+
+def responsibilities(log_likelihoods: npt.ArrayLike, temperature: float) -> Doubles:
+    """How much each prompt has to do with a post: r_k = softmax_k(log p(y | P_k) / temperature).
+
+    Args:
+        log_likelihoods: (..., K), in nats.
+        temperature: > 0.
+
+    Returns:
+        (..., K) float64, which sums to 1 over the prompts.
+    """
+    logits = np.asarray(log_likelihoods, dtype=np.float64) / temperature
+    odds: Doubles = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: Doubles = odds / odds.sum(axis=-1, keepdims=True)
+    return shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +60,7 @@ class Basis:
         prompts: (K, k, d) float32, the rows being virtual tokens.
         center: (K,) float32, mean responsibilities over the catalogue.
         scale: what centred responsibilities are divided by, so that their mean norm is 1.
-        temperature: r = softmax(log p(y | P_k) / temperature), DESIGN section 4.
+        temperature: of the responsibilities.
         crowd: (K,) float32, the crowd's direction c: the prior mean of every reader.
         words: for every prompt the words that describe its cluster, most typical first.
         norm_range: smallest and largest row norm seen in training; the trust region.
@@ -103,10 +120,8 @@ class Basis:
         Returns:
             (..., K) float32.
         """
-        logits = np.asarray(log_likelihoods, dtype=np.float64) / self.temperature
-        odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        responsibilities = odds / odds.sum(axis=-1, keepdims=True)
-        features: Floats = ((responsibilities - self.center) / self.scale).astype(np.float32)
+        shares = responsibilities(log_likelihoods, self.temperature)
+        features: Floats = ((shares - self.center) / self.scale).astype(np.float32)
         return features
 
     def save(self, folder: Path) -> None:

@@ -152,7 +152,7 @@ class Profile:
 
 def update(
     mean: Floats, variance: Floats, features: Floats, label: Floats, weight: Floats, prior: Prior
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Floats, Doubles]:
     """Learn one signal for each of U readers.
 
     With x the features and a constant 1 for the bias, f = mean . x, v = x' diag(variance) x,
@@ -170,7 +170,7 @@ def update(
         prior: what readers are forgotten to.
 
     Returns:
-        mean and variance after, (U, D) float32.
+        mean and variance after, (U, D) float32, and p, the probability of a like that was predicted before, (U,).
     """
     kept = prior.forgetting
     m = prior.mean + kept * (mean.astype(np.float64) - prior.mean)
@@ -187,7 +187,7 @@ def update(
     m = m + (w * (y - p))[:, None] * (s * x / total)
     # s - curvature (s x)^2 / total, written so that rounding can't make it negative.
     s = s * ((1 + curvature[:, None] * np.maximum(v[:, None] - parts, 0)) / total)
-    return m.astype(np.float32), s.astype(np.float32)
+    return m.astype(np.float32), s.astype(np.float32), p
 
 
 def usable(features: Floats, label: Floats, weight: Floats) -> npt.NDArray[np.bool_]:

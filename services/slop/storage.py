@@ -1,11 +1,11 @@
 """All Redis keys and scripts: profiles, the window of recent event ids, posts with their features."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from redis.exceptions import NoScriptError
 
 from slop.basis import Basis
 from slop.profiles import Profile
+from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 Floats = npt.NDArray[np.float32]
 
@@ -40,6 +41,22 @@ redis.call('PEXPIRE', KEYS[2], ARGV[5])
 return 1
 """
 
+# KEYS: profile, seen. Returns the profile's bytes or false, and every seen event with its received ms.
+_EXPORT = """
+return {redis.call('HGET', KEYS[1], 'profile'), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')}
+"""
+
+# KEYS: profile, seen. ARGV: '1' to replace whatever is there, partition, offset, profile, expiry ms, then pairs of
+# received ms and digest. Returns 0, having done nothing, where there is a profile that is not to be replaced.
+_IMPORT = """
+if ARGV[1] ~= '1' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[1], 'partition', ARGV[2], 'offset', ARGV[3], 'profile', ARGV[4])
+for at = 6, #ARGV, 2 do redis.call('ZADD', KEYS[2], ARGV[at], ARGV[at + 1]) end
+if #ARGV > 5 then redis.call('PEXPIRE', KEYS[2], ARGV[5]) end
+return 1
+"""
+
 
 def event_digest(event_id: str) -> bytes:
     """What is remembered of an event id: 12 bytes."""
@@ -62,6 +79,11 @@ def seen_key(basis: str, tenant: str, user_id: str) -> str:
     return f"slop:seen:{basis}:{_user(tenant, user_id)}"
 
 
+def profiles_pattern(basis: str) -> str:
+    """What SCAN finds the profiles of all users under a basis with."""
+    return f"slop:profile:{basis}:*"
+
+
 def post_key(basis: str, tenant: str, post_id: str) -> str:
     """A post's text and features."""
     return f"slop:post:{basis}:{quote(tenant, safe='')}/{quote(post_id, safe='')}"
@@ -72,6 +94,12 @@ class User(NamedTuple):
 
     tenant: str
     user_id: str
+
+
+def user_of(key: str) -> User:
+    """Whose profile lies at a key that `profile_key` made."""
+    tenant, user_id = key.rsplit(":", 1)[1].strip("{}").split("/")
+    return User(unquote(tenant), unquote(user_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +120,36 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchivedUser:
+    """All that is stored of a user under a basis: the profile's bytes, and each seen event's (digest, received ms)."""
+
+    user: User
+    profile: bytes
+    seen: tuple[tuple[bytes, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PostText:
+    """A post's text and, of a generated post, the experiment arm that wrote it and the reader whom it was for."""
+
+    text: str
+    arm: str = ""
+    for_user_id: str = ""
+
+    def arm_for(self, user_id: str) -> str:
+        """The arm that wrote it for this very user; empty if none did."""
+        return self.arm if self.for_user_id == user_id else ""
+
+    def adds_to(self, known: "PostText | None") -> bool:
+        """Whether it says what is not known: another text, or an arm. A client that sends a text knows of no arm."""
+        return known is None or self.text != known.text or (bool(self.arm) and self != known)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredPost:
     """A post's text and its features, (K,) float32."""
 
-    text: str
+    text: PostText
     features: Floats
 
 
@@ -150,16 +204,93 @@ class Profiles:
         return arguments
 
 
+class ProfileArchive:
+    """The profiles of all users under one basis, for jobs that go through every one of them."""
+
+    def __init__(self, redis: Redis, basis: str, window_ms: int) -> None:
+        """As of `Profiles`."""
+        self._redis, self._basis, self._window_ms = redis, basis, window_ms
+
+    def users(self, batch: int = 1_000) -> Iterator[list[User]]:
+        """Every user with a profile, in batches of about `batch`.
+
+        A user whose first signal is learned meanwhile may be left out; one may come twice while Redis grows its tables.
+        """
+        cursor = None
+        while cursor != 0:
+            cursor, keys = self._redis.scan(cursor or 0, match=profiles_pattern(self._basis), count=batch)
+            if keys:
+                yield [user_of(key.decode()) for key in cast("list[bytes]", keys)]
+
+    def profiles(self, users: Sequence[User]) -> list[bytes | None]:
+        """The profiles' bytes in one round trip; None for a user who has none any more."""
+        pipe = self._redis.pipeline(transaction=False)
+        for user in users:
+            pipe.hget(profile_key(self._basis, *user), "profile")
+        return cast("list[bytes | None]", pipe.execute())
+
+    def export(self, users: Sequence[User]) -> list[ArchivedUser]:
+        """All that is stored of users, each read atomically, in one round trip; without those who have no profile."""
+        found = self._run(_EXPORT, [(user, []) for user in users])
+        return [
+            ArchivedUser(user, profile, tuple(zip(seen[::2], map(_milliseconds, seen[1::2]), strict=True)))
+            for user, (profile, seen) in zip(users, found, strict=True)
+            if profile is not None
+        ]
+
+    def restore(self, users: Sequence[ArchivedUser], replace: bool) -> int:
+        """Store users, each atomically and whole, in one round trip; returns how many were stored.
+
+        A user who has a profile already is left alone unless `replace`.
+
+        Raises:
+            google.protobuf.message.DecodeError: a profile's bytes are broken.
+        """
+        return sum(self._run(_IMPORT, [(user.user, self._arguments(user, replace)) for user in users]))
+
+    def _arguments(self, user: ArchivedUser, replace: bool) -> list[Any]:
+        source = ProfileRecord.FromString(user.profile).source
+        flag, expiry = int(replace), 2 * self._window_ms
+        pairs = [value for digest, received_ms in user.seen for value in (received_ms, digest)]
+        return [flag, source.partition, source.offset, user.profile, expiry, *pairs]
+
+    def _run(self, script: str, calls: Sequence[tuple[User, list[Any]]]) -> list[Any]:
+        registered, pipe = self._redis.register_script(script), self._redis.pipeline(transaction=False)
+        for user, arguments in calls:
+            registered([profile_key(self._basis, *user), seen_key(self._basis, *user)], arguments, client=pipe)
+        return list(pipe.execute())
+
+
+def _milliseconds(score: bytes) -> int:
+    return int(float(score))
+
+
+_TEXT_FIELDS: Final = ["text", "arm", "for_user_id"]
+_POST_FIELDS: Final = [*_TEXT_FIELDS, "features"]
+
+
+def _packed_text(post: PostText) -> dict[str, bytes]:
+    """A text whose features are to come."""
+    values = [post.text, post.arm, post.for_user_id, ""]
+    return {name: value.encode() for name, value in zip(_POST_FIELDS, values, strict=True)}
+
+
 def _packed(post: StoredPost) -> dict[str, bytes]:
-    return {"text": post.text.encode(), "features": post.features.astype("<f4").tobytes()}
+    """Features and their text, without the arm, which may have become known while they were computed."""
+    return {"text": post.text.text.encode(), "features": post.features.astype("<f4").tobytes()}
+
+
+def _unpacked_text(fields: Sequence[bytes | None]) -> PostText | None:
+    text, arm, for_user_id = fields
+    return None if text is None else PostText(text.decode(), (arm or b"").decode(), (for_user_id or b"").decode())
 
 
 def _unpacked(fields: Sequence[bytes | None], size: int) -> StoredPost | None:
-    text, features = fields
+    text, features = _unpacked_text(fields[:-1]), fields[-1]
     if text is None or features is None or len(features) != 4 * size:
         return None
     vector = np.frombuffer(features, dtype="<f4").astype(np.float32)
-    return StoredPost(text.decode(), vector) if np.isfinite(vector).all() else None
+    return StoredPost(text, vector) if np.isfinite(vector).all() else None
 
 
 class PostRef(NamedTuple):
@@ -179,18 +310,18 @@ class Posts:
 
     def get(self, posts: Sequence[PostRef]) -> list[StoredPost | None]:
         """Posts in the order asked for; None for one that is not there, or has no features yet."""
-        return [_unpacked(fields, self._basis.size) for fields in self._fields(posts, ["text", "features"])]
+        return [_unpacked(fields, self._basis.size) for fields in self._fields(posts, _POST_FIELDS)]
 
-    def texts(self, posts: Sequence[PostRef]) -> list[str | None]:
+    def texts(self, posts: Sequence[PostRef]) -> list[PostText | None]:
         """Texts in the order asked for; None for a post that is not there."""
-        return [None if text is None else text.decode() for (text,) in self._fields(posts, ["text"])]
+        return [_unpacked_text(fields) for fields in self._fields(posts, _TEXT_FIELDS)]
 
-    def put_texts(self, texts: Mapping[PostRef, str]) -> None:
+    def put_texts(self, texts: Mapping[PostRef, PostText]) -> None:
         """Store texts, whose features are to come, for POST_TTL_S seconds; features of an older text are dropped."""
-        self._put({post: {"text": text.encode(), "features": b""} for post, text in texts.items()})
+        self._put({ref: _packed_text(text) for ref, text in texts.items()})
 
     def put(self, posts: Mapping[PostRef, StoredPost]) -> None:
-        """Store posts with their features for POST_TTL_S seconds."""
+        """Store the features of texts for POST_TTL_S seconds; what is known of their arms stays."""
         self._put({ref: _packed(post) for ref, post in posts.items()})
 
     def _fields(self, posts: Sequence[PostRef], names: list[str]) -> list[list[bytes | None]]:
@@ -230,7 +361,7 @@ class Reader:
         """Posts in the order asked for; None for one that is not there."""
         pipe = self._redis.pipeline(transaction=False)
         for post_id in post_ids:
-            pipe.hmget(post_key(self._version, self._tenant, post_id), ["text", "features"])
+            pipe.hmget(post_key(self._version, self._tenant, post_id), _POST_FIELDS)
         return [_unpacked(fields, self._basis.size) for fields in await pipe.execute()]
 
     async def ping(self) -> None:

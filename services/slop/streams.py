@@ -6,7 +6,8 @@ from typing import Any, Final, Protocol
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
-from kafka.structs import MemberState
+from kafka.structs import MemberState, TopicPartition
+from prometheus_client import Gauge
 
 from slop.settings import CommonSettings
 from slop.topics import Topic, create_topics, require_broker
@@ -16,6 +17,12 @@ COMMIT_MS: Final = 5_000
 CLOSE_MS: Final = 3_000
 BLOCK_MS: Final = 5_000
 FETCH_WAIT_MS: Final = 100
+
+LAG_RECORDS: Final = Gauge(
+    "slop_consumer_lag_records",
+    "Records up to the end of the log that this process has not done with, over its partitions.",
+    ["group", "topic"],
+)
 
 
 class Record(Protocol):
@@ -56,6 +63,9 @@ class Subscription:
         """
         self._settings, self._group, self._topics, self._instance = settings, group, topics, instance
         self._consumer: Any = None
+        self._polled: dict[TopicPartition, int] = {}
+        for topic in topics:
+            LAG_RECORDS.labels(group, topic.name)
 
     def poll(self, wait_s: float, max_records: int) -> list[Record]:
         """The next records, as soon as there are any; none if there are none within `wait_s`.
@@ -67,6 +77,8 @@ class Subscription:
             if self._consumer is None:
                 self._consumer = self._connected()
             polled = self._consumer.poll(timeout_ms=round(1000 * wait_s), max_records=max_records)
+            self._polled = {partition: len(records) for partition, records in polled.items()}
+            self._show_lag()
         except KafkaError:
             self.close()
             raise
@@ -79,6 +91,8 @@ class Subscription:
             kafka.errors.KafkaError: nothing is committed; a later commit makes up for it.
         """
         self._consumer.commit(timeout_ms=COMMIT_MS)
+        self._polled = {}
+        self._show_lag()
 
     def check(self) -> None:
         """Look whether a broker answers and this process is a member of the group.
@@ -97,6 +111,19 @@ class Subscription:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+
+    def _show_lag(self) -> None:
+        lags = dict.fromkeys((topic.name for topic in self._topics), 0)
+        for partition in self._consumer.assignment():
+            lags[partition.topic] += self._lag(partition)
+        for topic, lag in lags.items():
+            LAG_RECORDS.labels(self._group, topic).set(lag)
+
+    def _lag(self, partition: TopicPartition) -> int:
+        end = self._consumer.highwater(partition)
+        if end is None:  # nothing has been fetched yet
+            return 0
+        return max(0, int(end - self._consumer.position(partition))) + self._polled.get(partition, 0)
 
     def _connected(self) -> Any:
         bootstrap = self._settings.kafka_bootstrap

@@ -6,13 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cachetools import LRUCache, TTLCache
+from prometheus_client import Counter, Histogram
 
-from slop.storage import PostRef, Posts, StoredPost
+from slop.storage import PostRef, Posts, PostText, StoredPost
 from trainer.extraction import Extractor
 
 LOOK_AGAIN_S: Final = 0.1
 UNKNOWN_FOR_S: Final = 60.0
 UNKNOWN_POSTS: Final = 100_000
+
+LOOKUPS: Final = Counter(
+    "slop_featurizer_lookups",
+    "Interactions by whether their post's features were there (hit) or had to be computed first (miss).",
+    ["result"],
+)
+HITS, MISSES = LOOKUPS.labels("hit"), LOOKUPS.labels("miss")
+BATCH_POSTS: Final = Histogram(
+    "slop_featurizer_batch_posts",
+    "Posts whose features are computed in one go: all that a batch of interactions waits for, else one.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
 
 
 class Catalog:
@@ -25,11 +38,11 @@ class Catalog:
         self._unknown: TTLCache[PostRef, bool] = TTLCache(UNKNOWN_POSTS, UNKNOWN_FOR_S)
         self._lock = threading.Lock()
 
-    def announce(self, texts: Mapping[PostRef, str]) -> dict[PostRef, str]:
+    def announce(self, texts: Mapping[PostRef, PostText]) -> dict[PostRef, PostText]:
         """Make texts known before their features are; returns those that have no features yet."""
         refs = list(texts)
         known = dict(zip(refs, self._posts.texts(refs), strict=True))
-        new = {ref: text for ref, text in texts.items() if known[ref] != text}
+        new = {ref: text for ref, text in texts.items() if text.adds_to(known[ref])}
         self._posts.put_texts(new)
         with self._lock:
             for ref in new:
@@ -37,11 +50,13 @@ class Catalog:
                 self._unknown.pop(ref, None)
         return {ref: texts[ref] for ref, post in zip(refs, self._posts.get(refs), strict=True) if post is None}
 
-    def compute(self, texts: Mapping[PostRef, str], *, urgent: bool) -> dict[PostRef, StoredPost]:
+    def compute(self, texts: Mapping[PostRef, PostText], *, urgent: bool) -> dict[PostRef, StoredPost]:
         """Compute and store the features of texts."""
         computed = {}
+        if texts:
+            BATCH_POSTS.observe(len(texts))
         for ref, text in texts.items():
-            computed[ref] = StoredPost(text, self._extractor.features(text, urgent=urgent))
+            computed[ref] = StoredPost(text, self._extractor.features(text.text, urgent=urgent))
             self._posts.put({ref: computed[ref]})
         self._remember(computed)
         return computed
@@ -52,7 +67,11 @@ class Catalog:
             found = {ref: self._cache[ref] for ref in refs if ref in self._cache}
         found |= self._stored([ref for ref in dict.fromkeys(refs) if ref not in found])
         missing = [ref for ref in dict.fromkeys(refs) if ref not in found]
-        return found | self.compute(self._awaited_texts(missing), urgent=True)
+        computed = self.compute(self._awaited_texts(missing), urgent=True)
+        computed |= self._stored(list(computed))  # its arm may have become known meanwhile
+        HITS.inc(sum(ref in found for ref in refs))
+        MISSES.inc(sum(ref in computed for ref in refs))
+        return found | computed
 
     def _stored(self, refs: Sequence[PostRef]) -> dict[PostRef, StoredPost]:
         posts = zip(refs, self._posts.get(refs), strict=True) if refs else ()
@@ -64,9 +83,9 @@ class Catalog:
         with self._lock:
             self._cache.update(posts)
 
-    def _awaited_texts(self, refs: Sequence[PostRef]) -> dict[PostRef, str]:
+    def _awaited_texts(self, refs: Sequence[PostRef]) -> dict[PostRef, PostText]:
         """Texts from Redis, waiting for those that may still be on their way through slop.posts.v1."""
-        texts: dict[PostRef, str] = {}
+        texts: dict[PostRef, PostText] = {}
         deadline = time.monotonic() + self._wait_s
         while left := [ref for ref in refs if ref not in texts]:
             texts |= {ref: text for ref, text in zip(left, self._posts.texts(left), strict=True) if text is not None}

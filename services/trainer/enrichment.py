@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from slop.basis import Basis
 from slop.rewards import reward_of
-from slop.storage import PostRef, StoredPost
+from slop.storage import PostRef, PostText, StoredPost
 from slop.streams import Record
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.signal_pb2 import Signal, Source
@@ -42,7 +42,7 @@ class Enricher:
         """
         enriched = Enriched()
         read = [(record, interaction) for record in records if (interaction := _decode(record, enriched))]
-        self._catalog.announce({_ref(i): i.post_text for _, i in read if i.HasField("post_text")})
+        self._catalog.announce({_ref(i): PostText(i.post_text) for _, i in read if i.HasField("post_text")})
         posts = self._catalog.find([_ref(interaction) for _, interaction in read])
         for record, interaction in read:
             self._join(record, interaction, posts.get(_ref(interaction)), enriched)
@@ -52,7 +52,7 @@ class Enricher:
         if post is None:
             detail = f"no text for post {json.dumps(interaction.post_id)}"
             enriched.rejected.append(_rejected(record, "unknown_post", detail))
-        elif (reward := reward_of(interaction, post.text)) is None:
+        elif (reward := reward_of(interaction, post.text.text)) is None:
             enriched.silent += 1
         else:
             enriched.signals.append(
@@ -67,6 +67,7 @@ class Enricher:
                     features=post.features.tolist(),
                     label=reward.label,
                     weight=reward.weight,
+                    arm=post.text.arm_for(interaction.user_id),
                 )
             )
 

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from kit.logs import configure_logs
 from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
 from slop.basis import Basis, InvalidBasis
-from slop.storage import PostRef, Posts
+from slop.storage import PostRef, Posts, PostText
 from slop.streams import Record, Subscription, worker_producer
 from slop.topics import (
     FEATURIZER_GROUP,
@@ -52,7 +52,7 @@ MAX_TEXT_LENGTH = 20_000
 FLUSH_S = 10.0
 PATIENT_NICE = 19
 
-Texts = Mapping[PostRef, str]
+Texts = Mapping[PostRef, PostText]
 
 INTERACTIONS_TOTAL = Counter(
     "slop_featurizer_interactions", "Interactions by what became of them: signal, silent or rejected.", ["outcome"]
@@ -63,6 +63,10 @@ BATCH_SECONDS = Histogram(
     "From a batch of interactions to its signals' acknowledgement.",
     buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
 )
+for _outcome in ("signal", "silent", "rejected"):
+    INTERACTIONS_TOTAL.labels(_outcome)
+for _outcome in ("computed", "known", "broken"):
+    POSTS_TOTAL.labels(_outcome)
 
 
 class SignalWorker:
@@ -157,7 +161,7 @@ class PatientFeatures:
             POSTS_TOTAL.labels("computed").inc()
 
 
-def _text_of(record: Record) -> tuple[PostRef, str] | None:
+def _text_of(record: Record) -> tuple[PostRef, PostText] | None:
     if record.value is None:  # a tombstone
         return None
     try:
@@ -166,7 +170,7 @@ def _text_of(record: Record) -> tuple[PostRef, str] | None:
         POSTS_TOTAL.labels("broken").inc()
         log.error("broken post", partition=record.partition, offset=record.offset, error=str(error))
         return None
-    return PostRef(post.tenant, post.post_id), post.text
+    return PostRef(post.tenant, post.post_id), PostText(post.text, post.arm, post.for_user_id)
 
 
 def _commit(subscription: Subscription) -> None:

@@ -11,7 +11,6 @@ from contextlib import closing
 
 import structlog
 from kafka.errors import KafkaError
-from prometheus_client import Counter, Histogram
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -22,32 +21,18 @@ from slop.profiles import Prior
 from slop.storage import Profiles
 from slop.streams import Record, Subscription
 from slop.topics import SIGNALS
+from trainer.learner_metrics import BATCH_SECONDS, BATCH_SIGNALS, LearnerMetrics
 from trainer.learning import Learner, Outcome
 from trainer.settings import LearnerSettings
 
 log = structlog.get_logger(__name__)
-
-SIGNALS_TOTAL = Counter("slop_learner_signals", "Signals by what became of them.", ["outcome"])
-BATCH_SIGNALS = Histogram(
-    "slop_learner_batch_signals", "Records in a batch.", buckets=(1, 3, 10, 30, 100, 300, 1_000, 2_000)
-)
-BATCH_SECONDS = Histogram(
-    "slop_learner_batch_seconds",
-    "From a batch's arrival to its commit.",
-    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
-)
-FRESHNESS_SECONDS = Histogram(
-    "slop_learner_freshness_seconds",
-    "From the collector's receipt of an interaction to the profile that has learned it.",
-    buckets=(0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3_600),
-)
 
 
 class Worker:
     """Moves batches from the subscription through the learner until it is told to stop."""
 
     def __init__(self, subscription: Subscription, learner: Learner, settings: LearnerSettings) -> None:
-        self._subscription, self._learner = subscription, learner
+        self._subscription, self._learner, self._metrics = subscription, learner, LearnerMetrics()
         self._wait_s, self._max_records = settings.learner_wait_s, settings.learner_batch
 
     def run(self, stop: threading.Event) -> None:
@@ -68,7 +53,8 @@ class Worker:
         if records:
             with BATCH_SECONDS.time():
                 values = [record.value for record in records]
-                _count(retry(lambda: self._learner.learn(values), (RedisError,), stop, "learn a batch"))
+                outcome = retry(lambda: self._learner.learn(values), (RedisError,), stop, "learn a batch")
+                self._count(outcome)
                 self._commit()
             BATCH_SIGNALS.observe(len(records))
         return len(records)
@@ -76,21 +62,16 @@ class Worker:
     def _poll(self) -> list[Record]:
         return self._subscription.poll(self._wait_s, self._max_records)
 
+    def _count(self, outcome: Outcome) -> None:
+        self._metrics.count(outcome, now_ms=time.time() * 1_000)
+        if outcome.refused:
+            log.error("records refused", records=outcome.refused)
+
     def _commit(self) -> None:
         try:
             self._subscription.commit()
         except KafkaError as error:  # what is learned stays so; if it comes again, it is seen to be old
             log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")
-
-
-def _count(outcome: Outcome) -> None:
-    now_ms = time.time() * 1_000
-    for received_ms in outcome.received_ms:
-        FRESHNESS_SECONDS.observe(max(0.0, now_ms - received_ms) / 1_000)
-    for name in ("learned", "applied_before", "retried", "other_basis", "refused"):
-        SIGNALS_TOTAL.labels(name).inc(getattr(outcome, name))
-    if outcome.refused:
-        log.error("records refused", records=outcome.refused)
 
 
 def learner_of(settings: LearnerSettings, redis: Redis) -> Learner:

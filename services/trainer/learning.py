@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +16,35 @@ from trainer.novelty import Seen
 from trainer.signals import Batch
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+LIKED: Final = 0.5
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a batch's signals, in counts; `received_ms` says when each one that was learned was received."""
+class Lessons:
+    """The signals of a batch that were learned, one entry each.
+
+    Attributes:
+        received_ms: when it was received.
+        arms: which arm wrote its post for its reader; empty for none.
+        liked: whether it says that the reader liked the post.
+        predicted: the probability of that, as it was believed before.
+    """
 
     received_ms: list[int] = field(default_factory=list)
+    arms: list[str] = field(default_factory=list)
+    liked: list[bool] = field(default_factory=list)
+    predicted: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch's signals: those that were learned, and the others in counts."""
+
+    lessons: Lessons
     applied_before: int = 0
     retried: int = 0
     other_basis: int = 0
@@ -32,7 +53,7 @@ class Outcome:
     @property
     def learned(self) -> int:
         """How many signals were learned."""
-        return len(self.received_ms)
+        return len(self.lessons.received_ms)
 
 
 @dataclass(slots=True)
@@ -65,10 +86,21 @@ class Learner:
         readers = self._readers(batch)
         applied_before, retried = _sift(readers, batch)
         active = sorted((reader for reader in readers.values() if reader.rows), key=lambda r: -len(r.rows))
-        if active:
-            self._profiles.apply(_writes(active, batch, *self._moved(active, batch)))
-        received = [batch.signals[row].received_at_ms for reader in active for row in reader.rows]
-        return Outcome(received, applied_before, retried, batch.other_basis, batch.refused)
+        lessons = self._learned(active, batch) if active else Lessons()
+        return Outcome(lessons, applied_before, retried, batch.other_basis, batch.refused)
+
+    def _learned(self, active: list[_Reader], batch: Batch) -> Lessons:
+        """Move and write the profiles of readers, those with the most signals first."""
+        mean, variance, predicted = self._moved(active, batch)
+        self._profiles.apply(_writes(active, batch, mean, variance))
+        rows = [row for reader in active for row in reader.rows]
+        signals = [batch.signals[row] for row in rows]
+        return Lessons(
+            received_ms=[signal.received_at_ms for signal in signals],
+            arms=[signal.arm for signal in signals],
+            liked=(batch.labels[rows] >= LIKED).tolist(),
+            predicted=predicted[rows].tolist(),
+        )
 
     def _readers(self, batch: Batch) -> dict[User, _Reader]:
         asked: dict[User, list[str]] = defaultdict(list)
@@ -92,17 +124,19 @@ class Learner:
             log.error("a stored profile is broken; its user starts anew", error=str(error))
             return self._newborn
 
-    def _moved(self, active: list[_Reader], batch: Batch) -> tuple[Floats, Floats]:
+    def _moved(self, active: list[_Reader], batch: Batch) -> tuple[Floats, Floats, Doubles]:
+        """Means and variances after all signals, a reader a row, and what was predicted of each signal of the batch."""
+        predicted = np.full(len(batch.signals), np.nan)
         mean = np.stack([reader.profile.mean for reader in active])
         variance = np.stack([reader.profile.variance for reader in active])
         # Readers come with the most signals first, so those who take part in a round are the first so many.
         for turn in range(len(active[0].rows)):
             rows = [reader.rows[turn] for reader in active if len(reader.rows) > turn]
             part = slice(0, len(rows))
-            mean[part], variance[part] = update(
+            mean[part], variance[part], predicted[rows] = update(
                 mean[part], variance[part], batch.features[rows], batch.labels[rows], batch.weights[rows], self._prior
             )
-        return mean, variance
+        return mean, variance, predicted
 
 
 def _sift(readers: dict[User, _Reader], batch: Batch) -> tuple[int, int]:

@@ -1,21 +1,24 @@
-"""The real engine with the default model, started once, and a generation service in front of it."""
+"""The whole stack with the real engine, started once; a generation service of the tests' own, and a Prometheus."""
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx
 import numpy as np
 import pytest
+from rich.console import Console
 
-from native import model, vllm
+from native import model
 from native.ports import free_port
-from native.ready import http_answers
 from native.settings import NativeSettings
+from native.up import Stack, running_stack
 from slop.basis import Basis, Template
 from tests.basis import SUBJECTS, basis_of
 from tests.generations import client_of, generation_server
 from tests.integration.conftest import kafka_bootstrap, redis_client, redis_url
-from tests.servers import HOST, Server
+from tests.monitoring import Prometheus, prometheus_server, redis_exporter_server
+from tests.servers import HOST
 from trainer.language_model import LanguageModel
 
 __all__ = ["kafka_bootstrap", "redis_client", "redis_url"]
@@ -29,22 +32,41 @@ def model_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def vllm_url(model_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The engine's API; `TEST_VLLM_URL` names one that runs already, since starting one takes a while."""
-    if running := os.environ.get("TEST_VLLM_URL"):
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The processes that `make up` starts, each on a free port."""
+    with ExitStack() as until_the_end:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("KAFKA_HOME", raising=False)
+            for name in ("COLLECTOR", "GENERATION", "FEATURIZER", "LEARNER", "WORKER", "BEAT"):
+                patch.setenv(f"SLOP_{name}_PORT", str(free_port()))
+            patch.setenv("SLOP_REDIS_URL", f"redis://{HOST}:{free_port()}/0")
+            patch.setenv("SLOP_KAFKA_BOOTSTRAP", f"{HOST}:{free_port()}")
+            patch.setenv("SLOP_VLLM_URL", f"http://{HOST}:{free_port()}/v1")
+            patch.setenv("SLOP_RUN_DIR", str(tmp_path_factory.mktemp("run")))
+            running = until_the_end.enter_context(running_stack(Console(quiet=True)))
         yield running
-        return
-    settings = NativeSettings(vllm_url=f"http://{HOST}:{free_port()}/v1", vllm_args="--enforce-eager")
-    server = Server(
-        vllm.command(settings, model_path),
-        lambda: http_answers(f"{settings.vllm_url}/models"),
-        tmp_path_factory.mktemp("vllm") / "vllm.log",
-        vllm.environment(model_path, os.sched_getaffinity(0)),
-        timeout_s=600,
-    )
-    server.start()
-    yield settings.vllm_url
-    server.stop()
+
+
+@pytest.fixture(scope="session")
+def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that watches the stack."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    exporter, address = redis_exporter_server(folder, stack.settings.redis_url)
+    server, url = prometheus_server(folder, stack.settings, address)
+    with ExitStack() as until_the_end:
+        for each in (exporter, server):
+            until_the_end.callback(each.stop)
+            each.start()
+        yield until_the_end.enter_context(Prometheus(url))
+
+
+@pytest.fixture(scope="session")
+def vllm_url(request: pytest.FixtureRequest) -> str:
+    """The engine's API: the stack's, or the one that `TEST_VLLM_URL` names, since starting one takes a while."""
+    if running := os.environ.get("TEST_VLLM_URL"):
+        return running
+    stack: Stack = request.getfixturevalue("stack")
+    return stack.vllm_url
 
 
 @pytest.fixture(scope="session")

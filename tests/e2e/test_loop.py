@@ -1,36 +1,18 @@
 """The whole loop, on the processes that `make up` starts, each on a free port."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from rich.console import Console
 
-from native.ports import free_port
 from native.settings import ROOT
-from native.up import Stack, running_stack
-from tests.servers import HOST
+from native.up import Stack
+from tests.waiting import eventually
 
 LIKED, SKIPPED = "gardening", "football"
-PATIENCE_S = 120.0
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("KAFKA_HOME", raising=False)
-        for name in ("COLLECTOR", "GENERATION", "FEATURIZER", "LEARNER"):
-            patch.setenv(f"SLOP_{name}_PORT", str(free_port()))
-        patch.setenv("SLOP_REDIS_URL", f"redis://{HOST}:{free_port()}/0")
-        patch.setenv("SLOP_KAFKA_BOOTSTRAP", f"{HOST}:{free_port()}")
-        patch.setenv("SLOP_VLLM_URL", f"http://{HOST}:{free_port()}/v1")
-        patch.setenv("SLOP_RUN_DIR", str(tmp_path_factory.mktemp("run")))
-        with running_stack(Console(quiet=True)) as running:
-            yield running
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +31,6 @@ def catalogue_posts(name: str, count: int) -> list[dict[str, str]]:
     classes = json.loads((ROOT / "catalogue" / "classes.json").read_text())
     lines = Path(ROOT / "catalogue" / "evaluation.jsonl").read_text().splitlines()
     return [post for post in map(json.loads, lines) if classes[post["post_id"]] == name][:count]
-
-
-def eventually(look: Callable[[], Any]) -> Any:
-    """What `look` returns, once that is true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
-    return found
 
 
 def send(collector: httpx.Client, user_id: str, posts: list[dict[str, str]], kind: str) -> list[str]:

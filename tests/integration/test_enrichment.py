@@ -7,9 +7,10 @@ import pytest
 from redis import Redis
 
 from slop.basis import Basis
-from slop.storage import PostRef, Posts
+from slop.storage import PostRef, Posts, PostText
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from tests.basis import random_basis
+from tests.samples import sample
 from tests.tiny_model import random_prompts, tiny_model
 from trainer.catalog import Catalog
 from trainer.enrichment import Enricher
@@ -50,7 +51,7 @@ def catalog(redis_client: Redis, basis: Basis) -> Iterator[Catalog]:
 
 
 def test_a_signal_carries_the_posts_features_and_its_source(catalog: Catalog, basis: Basis) -> None:
-    catalog.announce({PostRef("default", "p1"): "the dog barks"})
+    catalog.announce({PostRef("default", "p1"): PostText("the dog barks")})
     (signal,) = Enricher(catalog, basis).enrich(polled(interaction("p1"))).signals
     assert (signal.source.partition, signal.source.offset, signal.basis) == (3, 0, basis.version)
     assert (signal.label, signal.weight) == (1, 1)
@@ -58,7 +59,7 @@ def test_a_signal_carries_the_posts_features_and_its_source(catalog: Catalog, ba
 
 
 def test_signals_keep_the_order_of_their_interactions(catalog: Catalog, basis: Basis) -> None:
-    catalog.announce({PostRef("default", f"p{i}"): f"the dog barks {'a ' * i}" for i in range(5)})
+    catalog.announce({PostRef("default", f"p{i}"): PostText(f"the dog barks {'a ' * i}") for i in range(5)})
     order = ["p3", "p0", "p4", "p3", "p1"]
     enriched = Enricher(catalog, basis).enrich(polled(*map(interaction, order)))
     assert [signal.post_id for signal in enriched.signals] == order
@@ -71,7 +72,7 @@ def test_a_text_sent_along_with_the_interaction_is_enough(catalog: Catalog, basi
 
 
 def test_an_unknown_post_is_rejected_with_its_record_and_the_others_go_on(catalog: Catalog, basis: Basis) -> None:
-    catalog.announce({PostRef("default", "p1"): "the dog barks"})
+    catalog.announce({PostRef("default", "p1"): PostText("the dog barks")})
     records = polled(interaction("nobody-sent-it"), interaction("p1"))
     enriched = Enricher(catalog, basis).enrich(records)
     assert [rejected.reason for rejected in enriched.rejected] == ["unknown_post"]
@@ -80,7 +81,7 @@ def test_an_unknown_post_is_rejected_with_its_record_and_the_others_go_on(catalo
 
 
 def test_a_post_that_arrives_a_moment_later_is_waited_for(catalog: Catalog, basis: Basis) -> None:
-    late = threading.Timer(0.15, catalog.announce, [{PostRef("default", "late"): "a star"}])
+    late = threading.Timer(0.15, catalog.announce, [{PostRef("default", "late"): PostText("a star")}])
     late.start()
     enriched = Enricher(catalog, basis).enrich(polled(interaction("late")))
     late.join()
@@ -88,7 +89,7 @@ def test_a_post_that_arrives_a_moment_later_is_waited_for(catalog: Catalog, basi
 
 
 def test_an_impression_says_nothing_and_broken_bytes_are_rejected(catalog: Catalog, basis: Basis) -> None:
-    catalog.announce({PostRef("default", "p1"): "the dog barks"})
+    catalog.announce({PostRef("default", "p1"): PostText("the dog barks")})
     impression = interaction("p1", InteractionType.INTERACTION_TYPE_IMPRESSION)
     enriched = Enricher(catalog, basis).enrich([*polled(impression), Polled(b"\xff\xff", 1)])
     assert (enriched.silent, enriched.signals) == (1, [])
@@ -102,23 +103,83 @@ def test_features_of_a_post_are_the_same_bytes_in_every_process(redis_client: Re
         extractor = Extractor(PromptScorer(tiny_model(), random_prompts(basis.size)), basis)
         catalog = Catalog(Posts(redis_client, basis), extractor, 10, 0.1, threading.Event())
         ref = PostRef("default", "p")
-        catalog.announce({ref: "we cook soup"})
+        catalog.announce({ref: PostText("we cook soup")})
         found.append(catalog.find([ref])[ref].features)
     assert np.array_equal(found[0], found[1])
 
 
 def test_a_changed_text_gets_new_features_and_the_same_text_does_not(catalog: Catalog) -> None:
     ref = PostRef("default", "p")
-    assert catalog.announce({ref: "the dog"}) == {ref: "the dog"}
+    assert catalog.announce({ref: PostText("the dog")}) == {ref: PostText("the dog")}
     first = catalog.find([ref])[ref]
-    assert catalog.announce({ref: "the dog"}) == {}
-    assert catalog.announce({ref: "a star"}) == {ref: "a star"}
+    assert catalog.announce({ref: PostText("the dog")}) == {}
+    assert catalog.announce({ref: PostText("a star")}) == {ref: PostText("a star")}
     assert not np.array_equal(catalog.find([ref])[ref].features, first.features)
-    assert catalog.announce({ref: "a star"}) == {}
+    assert catalog.announce({ref: PostText("a star")}) == {}
 
 
 def test_a_text_announced_by_another_process_is_found_without_waiting(
     redis_client: Redis, catalog: Catalog, basis: Basis
 ) -> None:
-    Posts(redis_client, basis).put_texts({PostRef("default", "p1"): "the dog barks"})
+    Posts(redis_client, basis).put_texts({PostRef("default", "p1"): PostText("the dog barks")})
     assert len(Enricher(catalog, basis).enrich(polled(interaction("p1"))).signals) == 1
+
+
+WRITTEN_FOR_ANN = PostText("the dog barks", "soft", "ann")
+
+
+def arms_of(catalog: Catalog, basis: Basis, *interactions: Interaction) -> list[str]:
+    return [signal.arm for signal in Enricher(catalog, basis).enrich(polled(*interactions)).signals]
+
+
+def test_a_signal_carries_the_arm_that_wrote_the_post_for_its_reader(catalog: Catalog, basis: Basis) -> None:
+    catalog.announce({PostRef("default", "p1"): WRITTEN_FOR_ANN, PostRef("default", "p2"): PostText("a star")})
+    others = interaction("p1")
+    others.user_id = "bob"
+    assert arms_of(catalog, basis, interaction("p1"), others, interaction("p2")) == ["soft", "", ""]
+
+
+def test_the_same_text_sent_along_takes_neither_arm_nor_features_away(
+    redis_client: Redis, catalog: Catalog, basis: Basis
+) -> None:
+    ref = PostRef("default", "p1")
+    catalog.announce({ref: WRITTEN_FOR_ANN})
+    catalog.compute({ref: WRITTEN_FOR_ANN}, urgent=False)
+    assert arms_of(catalog, basis, interaction("p1", post_text="the dog barks")) == ["soft"]
+    [stored] = Posts(redis_client, basis).get([ref])
+    assert stored is not None
+    assert stored.text == WRITTEN_FOR_ANN
+
+
+def test_another_text_sent_along_is_not_what_the_arm_wrote(catalog: Catalog, basis: Basis) -> None:
+    catalog.announce({PostRef("default", "p1"): WRITTEN_FOR_ANN})
+    assert arms_of(catalog, basis, interaction("p1", post_text="my own words")) == [""]
+
+
+def test_an_arm_that_comes_while_features_are_computed_is_stamped_and_stays(
+    redis_client: Redis, catalog: Catalog, basis: Basis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref, compute = PostRef("default", "p1"), Extractor.features
+
+    def slow(extractor: Extractor, text: str, *, urgent: bool) -> object:
+        Posts(redis_client, basis).put_texts({ref: WRITTEN_FOR_ANN})
+        return compute(extractor, text, urgent=urgent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Extractor, "features", slow)
+        assert arms_of(catalog, basis, interaction("p1", post_text="the dog barks")) == ["soft"]
+    assert arms_of(catalog, basis, interaction("p1", post_text="the dog barks")) == ["soft"]
+
+
+def test_lookups_are_counted_as_found_or_computed(catalog: Catalog, basis: Basis) -> None:
+    def counted() -> tuple[float, ...]:
+        names = ("slop_featurizer_batch_posts_count", "slop_featurizer_batch_posts_sum")
+        lookups = [sample("slop_featurizer_lookups_total", result=result) for result in ("hit", "miss")]
+        return *lookups, *map(sample, names)
+
+    catalog.announce({PostRef("default", f"p{i}"): PostText(f"the dog barks {'a ' * i}") for i in range(3)})
+    before = counted()
+    enricher = Enricher(catalog, basis)
+    enricher.enrich(polled(interaction("p0"), interaction("p1"), interaction("p0"), interaction("nobody-sent-it")))
+    enricher.enrich(polled(interaction("p0")))
+    assert [now - was for now, was in zip(counted(), before, strict=True)] == [1, 3, 1, 2]

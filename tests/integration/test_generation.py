@@ -241,6 +241,15 @@ def test_it_is_ready_only_with_an_engine_and_says_what_else_is_away(service: htt
     assert alone.get("/healthz").status_code == 200
 
 
+def test_requests_are_counted_by_route_and_a_readers_name_is_no_label(service: httpx.Client, stored: Redis) -> None:
+    assert service.get("/v1/users/ada/profile").status_code == 200
+    lines = service.get("/metrics").text.splitlines()
+    route = 'slop_http_request_seconds_count{method="GET",route="/v1/users/{user_id}/profile",status="200"}'
+    assert any(line.startswith(route) and not line.endswith(" 0.0") for line in lines)
+    assert not any("ada" in line for line in lines)
+    assert 'slop_generated_posts_total{arm="base",reason="control"} 0.0' in lines
+
+
 def test_the_api_describes_itself(service: httpx.Client) -> None:
     document = service.get("/openapi.json").json()
     generate = document["paths"]["/v1/generate"]["post"]["responses"]

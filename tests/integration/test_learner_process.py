@@ -12,7 +12,7 @@ from slop.storage import profile_key
 from tests.basis import random_basis
 from tests.learners import Lag, LearnerProcess, publish, wait_until
 from tests.servers import KafkaServer, redis_server
-from tests.signals import a_signal
+from tests.signals import NOON_MS, a_signal
 
 
 @pytest.fixture
@@ -43,11 +43,21 @@ def test_signals_become_a_profile_and_are_counted(
 ) -> None:
     with LearnerProcess(tmp_path, kafka_bootstrap, redis_url, group) as learner:
         wait_until(lambda: is_ready(learner))
-        publish(kafka_bootstrap, [a_signal(basis, offset) for offset in (0, 1, 0)])
+        signals = [a_signal(basis, offset) for offset in (0, 1, 0)]
+        for signal, label in zip(signals, (1, 0, 1), strict=True):
+            signal.arm, signal.label = "soft", label
+        publish(kafka_bootstrap, signals)
         wait_until(lambda: learned(redis_client, basis) == 2)
         wait_until(lambda: learner.metric('slop_learner_signals_total{outcome="applied_before"}') == 1)
         assert learner.metric('slop_learner_signals_total{outcome="learned"}') == 2
         assert learner.metric("slop_learner_freshness_seconds_count") == 2
+        assert learner.metric("slop_learner_last_received_seconds") == (NOON_MS + 1) / 1_000
+        assert learner.metric('slop_learner_reactions_total{arm="soft",observed="liked"}') == 1
+        assert learner.metric('slop_learner_reactions_total{arm="soft",observed="not_liked"}') == 1
+        assert learner.metric('slop_learner_reactions_total{arm="base",observed="liked"}') == 0
+        assert learner.metric('slop_learner_preference_count{observed="liked"}') == 1
+        lag = f'slop_consumer_lag_records{{group="{group}",topic="slop.signals.v1"}}'
+        wait_until(lambda: learner.metric(lag) == 0)
 
 
 def test_signals_wait_while_redis_is_away_even_through_a_crash(

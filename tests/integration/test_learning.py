@@ -6,14 +6,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from slop.profiles import Prior, Profile, update
+from slop.profiles import Doubles, Floats, Prior, Profile, update
 from slop.storage import Profiles, User, profile_key, seen_key
 from slop.topics import encode
 from slop.v1.signal_pb2 import Signal
 from tests.basis import random_basis
 from tests.learners import everything
 from tests.signals import DAY_MS, NOON_MS, a_signal
-from trainer.learning import Learner
+from trainer.learning import Learner, Lessons
 
 BASIS = random_basis()
 PRIOR = Prior.of(BASIS.crowd, variance=1.0, bias_variance=0.5, forgetting=0.998)
@@ -39,14 +39,19 @@ def stored(redis: Redis, user: str = "ann", tenant: str = "default") -> Profile:
     return Profile.from_bytes(data, BASIS.dimensions)
 
 
+def moved(signal: Signal, mean: Floats, variance: Floats) -> tuple[Floats, Floats, Doubles]:
+    """The update of one reader by one signal."""
+    features, label, weight = (np.array([v], np.float32) for v in (signal.features, signal.label, signal.weight))
+    return update(mean, variance, features, label, weight, PRIOR)
+
+
 def test_a_profile_is_the_update_applied_signal_by_signal(learner: Learner, redis_client: Redis) -> None:
     signals = [a_signal(BASIS, offset) for offset in range(5)]
     assert learner.learn(encoded(signals)).learned == 5
     expected = Profile.new(BASIS.version, PRIOR)
     mean, variance = expected.mean[None], expected.variance[None]
     for s in signals:
-        features, label, weight = (np.array([v], np.float32) for v in (s.features, s.label, s.weight))
-        mean, variance = update(mean, variance, features, label, weight, PRIOR)
+        mean, variance, _ = moved(s, mean, variance)
     profile = stored(redis_client)
     assert (profile.mean.tobytes(), profile.variance.tobytes()) == (mean.tobytes(), variance.tobytes())
     assert (profile.interactions, profile.offset, profile.updated_at_ms) == (5, 4, NOON_MS + 4)
@@ -102,7 +107,27 @@ def test_an_empty_batch_is_no_work(learner: Learner, redis_client: Redis) -> Non
 
 def test_what_was_received_is_told_for_freshness(learner: Learner) -> None:
     values = encoded([a_signal(BASIS, 0, at_ms=5), a_signal(BASIS, 1, at_ms=6), a_signal(BASIS, 1, at_ms=7)])
-    assert learner.learn(values).received_ms == [5, 6]
+    assert learner.learn(values).lessons.received_ms == [5, 6]
+
+
+def test_lessons_tell_of_each_signal_learned_its_arm_and_what_was_predicted(learner: Learner) -> None:
+    signals = [a_signal(BASIS, offset, user=user) for offset, user in enumerate("aba")]
+    for signal, arm, label in zip(signals, ("soft", "base", ""), (1.0, 0.0, 0.5), strict=True):
+        signal.arm, signal.label = arm, label
+    lessons = learner.learn(encoded([*signals, signals[0]])).lessons
+    assert (lessons.arms, lessons.liked) == (["soft", "", "base"], [True, True, False])
+
+    newborn = Profile.new(BASIS.version, PRIOR)
+    before = newborn.mean[None], newborn.variance[None]
+    first = moved(signals[0], *before)
+    expected = [first, moved(signals[2], *first[:2]), moved(signals[1], *before)]
+    assert lessons.predicted == [float(p[0]) for _, _, p in expected]
+
+
+def test_what_was_learned_before_is_no_lesson(learner: Learner) -> None:
+    values = encoded([a_signal(BASIS, 0)])
+    learner.learn(values)
+    assert learner.learn(values).lessons == Lessons()
 
 
 @st.composite

@@ -109,6 +109,18 @@ def test_when_one_part_dies_the_rest_is_stopped(
         assert not any(is_open(part.host, part.port) for part in servers)
 
 
+def test_the_worker_and_beat_need_redis_alone(
+    settings: NativeSettings, console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLOP_WORKER_PORT", str(free_port()))
+    monkeypatch.setenv("SLOP_BEAT_PORT", str(free_port()))
+    some = [part for part in parts(NativeSettings(_env_file=None)) if part.name in {"redis", "worker", "beat"}]
+    with started(some, settings, console, {"SLOP_JOBS_DIR": str(tmp_path / "jobs")}):
+        assert all(part.answers() for part in some)
+    _wait_until_free(some)
+    assert (tmp_path / "jobs").is_dir()
+
+
 def test_nothing_outlives_the_program_that_started_the_stack(settings: NativeSettings, servers: list[Part]) -> None:
     program = (
         "import time\n"

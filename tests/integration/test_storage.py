@@ -6,7 +6,20 @@ from redis import Redis
 from redis import asyncio as aioredis
 
 from slop.profiles import InvalidProfile, Prior, Profile
-from slop.storage import POST_TTL_S, PostRef, Posts, Profiles, Reader, StoredPost, User, Write, profile_key, seen_key
+from slop.storage import (
+    POST_TTL_S,
+    PostRef,
+    Posts,
+    PostText,
+    Profiles,
+    Reader,
+    StoredPost,
+    User,
+    Write,
+    post_key,
+    profile_key,
+    seen_key,
+)
 from tests.basis import random_basis
 from tests.signals import DAY_MS, NOON_MS
 
@@ -99,11 +112,11 @@ def test_scripts_are_loaded_again_after_redis_forgot_them(profiles: Profiles, re
 def test_posts_come_back_with_their_features(redis_client: Redis) -> None:
     posts = Posts(redis_client, BASIS)
     features = np.linspace(-1, 1, BASIS.size).astype(np.float32)
-    posts.put({POST: StoredPost("A post – with ünïcode", features)})
+    posts.put({POST: StoredPost(PostText("A post – with ünïcode"), features)})
     nothing, post = posts.get([PostRef("other", "p"), POST])
     assert nothing is None
     assert post is not None
-    assert (post.text, post.features.tobytes()) == ("A post – with ünïcode", features.tobytes())
+    assert (post.text.text, post.features.tobytes()) == ("A post – with ünïcode", features.tobytes())
     [key] = redis_client.keys("slop:post:*")
     assert 0 < redis_client.ttl(key) <= POST_TTL_S
 
@@ -111,15 +124,30 @@ def test_posts_come_back_with_their_features(redis_client: Redis) -> None:
 @pytest.mark.parametrize("features", [np.full(BASIS.size, np.nan), np.zeros(BASIS.size - 1)])
 def test_features_that_can_not_be_used_are_as_good_as_none(redis_client: Redis, features: np.ndarray) -> None:  # type: ignore[type-arg]
     posts = Posts(redis_client, BASIS)
-    posts.put({POST: StoredPost("text", features.astype(np.float32))})
+    posts.put({POST: StoredPost(PostText("text"), features.astype(np.float32))})
     assert posts.get([POST]) == [None]
-    assert posts.texts([POST]) == ["text"]
+    assert posts.texts([POST]) == [PostText("text")]
+
+
+def test_a_generated_post_keeps_its_arm_and_reader_when_its_features_come(redis_client: Redis) -> None:
+    posts, features = Posts(redis_client, BASIS), np.ones(BASIS.size, np.float32)
+    generated = PostText("text", "soft", "ann")
+    posts.put_texts({POST: generated})
+    posts.put({POST: StoredPost(PostText("text"), features)})
+    [post] = posts.get([POST])
+    assert post is not None
+    assert (post.text, posts.texts([POST])) == (generated, [generated])
+
+
+def test_a_post_stored_before_there_were_arms_has_none(redis_client: Redis) -> None:
+    redis_client.hset(post_key(BASIS.version, *POST), "text", b"text")
+    assert Posts(redis_client, BASIS).texts([POST]) == [PostText("text")]
 
 
 def test_a_text_without_features_is_not_a_post_yet(redis_client: Redis) -> None:
     posts = Posts(redis_client, BASIS)
-    posts.put_texts({POST: "text"})
-    assert (posts.texts([POST]), posts.get([POST])) == (["text"], [None])
+    posts.put_texts({POST: PostText("text")})
+    assert (posts.texts([POST]), posts.get([POST])) == ([PostText("text")], [None])
 
 
 async def test_generation_reads_what_the_learner_wrote(profiles: Profiles, redis_url: str) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from slop.basis import Basis
+from slop.basis import Basis, responsibilities
 from trainer.basis.blocks import clustering_space
 from trainer.basis.clusters import Labels, cluster_words, guarded, initial_clusters, nearest_clusters
 from trainer.basis.tuning import POSTS_A_STEP, PROMPTS_AT_ONCE, PromptState, losses_under, train_step
@@ -211,10 +211,9 @@ def feature_scaling(
 ) -> tuple[Floats, float, npt.NDArray[np.float64]]:
     """Centre (K,) and scale of the responsibilities over posts, and the posts' (N, K) log-likelihoods."""
     logs = np.stack([scorer(text) for text in tqdm(posts, desc="feature scaling", unit="post")])
-    odds = np.exp((logs - logs.max(axis=1, keepdims=True)) / temperature)
-    responsibilities = odds / odds.sum(axis=1, keepdims=True)
-    center = responsibilities.mean(axis=0)
-    scale = float(np.linalg.norm(responsibilities - center, axis=1).mean())
+    shares = responsibilities(logs, temperature)
+    center = shares.mean(axis=0)
+    scale = float(np.linalg.norm(shares - center, axis=1).mean())
     return center.astype(np.float32), scale, logs
 
 

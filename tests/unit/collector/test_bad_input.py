@@ -167,8 +167,8 @@ async def test_the_documentation_shows_every_answer_and_the_limits(client: httpx
     assert set(events["items"]["discriminator"]["mapping"]) >= {"dwell", "rate", "like"}
 
 
-async def test_requests_are_counted_by_path_and_status(client: httpx.AsyncClient) -> None:
-    line = 'slop_collector_request_seconds_count{path="/v1/posts",status="415"}'
+async def test_a_request_refused_before_it_is_routed_is_counted_under_its_route(client: httpx.AsyncClient) -> None:
+    line = 'slop_http_request_seconds_count{method="POST",route="/v1/posts",status="415"}'
 
     async def count() -> float:
         lines = (await client.get("/metrics")).text.splitlines()

@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generation.contracts import Arm, GenerateRequest, Reason
+from generation.contracts import GenerateRequest, Reason
 from generation.drawing import Drawer, Drawing
 from generation.readers import Standing
 from generation.settings import Settings
+from slop.arms import Arm
 from slop.basis import Basis
 from slop.soft_prompts import UnsafeSoftPrompt
 from slop.tensor_wire import torch_base64
 from tests.basis import profile_of, random_basis
+from tests.samples import sample
 
 BASIS = random_basis()
 PARTS = {torch_base64(prompt): k for k, prompt in enumerate(BASIS.prompts)}
@@ -64,6 +66,15 @@ def test_every_post_is_ordered_once(weights: list[float], n: int, strength: floa
     drawing = drawer().draw(request, reader(*weights))
     assert sorted(post for batch in drawing.batches for post in batch.posts) == list(range(n))
     assert all(batch.order.n == len(batch.posts) for batch in drawing.batches)
+
+
+def test_the_largest_row_norm_of_every_soft_prompt_ordered_is_told() -> None:
+    before = sample("slop_soft_prompt_row_norm_count"), sample("slop_soft_prompt_row_norm_sum")
+    drawer().draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    drawer().draw(GenerateRequest(user_id="ada"), reader(-1, -1, -1, -1))
+    after = sample("slop_soft_prompt_row_norm_count"), sample("slop_soft_prompt_row_norm_sum")
+    norms = [max(np.linalg.norm(row) for row in BASIS.prompts[prompt]) for prompt in (0, 2)]
+    assert (after[0] - before[0], after[1] - before[1]) == (2, pytest.approx(sum(norms)))
 
 
 def test_a_higher_strength_leaves_less_to_the_weaker_taste() -> None:

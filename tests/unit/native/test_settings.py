@@ -24,6 +24,8 @@ def test_ports_are_the_documented_ones_by_default() -> None:
         "featurizer": 8011,
         "learner": 8012,
         "generation": 8002,
+        "worker": 8013,
+        "beat": 8014,
     }
 
 
@@ -37,6 +39,8 @@ def test_ports_are_the_documented_ones_by_default() -> None:
         ("featurizer", "SLOP_FEATURIZER_PORT", "7001"),
         ("learner", "SLOP_LEARNER_PORT", "7001"),
         ("generation", "SLOP_GENERATION_PORT", "7001"),
+        ("worker", "SLOP_WORKER_PORT", "7001"),
+        ("beat", "SLOP_BEAT_PORT", "7001"),
     ],
 )
 def test_every_port_is_set_by_the_environment(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from slop.basis import Basis, InvalidBasis, Template
+from slop.basis import Basis, InvalidBasis, Template, responsibilities
 from slop.profiles import Doubles
 from tests.basis import random_basis
 
@@ -56,6 +56,17 @@ def test_features_are_finite_for_any_likelihoods(log_likelihoods: Doubles) -> No
     features = random_basis().features(log_likelihoods)
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
+
+
+@given(hnp.arrays(np.float64, (5, 4), elements=st.floats(-5_000, 0)), st.floats(0.1, 10))
+def test_responsibilities_of_the_prompts_add_up_to_one(log_likelihoods: Doubles, temperature: float) -> None:
+    np.testing.assert_allclose(responsibilities(log_likelihoods, temperature).sum(axis=1), 1)
+
+
+def test_a_higher_temperature_spreads_responsibility() -> None:
+    cold, hot = (responsibilities([-3.0, -5.0], temperature) for temperature in (1.0, 4.0))
+    np.testing.assert_allclose(cold, [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))])
+    assert hot.max() < cold.max()
 
 
 def test_the_prompt_that_explains_a_post_best_is_its_largest_feature() -> None:

@@ -60,7 +60,7 @@ def readers(draw: st.DrawFn, most: int = 9) -> tuple[Floats, Floats, Floats, Flo
 
 def dense_update(
     mean: Doubles, covariance: Doubles, features: Doubles, label: float, weight: float
-) -> tuple[Doubles, Doubles]:
+) -> tuple[Doubles, Doubles, float]:
     """Section 4 of the design word for word, for one reader with a full covariance; the bias is a feature of 1."""
     x = np.append(features, 1.0)
     v = float(x @ covariance @ x)
@@ -68,16 +68,16 @@ def dense_update(
     h = p * (1 - p)
     moved = mean + weight * (label - p) * (covariance @ x) / (1 + weight * h * v)
     shrunk = covariance - weight * h / (1 + weight * h * v) * np.outer(covariance @ x, x @ covariance)
-    return moved, shrunk
+    return moved, shrunk, p
 
 
 @settings(deadline=None)
 @given(readers())
 def test_the_update_is_assumed_density_filtering_with_a_diagonal_covariance(arguments: tuple[Floats, ...]) -> None:
     mean, variance, features, label, weight = arguments
-    got_mean, got_variance = update(mean, variance, features, label, weight, NEVER_FORGETS)
+    got_mean, got_variance, predicted = update(mean, variance, features, label, weight, NEVER_FORGETS)
     for u in range(len(mean)):
-        expected_mean, covariance = dense_update(
+        expected_mean, covariance, expected = dense_update(
             mean[u].astype(float),
             np.diag(variance[u].astype(float)),
             features[u].astype(float),
@@ -86,13 +86,14 @@ def test_the_update_is_assumed_density_filtering_with_a_diagonal_covariance(argu
         )
         np.testing.assert_allclose(got_mean[u], expected_mean, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(got_variance[u], np.diag(covariance), rtol=1e-4, atol=1e-6)
+        assert predicted[u] == pytest.approx(expected, abs=1e-9)
 
 
 @settings(deadline=None)
 @given(readers())
 def test_variance_stays_positive_and_finite_and_shrinks_unless_it_forgets(arguments: tuple[Floats, ...]) -> None:
     before = arguments[1]
-    mean, after = update(*arguments, NEVER_FORGETS)
+    mean, after, _ = update(*arguments, NEVER_FORGETS)
     assert np.isfinite(mean).all()
     assert (after > 0).all()
     assert (after <= before).all()
@@ -103,7 +104,7 @@ def test_variance_survives_the_strongest_signals_repeated_for_long() -> None:
     features = np.full((1, K), MAX_FEATURE, np.float32)
     for turn in range(500):
         label, weight = np.array([turn % 2], np.float32), np.array([MAX_WEIGHT], np.float32)
-        mean, variance = update(mean, variance, features, label, weight, NEVER_FORGETS)
+        mean, variance, _ = update(mean, variance, features, label, weight, NEVER_FORGETS)
     assert np.isfinite(mean).all()
     assert (variance > 0).all()
 
@@ -111,11 +112,10 @@ def test_variance_survives_the_strongest_signals_repeated_for_long() -> None:
 @settings(deadline=None)
 @given(readers())
 def test_readers_do_not_touch_each_other(arguments: tuple[Floats, ...]) -> None:
-    mean, variance = update(*arguments, PRIOR)
-    for u in range(len(mean)):
+    together = update(*arguments, PRIOR)
+    for u in range(len(together[0])):
         alone = update(*(a[u : u + 1] for a in arguments), PRIOR)
-        assert alone[0].tobytes() == mean[u : u + 1].tobytes()
-        assert alone[1].tobytes() == variance[u : u + 1].tobytes()
+        assert [part.tobytes() for part in alone] == [part[u : u + 1].tobytes() for part in together]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 15, 16, 17, 63, 64, 65, 511])
@@ -139,7 +139,7 @@ def test_liking_a_post_raises_its_score_and_disliking_it_lowers_it() -> None:
     one = np.ones(1, np.float32)
 
     def after(label: float) -> float:
-        mean, variance = update(
+        mean, variance, _ = update(
             profile.mean[None], profile.variance[None], post, np.array([label], np.float32), one, PRIOR
         )
         return float(scores(replace(profile, mean=mean[0], variance=variance[0]), post)[0])
@@ -150,7 +150,7 @@ def test_liking_a_post_raises_its_score_and_disliking_it_lowers_it() -> None:
 def test_a_signal_without_weight_only_forgets() -> None:
     mean, variance = np.full((1, K + 1), 3, np.float32), np.full((1, K + 1), 0.1, np.float32)
     nothing = np.zeros(1, np.float32)
-    moved, grown = update(mean, variance, np.ones((1, K), np.float32), np.ones(1, np.float32), nothing, PRIOR)
+    moved, grown, _ = update(mean, variance, np.ones((1, K), np.float32), np.ones(1, np.float32), nothing, PRIOR)
     np.testing.assert_allclose(moved[0], PRIOR.mean + 0.99 * (3 - PRIOR.mean), rtol=1e-6)
     np.testing.assert_allclose(grown[0], PRIOR.variance + 0.99**2 * (0.1 - PRIOR.variance), rtol=1e-6)
 
@@ -159,7 +159,7 @@ def test_a_reader_without_signals_returns_to_the_prior() -> None:
     mean, variance = np.full((1, K + 1), 3, np.float32), np.full((1, K + 1), 0.01, np.float32)
     zero = np.zeros(1, np.float32)
     for _ in range(3_000):
-        mean, variance = update(mean, variance, np.zeros((1, K), np.float32), zero, zero, PRIOR)
+        mean, variance, _ = update(mean, variance, np.zeros((1, K), np.float32), zero, zero, PRIOR)
     np.testing.assert_allclose(mean[0], PRIOR.mean, atol=1e-4)
     np.testing.assert_allclose(variance[0], PRIOR.variance, rtol=1e-4)
 
@@ -196,7 +196,7 @@ def test_the_update_has_the_bits_that_were_recorded() -> None:
     for turn in range(20):
         features = np.linspace(-1, 1 + turn / 10, K).astype(np.float32)[None]
         label, weight = np.array([turn % 3 == 0], np.float32), np.array([0.1 * turn], np.float32)
-        mean, variance = update(mean, variance, features, label, weight, PRIOR)
+        mean, variance, _ = update(mean, variance, features, label, weight, PRIOR)
     assert (mean.tobytes().hex(), variance.tobytes().hex()) == RECORDED_UPDATE
 
 

@@ -6,8 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from slop.arms import Arm, arm_of
 from studies.posts import Post, StudyError, by_label
-from studies.readers import Reader, deal_feeds, deal_readers
+from studies.readers import Reader, deal_feeds, deal_readers, treated
 
 LABELS = [f"class{i:02}" for i in range(22)]
 POSTS = by_label(
@@ -27,6 +28,12 @@ def test_a_seed_gives_the_same_readers_again_and_runs_have_their_own_ids() -> No
     first, again = (deal_readers(LABELS, 16, run, np.random.default_rng(3)) for run in ("a", "b"))
     assert [(r.tastes, r.pace) for r in first] == [(r.tastes, r.pace) for r in again]
     assert not {r.user_id for r in first} & {r.user_id for r in again}
+
+
+def test_no_reader_of_a_study_is_in_the_control_arm() -> None:
+    user_ids = [treated(f"reader-run-{number}") for number in range(200)]
+    assert {arm_of("default", user_id, share) for user_id in user_ids for share in (0.05, 0.5)} == {Arm.SOFT}
+    assert all(user_id.startswith(f"reader-run-{number}-") for number, user_id in enumerate(user_ids))
 
 
 @pytest.mark.parametrize("exposure", [0.25, 0.5, 1.0])

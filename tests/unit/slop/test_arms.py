@@ -1,8 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation.contracts import Arm
-from generation.readers import arm_of
+from slop.arms import Arm, arm_of
 
 
 @given(st.text(min_size=1), st.floats(0, 1))

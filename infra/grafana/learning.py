@@ -1,0 +1,346 @@
+"""Learning: the featurizer, the learner, and the jobs beside them."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from infra.grafana import colours
+from infra.grafana.board import board, with_panels, with_section
+from infra.grafana.panels import NONE_YET, PER_S, AnyPanel, Query, Words, falling, lines, number, plain, ranks, rising
+from infra.grafana.queries import FIRING, age, lag, mean, quantile, rate, share
+from slop.topics import FEATURIZER_GROUP, LEARNER_GROUP, POST_FEATURES_GROUP
+
+SIGNALS, LOOKUPS = "slop_learner_signals_total", "slop_featurizer_lookups_total"
+DAY_S = 86_400
+AGES = {"5m": "5 minutes", "1h": "an hour", "1d": "a day", "7d": "a week", "older": "longer ago"}
+
+
+def learning() -> Dashboard:
+    """The dashboard."""
+    made = board(
+        "slop-learning", "3 · Learning", "Do reactions become profiles at once, and does anything fall behind?"
+    )
+    made = with_panels(made, summary())
+    made = with_section(made, "Featurizer: reactions and posts become features", featurizer())
+    made = with_section(made, "Learner: signals become profiles", learner())
+    return with_section(made, "Jobs and profiles: Celery and Redis", jobs())
+
+
+def summary() -> list[AnyPanel]:
+    """The state in eight figures."""
+    return [
+        number(
+            Words(
+                "Signals learned",
+                PER_S,
+                "Signals that moved a profile, a second.",
+                "Nothing while readers are active.",
+            ),
+            Query(rate(SIGNALS, 'outcome="learned"')),
+            plain(colours.LEARNER),
+            span=3,
+            height=4,
+            decimals=1,
+            sparkline=True,
+        ),
+        number(
+            Words(
+                "Freshness, 95%",
+                "s",
+                "95% of reactions were in the reader's profile within this.",
+                "Above a second.",
+            ),
+            Query("slop:freshness_seconds:p95"),
+            rising(1, 5),
+            span=3,
+            height=4,
+        ),
+        number(
+            Words("Featurizer lag", "short", "Records in Kafka that the featurizer has not read.", "It grows."),
+            Query(lag(FEATURIZER_GROUP)),
+            rising(500, 5_000),
+            span=3,
+            height=4,
+            decimals=0,
+        ),
+        number(
+            Words("Learner lag", "short", "Signals in Kafka that the learner has not read.", "It grows."),
+            Query(lag(LEARNER_GROUP)),
+            rising(500, 5_000),
+            span=3,
+            height=4,
+            decimals=0,
+        ),
+        number(
+            Words(
+                "Signals refused",
+                "percentunit",
+                "The share of signals that the learner can't use, or that are of another basis.",
+                "Any.",
+            ),
+            Query(share(SIGNALS, 'outcome=~"refused|other_basis"')),
+            rising(0.001, 0.01),
+            span=3,
+            height=4,
+            decimals=1,
+        ),
+        number(
+            Words(
+                "Features found",
+                "percentunit",
+                "The share of reactions whose post's features lay in Redis.",
+                "Below nine in ten, readers' own requests compute features.",
+            ),
+            Query(share(LOOKUPS, 'result="hit"')),
+            falling(0.5, 0.9),
+            span=3,
+            height=4,
+            decimals=0,
+        ),
+        number(
+            Words(
+                "Snapshot age",
+                "s",
+                "The age of the newest snapshot of all profiles, taken every night.",
+                "More than a day and a half.",
+            ),
+            Query(age("slop_snapshot_timestamp_seconds")),
+            rising(1.1 * DAY_S, 1.5 * DAY_S),
+            names=NONE_YET,
+            span=3,
+            height=4,
+            decimals=0,
+        ),
+        number(
+            Words("Alerts firing", "short", "Alerts of Prometheus that fire now.", "Any, its page Alerts names them."),
+            Query(FIRING),
+            rising(1, 2),
+            span=3,
+            height=4,
+        ),
+    ]
+
+
+def featurizer() -> list[AnyPanel]:
+    """Posts' features, and reactions that are joined with them."""
+    return [
+        lines(
+            Words(
+                "Reactions by outcome",
+                PER_S,
+                "Reactions a second: made a signal, silent (they say nothing yet), or rejected.",
+                "Rejected ones.",
+            ),
+            Query(rate("slop_featurizer_interactions_total", by="outcome"), "{{outcome}}"),
+            span=6,
+            height=8,
+            stacked=True,
+            colours=colours.OUTCOMES,
+        ),
+        lines(
+            Words(
+                "Time to join a batch",
+                "s",
+                "From a batch of reactions to its signals' acknowledgement.",
+                "Seconds, since posts are seen for the first time.",
+            ),
+            Query(quantile(0.5, "slop_featurizer_batch_seconds"), "half within", colours.USUAL),
+            Query(quantile(0.95, "slop_featurizer_batch_seconds"), "95% within", colours.SLOW),
+            span=6,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Features of reactions' posts",
+                PER_S,
+                "Posts of reactions a second, found in Redis or computed on the spot.",
+                "Many computed ones.",
+            ),
+            Query(rate(LOOKUPS, 'result="hit"'), "found", colours.LEARNER),
+            Query(rate(LOOKUPS, 'result="miss"'), "computed", colours.AMBER),
+            span=6,
+            height=8,
+            stacked=True,
+        ),
+        lines(
+            Words(
+                "Posts by outcome",
+                PER_S,
+                "Posts a second from the topic: computed, known before, or broken.",
+                "Broken ones.",
+            ),
+            Query(rate("slop_featurizer_posts_total", by="outcome"), "{{outcome}}"),
+            span=6,
+            height=8,
+            stacked=True,
+            colours=colours.OUTCOMES,
+        ),
+        lines(
+            Words(
+                "Posts in a forward pass",
+                "short",
+                "Posts that the language model scores at once.",
+                "Always 1 under load, since batches are the cheaper way.",
+            ),
+            Query(mean("slop_featurizer_batch_posts"), "mean", colours.FEATURIZER),
+            Query(quantile(0.95, "slop_featurizer_batch_posts"), "95% below", colours.SLOW),
+            span=6,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Time to compute a post",
+                "s",
+                "Seconds of one post's features.",
+                "It rises at the same length of posts, since the machine is shared.",
+            ),
+            Query(quantile(0.5, "slop_featurizer_post_seconds"), "half within", colours.USUAL),
+            Query(quantile(0.95, "slop_featurizer_post_seconds"), "95% within", colours.SLOW),
+            span=6,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Waiting in Kafka",
+                "short",
+                "Records that each consumer is behind the end of its log.",
+                "A line that only rises.",
+            ),
+            Query(lag(FEATURIZER_GROUP), "reactions", colours.FEATURIZER),
+            Query(lag(POST_FEATURES_GROUP), "posts", colours.COLLECTOR),
+            Query(lag(LEARNER_GROUP), "signals", colours.LEARNER),
+            span=12,
+            height=8,
+        ),
+    ]
+
+
+def learner() -> list[AnyPanel]:
+    """Updates of profiles."""
+    return [
+        lines(
+            Words(
+                "Signals by outcome",
+                PER_S,
+                "Signals a second: learned, seen before (a retry or a replay), of another basis, or refused.",
+                "Refused ones.",
+            ),
+            Query(rate(SIGNALS, by="outcome"), "{{outcome}}"),
+            span=6,
+            height=8,
+            stacked=True,
+            colours=colours.OUTCOMES,
+        ),
+        lines(
+            Words(
+                "Freshness: reaction → profile",
+                "s",
+                "From the collector's receipt to the profile that has learned it.",
+                "Above the dashed line, the target of a second.",
+            ),
+            Query("slop:freshness_seconds:p50", "half within", colours.PROFILES),
+            Query("slop:freshness_seconds:p95", "95% within", colours.SLOW),
+            span=6,
+            height=8,
+            target=1.0,
+        ),
+        lines(
+            Words(
+                "Time to learn a batch",
+                "s",
+                "From a batch's arrival to its commit.",
+                "Above a tenth of a second, Redis is slow.",
+            ),
+            Query(quantile(0.5, "slop_learner_batch_seconds"), "half within", colours.USUAL),
+            Query(quantile(0.95, "slop_learner_batch_seconds"), "95% within", colours.SLOW),
+            span=6,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Signals in a batch",
+                "short",
+                "Signals that the learner takes at once, more of them under load.",
+                "Always at the limit of 2,000.",
+            ),
+            Query(mean("slop_learner_batch_signals"), "mean", colours.LEARNER),
+            Query(quantile(0.95, "slop_learner_batch_signals"), "95% below", colours.SLOW),
+            span=6,
+            height=8,
+        ),
+    ]
+
+
+def jobs() -> list[AnyPanel]:
+    """Work that is not a stream, and what is kept."""
+    return [
+        lines(
+            Words("Jobs by outcome", "short", "Jobs done in a minute, by outcome.", "Failures."),
+            Query("sum by (outcome) (increase(slop_jobs_total[1m]))", "{{outcome}}"),
+            span=6,
+            height=8,
+            stacked=True,
+            colours=colours.OUTCOMES,
+        ),
+        lines(
+            Words(
+                "Time of a job",
+                "s",
+                "The mean duration of each task's jobs.",
+                "A census that takes as long as the minute between two.",
+            ),
+            Query(
+                "sum by (task) (slop_job_seconds_sum) / sum by (task) (slop_job_seconds_count)",
+                "{{task}}",
+            ),
+            span=6,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Jobs that wait", "short", "Jobs in each queue of the broker.", "It grows, since no worker takes them."
+            ),
+            Query("sum by (queue) (slop_jobs_waiting)", "{{queue}}"),
+            span=6,
+            height=8,
+        ),
+        ranks(
+            Words(
+                "Readers by the age of their profile",
+                "locale",
+                "Profiles by when they last learned.",
+                "Few recent ones while many readers are active.",
+            ),
+            *(Query(f'sum(slop_profiles_updated{{age="{age}"}})', said) for age, said in AGES.items()),
+            span=6,
+            height=8,
+            colour=colours.PROFILES,
+        ),
+        lines(
+            Words(
+                "Memory of Redis",
+                "bytes",
+                "Memory that Redis uses.",
+                "Near its limit, where it refuses to write (it evicts nothing).",
+            ),
+            Query("max(redis_memory_used_bytes)", "used", colours.PROFILES),
+            span=8,
+            height=8,
+        ),
+        lines(
+            Words("Commands of Redis", PER_S, "Commands a second.", "It falls while the load stays."),
+            Query(rate("redis_commands_processed_total"), "commands", colours.PROFILES),
+            span=8,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Snapshots and profiles",
+                "locale",
+                "Profiles counted every minute, and those in the newest snapshot.",
+                "Either falls.",
+            ),
+            Query("sum(slop_profiles)", "profiles", colours.PROFILES),
+            Query("max(slop_snapshot_profiles)", "in the newest snapshot", colours.GREY),
+            span=8,
+            height=8,
+        ),
+    ]

@@ -1,0 +1,270 @@
+"""Personalisation: whether readers like what is written for them more than plain posts."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
+
+from infra.grafana import colours
+from infra.grafana.board import board, with_panels
+from infra.grafana.panels import PER_S, AnyPanel, Query, Words, bars, lines, number, plain, ranks
+from infra.grafana.queries import rate
+
+SOFT, BASE = 'arm="soft"', 'arm="base"'
+REACTIONS, PREFERENCE = "slop_learner_reactions_total", "slop_learner_preference_bucket"
+LIKED = 'observed="liked",'
+UNNAMED = DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})
+EDGES = [f"{tenth / 10:.1f}" for tenth in range(11)]
+INTERACTIONS = ("1-3", "4-7", "8-15", "16-31", "32+")
+VERDICTS = {
+    "1": ("personal posts are liked more", colours.GREEN),
+    "0": ("not told apart yet", colours.GREY),
+    "-1": ("plain posts are liked more", colours.RED),
+}
+
+
+def personalisation() -> Dashboard:
+    """The dashboard."""
+    made = board(
+        "slop-personalisation", "4 · Personalisation", "Do readers like what is written for them more than plain posts?"
+    )
+    return with_panels(made, (*answer(), *engagement(), *taste(), *readers()))
+
+
+def answer() -> list[AnyPanel]:
+    """The answer in a line."""
+    return [
+        number(
+            Words(
+                "Verdict",
+                "string",
+                "Whether the 95% interval of the lift lies above 0.",
+                "Red, or grey after hundreds of reactions in each arm.",
+            ),
+            Query("(slop:lift:low > bool 0) - (slop:lift:high < bool 0)"),
+            plain(colours.GREY),
+            span=6,
+            height=4,
+            names=VERDICTS,
+        ),
+        number(
+            Words(
+                "Lift",
+                "percentunit",
+                "Liked share of the personal arm less that of plain control, all reactions so far.",
+                "Below 0.",
+            ),
+            Query("slop:lift:ratio"),
+            ((None, colours.RED), (0, colours.GREEN)),
+            span=4,
+            height=4,
+            decimals=1,
+        ),
+        number(
+            Words(
+                "95% from",
+                "percentunit",
+                "The low end of the lift's 95% interval.",
+                "Below 0 after hundreds of reactions.",
+            ),
+            Query("slop:lift:low"),
+            ((None, colours.AMBER), (0, colours.GREEN)),
+            span=3,
+            height=4,
+            decimals=1,
+        ),
+        number(
+            Words("95% to", "percentunit", "The high end of the lift's 95% interval.", "Below 0."),
+            Query("slop:lift:high"),
+            ((None, colours.RED), (0, colours.GREEN)),
+            span=3,
+            height=4,
+            decimals=1,
+        ),
+        number(
+            Words(
+                "Personal: reactions",
+                "locale",
+                "Learned reactions to posts of the personal arm.",
+                "It stands still.",
+            ),
+            Query(f"sum({REACTIONS}{{{SOFT}}})"),
+            plain(colours.PERSONAL),
+            span=4,
+            height=4,
+            decimals=0,
+            sparkline=True,
+        ),
+        number(
+            Words(
+                "Control: reactions",
+                "locale",
+                "Learned reactions to posts of the control arm, a twentieth of readers.",
+                "It stands still.",
+            ),
+            Query(f"sum({REACTIONS}{{{BASE}}})"),
+            plain(colours.CONTROL),
+            span=4,
+            height=4,
+            decimals=0,
+            sparkline=True,
+        ),
+    ]
+
+
+def engagement() -> list[AnyPanel]:
+    """Both arms over time."""
+    return [
+        lines(
+            Words(
+                "Liked share of each arm",
+                "percentunit",
+                "The share of reactions that like the post, by the arm that wrote it.",
+                "Personal is not above plain control.",
+            ),
+            Query(f"slop:engagement:ratio{{{SOFT}}}", "personal", colours.PERSONAL),
+            Query(f"slop:engagement:ratio{{{BASE}}}", "plain control", colours.CONTROL),
+            span=8,
+            height=8,
+            top=1,
+        ),
+        _lift(),
+        lines(
+            Words(
+                "Reactions by arm",
+                PER_S,
+                "Learned reactions a second to posts of each arm.",
+                "No reaction to control, without which there is no lift to tell.",
+            ),
+            Query(rate(REACTIONS, SOFT), "personal", colours.PERSONAL),
+            Query(rate(REACTIONS, BASE), "plain control", colours.CONTROL),
+            Query(rate(REACTIONS, 'arm="none"'), "not written here", colours.COLLECTOR),
+            span=8,
+            height=8,
+            stacked=True,
+        ),
+    ]
+
+
+def taste() -> list[AnyPanel]:
+    """Whether the prediction is right, and the posts differ."""
+    return [
+        bars(
+            Words(
+                "Calibration: predicted and observed preference",
+                "percentunit",
+                "Of the reactions that were predicted to be likes with this probability, the share that were.",
+                "A coloured bar far from its grey one.",
+            ),
+            Query(by_bin(_observed), "observed", colours.PERSONAL),
+            Query(by_bin(_predicted), "as predicted", colours.CONTROL),
+            by="predicted",
+            span=10,
+            height=9,
+            top=1,
+        ),
+        bars(
+            Words(
+                "Predictions made",
+                "locale",
+                "Reactions by the predicted probability of a like.",
+                "All of them in the middle, since then nothing is known of readers.",
+            ),
+            Query(by_bin(_count), "reactions", colours.LEARNER),
+            by="predicted",
+            span=8,
+            height=9,
+        ),
+        lines(
+            Words(
+                "Variety",
+                "percentunit",
+                "Distinct-2 of the last 200 posts of each arm: different word pairs by all word pairs.",
+                "Personal falls far below plain, since posts repeat themselves.",
+            ),
+            Query(f"max(slop_generated_distinct2{{{SOFT}}})", "personal", colours.PERSONAL),
+            Query(f"max(slop_generated_distinct2{{{BASE}}})", "plain control", colours.CONTROL),
+            span=6,
+            height=9,
+            top=1,
+        ),
+    ]
+
+
+def readers() -> list[AnyPanel]:
+    """How well readers are known."""
+    return [
+        ranks(
+            Words(
+                "Readers by number of interactions",
+                "locale",
+                "Profiles by how many interactions they have learned.",
+                "All stay in the first bar: readers do not come back.",
+            ),
+            *(Query(f'sum(slop_profiles{{interactions="{count}"}})', count) for count in INTERACTIONS),
+            span=12,
+            height=8,
+            colour=colours.PROFILES,
+        ),
+        lines(
+            Words(
+                "Posts by why they are personal or not",
+                PER_S,
+                "Posts a second by reason.",
+                "Few personalized ones while many readers are known.",
+            ),
+            Query(rate("slop_generated_posts_total", by="reason"), "{{reason}}"),
+            span=12,
+            height=8,
+            stacked=True,
+            colours=colours.REASONS,
+        ),
+    ]
+
+
+def by_bin(of: Callable[[str, str], str]) -> str:
+    """One series for each tenth of the predicted probability, told apart by the label `predicted`."""
+    return " or ".join(
+        f'label_replace({of(low, high)}, "predicted", "{low}–{high}", "", "")' for low, high in pairwise(EDGES)
+    )
+
+
+def _predicted(low: str, high: str) -> str:
+    return f"vector(({low} + {high}) / 2)"
+
+
+def _observed(low: str, high: str) -> str:
+    return f"{_count(low, high, LIKED)} / {_count(low, high)}"
+
+
+def _count(low: str, high: str, labels: str = "") -> str:
+    """How many reactions were predicted between two edges; a bucket counts all below its edge."""
+    until_high, until_low = (f'sum({PREFERENCE}{{{labels}le="{edge}"}})' for edge in (high, low))
+    return until_high if low == EDGES[0] else f"({until_high} - {until_low})"
+
+
+def _lift() -> AnyPanel:
+    """The lift within its interval, as a band."""
+    panel = lines(
+        Words(
+            "Lift over plain control, with its 95% interval",
+            "percentunit",
+            "Liked share of the personal arm less that of plain control, over all reactions so far.",
+            "The band does not narrow, or lies below 0.",
+        ),
+        Query("slop:lift:high", "up to", colours.PERSONAL),
+        Query("slop:lift:low", "from", colours.PERSONAL),
+        Query("slop:lift:ratio", "lift", colours.PERSONAL),
+        span=8,
+        height=8,
+    )
+    no_line = [DynamicConfigValue("custom.lineWidth", 0), DynamicConfigValue("custom.fillOpacity", 0), UNNAMED]
+    band = [
+        DynamicConfigValue("custom.lineWidth", 0),
+        DynamicConfigValue("custom.fillOpacity", 20),
+        DynamicConfigValue("custom.fillBelowTo", "from"),
+        UNNAMED,
+    ]
+    panel = panel.override_by_name("up to", band).override_by_name("from", no_line)
+    return panel.min(-1).axis_soft_min(-0.1).override_by_name("lift", [DynamicConfigValue("custom.fillOpacity", 0)])

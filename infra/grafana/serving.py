@@ -1,0 +1,270 @@
+"""Serving: generation and vLLM, from a request to its last token."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from infra.grafana import colours
+from infra.grafana.board import board, with_panels, with_section
+from infra.grafana.panels import PER_S, AnyPanel, Query, Words, lines, number, plain, rising
+from infra.grafana.queries import PERSONAL, mean, quantile, rate, share
+
+GENERATION = 'job="generation"'
+ANSWERS = "slop_http_request_seconds_count"
+TTFT, BETWEEN = "vllm:time_to_first_token_seconds", "vllm:inter_token_latency_seconds"
+
+
+def serving() -> Dashboard:
+    """The dashboard."""
+    made = board("slop-serving", "2 · Serving", "Do readers get their posts quickly, and are they personal?")
+    made = with_panels(made, summary())
+    made = with_section(made, "Generation", generation())
+    return with_section(made, "vLLM", engine())
+
+
+def summary() -> list[AnyPanel]:
+    """The state in eight figures."""
+    failed = f'{GENERATION},status=~"5.."'
+    return [
+        _figure(
+            "Requests",
+            PER_S,
+            rate(ANSWERS, GENERATION),
+            colours.GENERATION,
+            "Requests that generation answers a second.",
+            "Nothing while readers ask.",
+        ),
+        number(
+            Words(
+                "Failed",
+                "percentunit",
+                "The share of generation's answers with a status of 500 or more.",
+                "Any that lasts, 503 says that vLLM is full or away.",
+            ),
+            Query(f"({rate(ANSWERS, failed)} or vector(0)) / {rate(ANSWERS, GENERATION)}"),
+            rising(0.01, 0.05),
+            span=3,
+            height=4,
+            decimals=1,
+        ),
+        number(
+            Words(
+                "First token, 95%", "s", "95% of posts began within this in vLLM.", "Above a second, requests queue."
+            ),
+            Query(quantile(0.95, TTFT)),
+            rising(1, 5),
+            span=3,
+            height=4,
+        ),
+        number(
+            Words("Answer, 95%", "s", "95% of answers were complete within this.", "Readers wait for many seconds."),
+            Query(quantile(0.95, "slop_generate_seconds")),
+            rising(5, 15),
+            span=3,
+            height=4,
+        ),
+        _figure(
+            "Tokens written",
+            "suffix: tokens/s",
+            rate("vllm:generation_tokens_total"),
+            colours.ENGINE,
+            "Tokens that vLLM writes a second.",
+            "It stays flat while requests wait.",
+        ),
+        number(
+            Words("Waiting in vLLM", "short", "Requests that wait for a place in vLLM's batch.", "It stays above 0."),
+            Query("sum(vllm:num_requests_waiting)"),
+            rising(8, 32),
+            span=3,
+            height=4,
+        ),
+        number(
+            Words(
+                "Prefix cache hits",
+                "percentunit",
+                "The share of prompt tokens that vLLM had computed before.",
+                "It falls to 0, since soft prompts are shared by readers.",
+            ),
+            Query(f"{rate('vllm:prefix_cache_hits_total')} / {rate('vllm:prefix_cache_queries_total')}"),
+            plain(colours.ENGINE),
+            span=3,
+            height=4,
+            decimals=0,
+        ),
+        number(
+            Words(
+                "Personal posts",
+                "percentunit",
+                "The share of posts that the reader's taste wrote.",
+                "It falls while readers are known.",
+            ),
+            Query(share("slop_generated_posts_total", PERSONAL)),
+            plain(colours.GENERATION),
+            span=3,
+            height=4,
+            decimals=0,
+        ),
+    ]
+
+
+def generation() -> list[AnyPanel]:
+    """What readers see."""
+    return [
+        lines(
+            Words("Answers by route and status", PER_S, "Answers a second.", "Statuses of 429 or 500 and more."),
+            Query(rate(ANSWERS, GENERATION, "route, status"), "{{route}} {{status}}"),
+            span=8,
+            height=8,
+            stacked=True,
+        ),
+        lines(
+            Words(
+                "Time to the whole answer",
+                "s",
+                "From a request to its last token.",
+                "Both lines rise with the load, since vLLM is full.",
+            ),
+            Query(quantile(0.5, "slop_generate_seconds"), "half within", colours.USUAL),
+            Query(quantile(0.95, "slop_generate_seconds"), "95% within", colours.SLOW),
+            span=8,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Time to rank",
+                "s",
+                "From a rank request to its scores, without the engine.",
+                "Above a tenth of a second, posts without features are computed.",
+            ),
+            Query(quantile(0.5, "slop_rank_seconds"), "half within", colours.USUAL),
+            Query(quantile(0.95, "slop_rank_seconds"), "95% within", colours.SLOW),
+            span=8,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Posts by why they are personal or not",
+                PER_S,
+                "Posts a second by reason.",
+                "Unsafe_profile (the guard refused a profile) and redis_unavailable.",
+            ),
+            Query(rate("slop_generated_posts_total", by="reason"), "{{reason}}"),
+            span=8,
+            height=8,
+            stacked=True,
+            colours=colours.REASONS,
+        ),
+        lines(
+            Words(
+                "Row norms of soft prompts",
+                "short",
+                "The largest row norm of each soft prompt that is sent.",
+                "It leaves the range of the basis, 2 to 5, as a damaged prompt would.",
+            ),
+            Query(quantile(0.5, "slop_soft_prompt_row_norm"), "half below", colours.USUAL),
+            Query(quantile(0.99, "slop_soft_prompt_row_norm"), "99% below", colours.SLOW),
+            span=8,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Written posts on their way to Kafka",
+                "short",
+                "Posts that Kafka has not acknowledged, and posts lost to the loop for good in a minute.",
+                "The first grows, or any of the second.",
+            ),
+            Query("sum(slop_publishing_posts)", "on their way", colours.GENERATION),
+            Query("sum(increase(slop_unpublished_posts_total[1m]))", "lost in a minute", colours.RED),
+            span=8,
+            height=8,
+        ),
+    ]
+
+
+def engine() -> list[AnyPanel]:
+    """What the engine does."""
+    return [
+        lines(
+            Words(
+                "Time to the first token",
+                "s",
+                "From vLLM's receipt of a request to its first token.",
+                "It rises, since requests wait for their turn.",
+            ),
+            Query(quantile(0.5, TTFT), "half within", colours.USUAL),
+            Query(quantile(0.95, TTFT), "95% within", colours.SLOW),
+            span=8,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Time between tokens",
+                "s",
+                "Between two tokens of one post.",
+                "Above a tenth of a second, slower than people read.",
+            ),
+            Query(quantile(0.5, BETWEEN), "half within", colours.USUAL),
+            Query(quantile(0.95, BETWEEN), "95% within", colours.SLOW),
+            span=8,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Where a request's time goes",
+                "s",
+                "The mean seconds of a request in vLLM's queue, reading the prompt, and writing.",
+                "The queue's part grows.",
+            ),
+            Query(mean("vllm:request_queue_time_seconds"), "in the queue", colours.RED),
+            Query(mean("vllm:request_prefill_time_seconds"), "reading", colours.COLLECTOR),
+            Query(mean("vllm:request_decode_time_seconds"), "writing", colours.ENGINE),
+            span=8,
+            height=8,
+            stacked=True,
+        ),
+        lines(
+            Words(
+                "Tokens",
+                "suffix: tokens/s",
+                "Tokens a second, read (prompts) and written.",
+                "The written ones stay flat while requests wait.",
+            ),
+            Query(rate("vllm:prompt_tokens_total"), "read", colours.COLLECTOR),
+            Query(rate("vllm:generation_tokens_total"), "written", colours.ENGINE),
+            span=8,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Requests in vLLM",
+                "short",
+                "Requests in vLLM's batch, and those that wait for a place.",
+                "Some wait all the time.",
+            ),
+            Query("sum(vllm:num_requests_running)", "running", colours.ENGINE),
+            Query("sum(vllm:num_requests_waiting)", "waiting", colours.RED),
+            span=8,
+            height=8,
+            stacked=True,
+        ),
+        lines(
+            Words(
+                "KV cache",
+                "percentunit",
+                "The share of the KV cache in use, and of prompt tokens found in it.",
+                "Use at 100%, since requests are put off.",
+            ),
+            Query("max(vllm:kv_cache_usage_perc)", "in use", colours.ENGINE),
+            Query(
+                f"{rate('vllm:prefix_cache_hits_total')} / {rate('vllm:prefix_cache_queries_total')}",
+                "prompt found",
+                colours.LEARNER,
+            ),
+            span=8,
+            height=8,
+            top=1,
+        ),
+    ]
+
+
+def _figure(title: str, unit: str, expr: str, colour: str, tells: str, bad: str) -> AnyPanel:
+    words = Words(title, unit, tells, bad)
+    return number(words, Query(expr), plain(colour), span=3, height=4, decimals=0, sparkline=True)

@@ -1,0 +1,129 @@
+"""What the system did meanwhile: interactions taken and learned, and how soon."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from loadtests.readings import OwnMetrics, Reading, Source, ThroughGrafana, Unreadable
+from loadtests.settings import StackSettings
+
+UNCHANGED_S: Final = 6.0  # longer than Prometheus waits between two looks
+PATIENCE_S: Final = 30.0
+POLL_S: Final = 1.0
+
+Buckets = Mapping[float, float]
+"""How many observations were at most so large, by the bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Counters at one moment; None where nobody could be asked."""
+
+    accepted: int | None
+    learned: int | None
+    freshness: Buckets | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What was done between two moments; freshness is from the collector's receipt to the written profile, seconds."""
+
+    accepted: int | None
+    learned: int | None
+    freshness_p50_s: float | None
+    freshness_p95_s: float | None
+
+
+class Watch:
+    """Looks at the counters of a running system, natively at the services, in compose through Grafana."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        self._collector: Source = OwnMetrics(settings.collector)
+        self._learners: Sequence[Source] = (OwnMetrics(settings.learner), ThroughGrafana(settings.grafana))
+
+    def look(self) -> Facts:
+        """The counters now."""
+        accepted = _first("slop_collector_accepted_total", (self._collector,))
+        buckets = _first("slop_learner_freshness_seconds_bucket", self._learners)
+        return Facts(
+            _total(accepted, lambda reading: reading.labels.get("type") != "post"),
+            self._learned(),
+            None if buckets is None else added_up(buckets),
+        )
+
+    def settle(self) -> None:
+        """Wait until nothing more is learned, or patience ends."""
+        deadline = time.monotonic() + PATIENCE_S
+        learned, since = self._learned(), time.monotonic()
+        while learned is not None and time.monotonic() < min(deadline, since + UNCHANGED_S):
+            time.sleep(POLL_S)
+            if (now := self._learned()) != learned:
+                learned, since = now, time.monotonic()
+
+    def _learned(self) -> int | None:
+        readings = _first("slop_learner_signals_total", self._learners)
+        return _total(readings, lambda reading: reading.labels.get("outcome") == "learned")
+
+
+def between(before: Facts, after: Facts) -> Work:
+    """What was done from one look to the next."""
+    buckets = _grown(before.freshness, after.freshness)
+    return Work(
+        _more(before.accepted, after.accepted),
+        _more(before.learned, after.learned),
+        quantile(buckets, 0.5),
+        quantile(buckets, 0.95),
+    )
+
+
+def quantile(buckets: Buckets, share: float) -> float | None:
+    """The bound that a share of the observations stays under, interpolated within its bucket as Prometheus does.
+
+    Returns:
+        None if there are no observations; the largest finite bound for those that are beyond it.
+    """
+    bounds = sorted(buckets)
+    if not bounds or not buckets[bounds[-1]]:
+        return None
+    wanted = share * buckets[bounds[-1]]
+    for low, high in pairwise([0.0, *bounds]):
+        below = buckets.get(low, 0.0)
+        if buckets[high] >= wanted:
+            return low if math.isinf(high) else low + (high - low) * (wanted - below) / (buckets[high] - below)
+    return None
+
+
+def added_up(readings: Sequence[Reading]) -> Buckets:
+    """The buckets of all processes' histograms together."""
+    together: dict[float, float] = {}
+    for reading in readings:
+        bound = float(reading.labels["le"])
+        together[bound] = together.get(bound, 0.0) + reading.value
+    return together
+
+
+def _first(name: str, sources: Sequence[Source]) -> list[Reading] | None:
+    for source in sources:
+        try:
+            if readings := source.read(name):
+                return readings
+        except Unreadable:
+            continue
+    return None
+
+
+def _total(readings: Sequence[Reading] | None, counts: Callable[[Reading], bool]) -> int | None:
+    return None if readings is None else int(sum(reading.value for reading in readings if counts(reading)))
+
+
+def _more(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
+
+
+def _grown(before: Buckets | None, after: Buckets | None) -> Buckets:
+    if before is None or after is None:
+        return {}
+    return {bound: count - before.get(bound, 0.0) for bound, count in after.items()}

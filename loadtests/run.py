@@ -1,0 +1,153 @@
+"""`python -m loadtests.run` (`make loadtest`): load a running stack for a bounded time, without a browser.
+
+    READERS=20 SECONDS=60 SCENARIO=readers OUT=figures.json python -m loadtests.run
+
+Ends with 1 if anything failed; 429 and 503 with Retry-After are documented outcomes and counted apart.
+"""
+
+import locust  # noqa: I001  # first, since it replaces parts of the standard library
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import gevent
+from locust import User
+from locust.env import Environment
+from locust.runners import LocalRunner
+from pydantic import AliasChoices, Field, ValidationError
+from rich.console import Console
+
+from loadtests.facts import Watch, between
+from loadtests.feed import NotRegistered, register
+from loadtests.ingestion import Ingestion
+from loadtests.outcome import Outcome, calls_of, in_words, table_of
+from loadtests.reading import Reading
+from loadtests.settings import LoadSettings, WrongSettings
+from loadtests.settings import in_words as wrong_settings
+from studies.screen import console_for_tables
+
+SPAWN_S: Final = 5.0
+PROGRESS_S: Final = 10.0
+
+Scenario = Literal["readers", "ingestion", "mixed"]
+USERS: Final[dict[Scenario, list[type[User]]]] = {
+    "readers": [Reading],
+    "ingestion": [Ingestion],
+    "mixed": [Reading, Ingestion],
+}
+
+
+def _plain(name: str) -> Any:
+    return AliasChoices(name, name.upper())
+
+
+class RunSettings(LoadSettings):
+    """How long, how many, what."""
+
+    readers: int = Field(20, ge=1, le=10_000, validation_alias=_plain("readers"), description="at a time")
+    seconds: int = Field(60, ge=5, le=3_600, validation_alias=_plain("seconds"), description="for how long")
+    scenario: Scenario = Field("readers", validation_alias=_plain("scenario"), description="who comes")
+    out: Path | None = Field(None, validation_alias=_plain("out"), description="also write JSON here")
+
+
+def load(settings: RunSettings, console: Console) -> Outcome:
+    """Register posts, run the scenario, and say what came of it.
+
+    Raises:
+        NotRegistered: the collector does not take posts.
+    """
+    console.print(f"{register(settings)} catalogue posts registered")
+    watch = Watch(settings)
+    before = watch.look()
+    environment = Environment(user_classes=USERS[settings.scenario], events=locust.events)
+    environment.stop_timeout = settings.load_timeout_s
+    started = time.monotonic()
+    with _running(environment, settings) as runner:
+        _follow(environment, runner, started + settings.seconds, console)
+    seconds = time.monotonic() - started
+    watch.settle()
+    work = between(before, watch.look())
+    calls = calls_of(environment.stats, seconds)
+    return Outcome(settings.scenario, settings.readers, seconds, calls, _errors(environment, runner), work)
+
+
+@contextmanager
+def _running(environment: Environment, settings: RunSettings) -> Iterator[LocalRunner]:
+    runner = environment.create_local_runner()
+    runner.start(settings.readers, spawn_rate=max(1.0, settings.readers / SPAWN_S))
+    try:
+        yield runner
+    finally:
+        runner.quit()
+
+
+def _follow(environment: Environment, runner: LocalRunner, until: float, console: Console) -> None:
+    """Tell how it goes until the time is over."""
+    started = time.monotonic()
+    while (left_s := until - time.monotonic()) > 0:
+        gevent.sleep(min(left_s, PROGRESS_S))
+        seconds = time.monotonic() - started
+        calls = calls_of(environment.stats, seconds)
+        requests, failures = sum(call.requests for call in calls), sum(call.failures for call in calls)
+        refused = sum(sum(call.refusals.values()) for call in calls)
+        console.print(
+            f"{seconds:4.0f} s  {runner.user_count} users  {requests / seconds:.1f} requests/s"
+            f"  {failures} failures  {refused} refused",
+            highlight=False,
+        )
+
+
+def _errors(environment: Environment, runner: LocalRunner) -> list[str]:
+    failures = [f"{one.occurrences} x {one.to_name()}" for one in environment.stats.errors.values()]
+    crashes = [f"{one['count']} x {one['msg']}" for one in runner.exceptions.values()]
+    return failures + crashes
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """Print everything."""
+    console.print(table_of(outcome))
+    console.print(in_words(outcome.work), highlight=False)
+    for error in outcome.errors:
+        console.print(error, style="red", markup=False, soft_wrap=True)
+    if not outcome.passed and not outcome.failures:
+        console.print("nothing was served", style="red")
+
+
+def main() -> int:
+    """The command line; returns the exit status."""
+    console = console_for_tables()
+    try:
+        settings = settings_or_advice()
+        outcome = load(settings, console)
+    except (WrongSettings, NotRegistered) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    show(outcome, console)
+    if settings.out:
+        settings.out.parent.mkdir(parents=True, exist_ok=True)
+        settings.out.write_text(json.dumps(outcome.as_json(), indent=1) + "\n")
+        console.print(f"Figures: {settings.out}")
+    return 0 if outcome.passed else 1
+
+
+def settings_or_advice() -> RunSettings:
+    """The options.
+
+    Raises:
+        WrongSettings: one of them is not valid.
+    """
+    try:
+        return RunSettings()
+    except ValidationError as error:
+        raise WrongSettings(wrong_settings(error)) from error
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

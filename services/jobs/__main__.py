@@ -1,0 +1,62 @@
+"""`python -m jobs worker|beat|run|restore`: the processes, and what a person does by hand."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from celery import signals
+
+from jobs.names import TASKS
+from jobs.settings import JobsSettings
+from kit.logs import configure_logs
+
+
+def _options(text: str) -> dict[str, Any]:
+    options = json.loads(text)
+    if not isinstance(options, dict):
+        raise argparse.ArgumentTypeError("options are a JSON object")
+    return options
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m jobs", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("worker", help="take jobs from the queues until SIGTERM")
+    commands.add_parser("beat", help="send the periodic jobs until SIGTERM; one is enough")
+    run = commands.add_parser("run", help="have the worker do a job now, wait for it, and print its result")
+    run.add_argument("job", choices=TASKS)
+    run.add_argument("options", nargs="?", type=_options, default={}, help='JSON, say {"prompts": 32}')
+    restore = commands.add_parser("restore", help="store the profiles of a snapshot; stop the learner before")
+    restore.add_argument("file", type=Path)
+    restore.add_argument("--replace", action="store_true", help="also of users who have a profile")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The command line; what a command needs is imported only for it."""
+    arguments, settings = _arguments(), JobsSettings()
+    if arguments.command in {"worker", "beat"}:
+        configure_logs(arguments.command, settings.log_level, settings.log_format)
+        signals.setup_logging.connect(lambda **_: None, weak=False)  # Celery would set up its own
+    match arguments.command:
+        case "worker":
+            from jobs import worker
+
+            worker.main(settings)
+        case "beat":
+            from jobs import beat
+
+            beat.main(settings)
+        case "run":
+            from jobs import by_hand
+
+            by_hand.run(arguments.job, arguments.options)
+        case "restore":
+            from jobs import by_hand
+
+            by_hand.restore(settings, arguments.file, arguments.replace)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Building a basis as a job: `python -m trainer.basis` in a process of its own, resumed where it was interrupted.
+
+A build has a work folder named by its job, with the checkpoint, the log and, once it is done, the basis; that is then
+moved to a folder named by the basis' version, which is never one that was there before.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.limits import Limits
+from jobs.settings import JobsSettings
+from slop.basis import Basis
+
+POLL_S: Final = 1.0
+STOP_S: Final = 10.0
+NICE: Final = 10
+LOG_TAIL: Final = 2_000
+
+log = structlog.get_logger(__name__)
+
+
+class BuildRefused(ValueError):  # noqa: N818
+    """The build can't be begun, and would not be the next time either; the message says why."""
+
+
+class BuildFailed(RuntimeError):  # noqa: N818
+    """The build ended without a basis; the message has its last words."""
+
+
+class BuildOptions(BaseModel):
+    """What of `trainer.basis` may be chosen; what is not given is left to it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompts: int | None = Field(None, ge=2, le=512)
+    rounds: list[int] | None = Field(None, min_length=1, max_length=16)
+    seed: int | None = Field(None, ge=0)
+
+    def arguments(self) -> list[str]:
+        """As a command line."""
+        given = self.model_dump(exclude_none=True)
+        pairs = ((name, value if isinstance(value, list) else [value]) for name, value in given.items())
+        return [word for name, values in pairs for word in (f"--{name}", *map(str, values))]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The folder of a build."""
+
+    folder: Path
+
+    @property
+    def basis(self) -> Path:
+        """Where the trainer saves the basis."""
+        return self.folder / "basis"
+
+    @property
+    def log(self) -> Path:
+        """What the trainer said in the last attempt."""
+        return self.folder / "build.log"
+
+    def command(self, settings: JobsSettings, options: BuildOptions) -> list[str]:
+        """The trainer's command line."""
+        places = {
+            "--model": settings.model,
+            "--model-name": settings.model_name,
+            "--catalogue": settings.catalogue,
+            "--out": self.basis,
+            "--checkpoint": self.folder / "checkpoint.pt",
+        }
+        words = [str(word) for place in places.items() for word in place]
+        return [sys.executable, "-m", "trainer.basis", *words, *options.arguments()]
+
+    def progress(self) -> str:
+        """The last line of the log; progress bars are overwritten by carriage returns."""
+        lines = re.split(r"[\r\n]+", self.tail().strip())
+        return lines[-1].strip()
+
+    def tail(self) -> str:
+        """The end of the log."""
+        with suppress(FileNotFoundError), self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - LOG_TAIL))
+            return file.read().decode(errors="replace")
+        return ""
+
+
+def fit_basis(
+    job: str, settings: JobsSettings, options: BuildOptions, limits: Limits, report: Callable[[str], None]
+) -> Basis:
+    """Build a basis, or go on with building it; it is then in `settings.bases_dir`, in a folder of its version.
+
+    Args:
+        job: the same for every attempt at the same build.
+        settings: where the model and the catalogue are, and where bases go.
+        options: of the build.
+        limits: of its time.
+        report: told of the progress, whenever there is some.
+
+    Raises:
+        BuildRefused: the settings name no model or no catalogue, or another build is under way.
+        BuildFailed: the trainer ended without a basis.
+        jobs.limits.Interrupted: the worker stops; the checkpoint is kept, here and below.
+        jobs.limits.TookTooLong: the time is over.
+    """
+    _check(settings)
+    work = Work(settings.bases_dir / ".building" / job)
+    work.folder.mkdir(parents=True, exist_ok=True)
+    with _only_one(settings.bases_dir / ".lock") as lock:
+        if not (work.basis / "basis.json").exists():
+            _train(work.command(settings, options), work, lock, limits, report)
+        return _publish(work, settings.bases_dir)
+
+
+def _check(settings: JobsSettings) -> None:
+    if not settings.model:
+        raise BuildRefused("SLOP_MODEL names no base model")
+    for path in (Path(settings.model), settings.catalogue):
+        if not path.exists():
+            raise BuildRefused(f"{path} is not there")
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[int]:
+    """Hold a lock that the trainer inherits, so that it is held for as long as either lives."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BuildRefused("another basis is being built here") from error
+        yield file.fileno()
+
+
+def _train(command: list[str], work: Work, lock: int, limits: Limits, report: Callable[[str], None]) -> None:
+    log.info("building a basis", folder=str(work.folder), command=command)
+    with work.log.open("wb") as output, _running(command, output, lock) as process:
+        reported = ""
+        while process.poll() is None:
+            limits.pause(POLL_S)
+            if (progress := work.progress()) != reported:
+                report(reported := progress)
+    if process.returncode != 0:
+        raise BuildFailed(f"trainer.basis ended with {process.returncode}: {work.tail()}")
+
+
+@contextmanager
+def _running(command: list[str], output: IO[bytes], lock: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process in a group of its own that gives way to every other one, and is gone when the block ends."""
+    process = subprocess.Popen(  # noqa: S603
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        pass_fds=[lock],
+        process_group=0,
+    )
+    try:
+        os.setpriority(os.PRIO_PGRP, process.pid, NICE)
+        yield process
+    finally:
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(STOP_S)
+
+
+def _publish(work: Work, bases: Path) -> Basis:
+    """Move the basis to the folder of its version, unless the very same one is there, and remove the work folder."""
+    basis = Basis.load(work.basis)
+    target = bases / basis.version
+    if not target.exists():
+        work.basis.rename(target)
+    shutil.rmtree(work.folder)
+    return basis

@@ -1,0 +1,60 @@
+"""How many readers there are, by how much is known of them and since when."""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from jobs.limits import Limits
+from slop.storage import ProfileArchive
+from slop.v1.profile_pb2 import Profile as ProfileRecord
+
+INTERACTIONS: Final = ("1-3", "4-7", "8-15", "16-31", "32+")
+_FIRST_OF_NEXT: Final = (4, 8, 16, 32)
+AGES: Final = ("5m", "1h", "1d", "7d", "older")
+_LONGEST_MS: Final = (300_000, 3_600_000, 86_400_000, 7 * 86_400_000)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Profiles by their number of interactions, and by the age of the newest one; each is counted once in either."""
+
+    interactions: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(INTERACTIONS, 0)))
+    ages: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(AGES, 0)))
+
+    def add(self, profiles: Iterable[ProfileRecord], now_ms: int) -> None:
+        """Count profiles."""
+        for profile in profiles:
+            self.interactions[INTERACTIONS[bisect_right(_FIRST_OF_NEXT, profile.interactions)]] += 1
+            self.ages[AGES[bisect_left(_LONGEST_MS, now_ms - profile.updated_at_ms)]] += 1
+
+
+def take_census(archive: ProfileArchive, now_ms: int, limits: Limits) -> Census:
+    """Count all profiles.
+
+    Raises:
+        jobs.limits.Interrupted: the worker stops.
+        jobs.limits.TookTooLong: there are too many.
+        redis.exceptions.RedisError: Redis is away.
+    """
+    census = Census()
+    for users in archive.users():
+        limits.check()
+        census.add(_decoded(archive.profiles(users)), now_ms)
+    return census
+
+
+def _decoded(profiles: Iterable[bytes | None]) -> Iterable[ProfileRecord]:
+    for data in profiles:
+        if data is None:
+            continue
+        try:
+            yield ProfileRecord.FromString(data)
+        except DecodeError:
+            log.warning("a stored profile is broken")

@@ -1,0 +1,12 @@
+"""Names of the jobs and of the queues that they wait in."""
+
+from typing import Final
+
+LIGHT: Final = "light"
+HEAVY: Final = "heavy"
+QUEUES: Final = (LIGHT, HEAVY)
+
+CENSUS: Final = "census"
+SNAPSHOT_PROFILES: Final = "snapshot_profiles"
+FIT_BASIS: Final = "fit_basis"
+TASKS: Final = (CENSUS, SNAPSHOT_PROFILES, FIT_BASIS)

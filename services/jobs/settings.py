@@ -1,0 +1,52 @@
+"""Settings of the worker and of beat."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from slop.settings import LearningSettings
+
+
+class JobsSettings(LearningSettings):
+    """Read from the environment; `worker_port` is `SLOP_WORKER_PORT`, and so on."""
+
+    jobs_redis_url: str = Field("", description="Celery's broker and results; empty: database 1 of redis_url's server")
+    jobs_dir: Path = Field(Path(".run/jobs"), description="folder that snapshots, new bases and beat's schedule go to")
+    jobs_timeout_s: float = Field(5.0, gt=0, description="for one round trip to Redis")
+    worker_port: int = Field(8013, ge=0, le=65_535, description="of the worker's /healthz, /readyz and /metrics")
+    beat_port: int = Field(8014, ge=0, le=65_535, description="of beat's /healthz and /readyz")
+    worker_queues: str = Field(
+        "light,heavy", pattern="^(light|heavy)(,(light|heavy))*$", description="heavy only where a basis may be built"
+    )
+    worker_threads: int = Field(2, ge=1, le=32, description="jobs at the same time; one may be a build of 20 minutes")
+
+    census_every_s: float = Field(60.0, ge=1, description="pause between two counts of all profiles")
+    snapshot_hour: int = Field(3, ge=0, le=23, description="of the nightly snapshot, UTC")
+    snapshots_kept: int = Field(7, ge=1, description="newest snapshots of a basis that are kept")
+    snapshot_timeout_s: float = Field(3_600.0, gt=0, description="for a snapshot or a census")
+
+    model: str = Field("", description="folder of the base model; without it no basis can be built")
+    model_name: str = Field("SmolLM2-135M-Instruct", description="what a new basis calls its base model")
+    catalogue: Path = Field(Path("catalogue/posts.jsonl"), description="posts that a basis is built from")
+    fit_basis_timeout_s: float = Field(2 * 3_600.0, gt=0, description="for building a basis; 20 minutes on 2 cores")
+
+    @property
+    def broker_url(self) -> str:
+        """Where Celery's messages and results are."""
+        return self.jobs_redis_url or urlsplit(self.redis_url)._replace(path="/1").geturl()
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that the worker takes from."""
+        return self.worker_queues.split(",")
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Where snapshots of the profiles are."""
+        return self.jobs_dir / "snapshots"
+
+    @property
+    def bases_dir(self) -> Path:
+        """Where new bases are, each in a folder named by its version."""
+        return self.jobs_dir / "bases"

@@ -1,0 +1,127 @@
+"""Taking, keeping and restoring snapshots of all profiles under a basis.
+
+A snapshot appears whole or not at all, and only its owner may read it. Its name says of which basis it is, when it was
+begun (UTC), and how many profiles it has.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final, Self
+
+from google.protobuf.message import DecodeError
+
+from jobs.limits import Limits
+from jobs.snapshot_file import InvalidSnapshot, read_snapshot, write_snapshot
+from slop.storage import ArchivedUser, ProfileArchive
+
+BATCH: Final = 500
+_TIME: Final = "%Y%m%dT%H%M%S.%fZ"
+_NAME: Final = re.compile(r"profiles-(?P<basis>[0-9a-f]+)-(?P<begun>\d{8}T\d{6}\.\d{6}Z)-(?P<profiles>\d+)\.pb\.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot that lies in a folder, or none yet."""
+
+    basis: str
+    begun: datetime
+    profiles: int
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / f"profiles-{self.basis}-{self.begun.strftime(_TIME)}-{self.profiles}.pb.gz"
+
+    @classmethod
+    def at(cls, path: Path) -> Self | None:
+        """The snapshot of this name; None if it is no snapshot's name."""
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            return None
+        begun = datetime.strptime(match["begun"], _TIME).replace(tzinfo=UTC)
+        return cls(match["basis"], begun, int(match["profiles"]), path.parent)
+
+
+def snapshots(folder: Path, basis: str) -> list[Snapshot]:
+    """The snapshots of a basis, newest first."""
+    found = filter(None, map(Snapshot.at, folder.glob("profiles-*")))
+    return sorted((one for one in found if one.basis == basis), key=lambda one: one.begun, reverse=True)
+
+
+def take_snapshot(archive: ProfileArchive, basis: str, folder: Path, kept: int, limits: Limits) -> Snapshot:
+    """Write all profiles into a new file, and remove what is older than the `kept` newest of this basis.
+
+    Where there is no profile no file is written, so that a Redis that has lost everything pushes no snapshot out.
+
+    Raises:
+        jobs.limits.Interrupted: the worker stops; nothing is left behind, here and below.
+        jobs.limits.TookTooLong: there are too many profiles.
+        redis.exceptions.RedisError: Redis is away.
+        OSError: the folder can't be written, or is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    begun = datetime.now(UTC)
+    descriptor, unfinished = tempfile.mkstemp(prefix=".unfinished-", dir=folder)  # for its owner alone
+    try:
+        with os.fdopen(descriptor, "wb") as target:
+            count = write_snapshot(target, basis, round(begun.timestamp() * 1_000), _exported(archive, limits))
+            target.flush()
+            os.fsync(target.fileno())
+        snapshot = Snapshot(basis, begun, count, folder)
+        if count:
+            Path(unfinished).rename(snapshot.path)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+    _remove(snapshots(folder, basis)[kept:])
+    return snapshot
+
+
+def restore_snapshot(path: Path, archive: ProfileArchive, basis: str, replace: bool = False) -> tuple[int, int]:
+    """Store the profiles of a snapshot; the learner should not run meanwhile.
+
+    A user who has a profile keeps it, unless `replace`. The whole file is read before anything is stored.
+
+    Returns:
+        How many were stored, and how many there are in the file.
+
+    Raises:
+        InvalidSnapshot: the file is damaged, or of another basis.
+        redis.exceptions.RedisError: Redis is away; some may have been stored, and it may be done again.
+        OSError: the file can't be read.
+    """
+    header, users = read_snapshot(path)
+    if header.basis != basis:
+        raise InvalidSnapshot(f"{path} is of the basis {header.basis}, not of {basis}")
+    total = sum(1 for _ in users)  # reads it to its checksum
+    stored = 0
+    for batch in _batches(read_snapshot(path)[1]):
+        try:
+            stored += archive.restore(batch, replace)
+        except DecodeError as error:
+            raise InvalidSnapshot(f"{path} has a broken profile") from error
+    return stored, total
+
+
+def _exported(archive: ProfileArchive, limits: Limits) -> Iterator[ArchivedUser]:
+    for users in archive.users(BATCH):
+        limits.check()
+        yield from archive.export(users)
+
+
+def _batches(users: Iterator[ArchivedUser]) -> Iterator[list[ArchivedUser]]:
+    while batch := list(islice(users, BATCH)):
+        yield batch
+
+
+def _remove(old: Iterable[Snapshot]) -> None:
+    for snapshot in old:
+        with suppress(FileNotFoundError):  # another worker was faster
+            snapshot.path.unlink()

@@ -1,0 +1,80 @@
+"""The jobs as Celery runs them: each reads the settings anew, works within its limits and shows what came of it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import structlog
+from celery.exceptions import Reject
+
+from jobs import metrics
+from jobs.basis_build import BuildFailed, BuildOptions, fit_basis
+from jobs.census import take_census
+from jobs.limits import Interrupted, Limits
+from jobs.redis_clients import profile_archive
+from jobs.settings import JobsSettings
+from jobs.snapshots import take_snapshot
+from slop.basis import Basis
+
+PROGRESS: Final = "PROGRESS"
+BUILD_RETRIES: Final = 2
+BUILD_RETRY_S: Final = 30
+
+STOPPING: Final = threading.Event()  # set when the worker stops
+
+log = structlog.get_logger(__name__)
+
+
+def census() -> None:
+    """Count all profiles."""
+    settings = JobsSettings()
+    limits = Limits(settings.snapshot_timeout_s, STOPPING)
+    with profile_archive(settings, Basis.load(settings.basis_dir).version) as archive, _again_if_interrupted():
+        metrics.show_census(take_census(archive, round(1_000 * time.time()), limits))
+
+
+def snapshot_profiles() -> dict[str, Any]:
+    """Take a snapshot of all profiles; returns its path and how many there are."""
+    settings = JobsSettings()
+    basis = Basis.load(settings.basis_dir).version
+    limits = Limits(settings.snapshot_timeout_s, STOPPING)
+    with profile_archive(settings, basis) as archive, _again_if_interrupted():
+        snapshot = take_snapshot(archive, basis, settings.snapshots_dir, settings.snapshots_kept, limits)
+    metrics.show_snapshot(snapshot)
+    log.info("snapshot taken", profiles=snapshot.profiles, path=str(snapshot.path) if snapshot.profiles else None)
+    return {"profiles": snapshot.profiles, "path": str(snapshot.path) if snapshot.profiles else None}
+
+
+def build_basis(task: Any, **options: Any) -> dict[str, Any]:
+    """Build a basis (see `jobs.basis_build`); returns its version and folder. `task` is Celery's.
+
+    Args:
+        task: this attempt, whose state tells the progress.
+        options: of `jobs.basis_build.BuildOptions`.
+    """
+    settings = JobsSettings()
+    limits = Limits(settings.fit_basis_timeout_s, STOPPING)
+
+    def report(line: str) -> None:
+        log.info("building a basis", job=task.request.id, progress=line)
+        task.update_state(state=PROGRESS, meta={"progress": line})
+
+    try:
+        with _again_if_interrupted():
+            basis = fit_basis(task.request.id, settings, BuildOptions(**options), limits, report)
+    except BuildFailed as error:
+        raise task.retry(exc=error, countdown=BUILD_RETRY_S, max_retries=BUILD_RETRIES) from error
+    folder = settings.bases_dir / basis.version
+    log.info("basis built", version=basis.version, folder=str(folder))
+    return {"basis": basis.version, "folder": str(folder), "prompts": basis.size}
+
+
+@contextmanager
+def _again_if_interrupted() -> Iterator[None]:
+    """A job that the worker's end interrupts goes back to its queue."""
+    try:
+        yield
+    except Interrupted as error:
+        raise Reject("the worker stops", requeue=True) from error

@@ -1,0 +1,111 @@
+"""`python -m jobs worker` takes jobs from the queues until SIGTERM.
+
+It is one process whose threads run the jobs, so that one registry of metrics sees all of them, and a census goes on
+beside a build of 20 minutes: the build's work is done by a process of its own, and the other jobs wait for Redis most
+of the time.
+"""
+
+import socket
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from celery import signals
+
+from jobs import metrics, tasks
+from jobs.app import app
+from jobs.names import CENSUS, SNAPSHOT_PROFILES
+from jobs.redis_clients import connected
+from jobs.settings import JobsSettings
+from jobs.snapshots import snapshots
+from kit.worker import health_server, in_thread
+from slop.basis import Basis, InvalidBasis
+
+OVERDUE: Final = timedelta(days=1)
+
+log = structlog.get_logger(__name__)
+
+
+class NotReady(RuntimeError):  # noqa: N818
+    """The worker takes no jobs."""
+
+
+class Readiness:
+    """Whether the worker has begun to take jobs, and what it does when it has."""
+
+    def __init__(self, settings: JobsSettings) -> None:
+        self._settings, self._ready = settings, threading.Event()
+
+    def check(self) -> None:
+        """Raise NotReady until the worker takes jobs."""
+        if not self._ready.is_set():
+            raise NotReady("the worker takes no jobs yet")
+
+    def begin(self, **_: Any) -> None:
+        """The worker takes jobs: count the profiles now, and make up for a snapshot that nobody was there to take."""
+        self._ready.set()
+        app.send_task(CENSUS, expires=self._settings.census_every_s)
+        latest = snapshots(self._settings.snapshots_dir, Basis.load(self._settings.basis_dir).version)[:1]
+        for snapshot in latest:
+            metrics.show_snapshot(snapshot)
+        if not latest or datetime.now(UTC) - latest[0].begun > OVERDUE:
+            app.send_task(SNAPSHOT_PROFILES, expires=OVERDUE.total_seconds())
+
+    def end(self, **_: Any) -> None:
+        """The worker was told to stop: so are its jobs."""
+        self._ready.clear()
+        tasks.STOPPING.set()
+
+
+def run(settings: JobsSettings) -> int:
+    """Work until SIGTERM or SIGINT; returns the exit status.
+
+    Raises:
+        slop.basis.InvalidBasis: there is no usable basis.
+        OSError: the port is taken, or the folder for snapshots can't be made.
+    """
+    Basis.load(settings.basis_dir)
+    settings.jobs_dir.mkdir(parents=True, exist_ok=True)
+    readiness, timer = Readiness(settings), metrics.JobTimer()
+    for signal, receiver in (
+        (signals.worker_ready, readiness.begin),
+        (signals.worker_shutting_down, readiness.end),
+        (signals.task_prerun, timer.begin),
+        (signals.task_postrun, timer.end),
+    ):
+        signal.connect(receiver, weak=False)
+    with connected(settings.broker_url, settings) as broker, connected(settings.redis_url, settings) as profiles:
+        metrics.watch_queues(broker)
+        checks = {
+            "broker": in_thread(broker.ping),
+            "redis": in_thread(profiles.ping),
+            "worker": in_thread(readiness.check),
+        }
+        with health_server(settings.host, settings.worker_port, checks) as port:
+            log.info("worker started", port=port, queues=settings.queues)
+            return _work(settings)
+
+
+def _work(settings: JobsSettings) -> int:
+    worker = app.Worker(
+        pool="threads",
+        concurrency=settings.worker_threads,
+        queues=settings.queues,
+        hostname=f"worker@{socket.gethostname()}",
+        loglevel=settings.log_level,
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def main(settings: JobsSettings) -> None:
+    """Run the process."""
+    try:
+        sys.exit(run(settings))
+    except (InvalidBasis, OSError) as error:
+        sys.exit(f"worker: {error}")

@@ -1,0 +1,77 @@
+"""Readers of both arms on a running stack, so that everything there is to measure happens."""
+
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from native.settings import ROOT
+from native.up import Stack
+from slop.arms import Arm, arm_of
+
+CONTROL_SHARE = 0.05  # generation's default
+PAUSE_S = 1.0
+
+
+@contextmanager
+def traffic(stack: Stack) -> Iterator[None]:
+    """Readers at work for as long as the block lasts; raises what went wrong for them when it ends."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(_read_on, stack, stop)
+        try:
+            yield
+        finally:
+            stop.set()
+            work.result(timeout=120)
+
+
+def _read_on(stack: Stack, stop: threading.Event) -> None:
+    lines = (ROOT / "catalogue" / "evaluation.jsonl").read_text().splitlines()
+    catalogue = itertools.cycle(map(json.loads, lines))
+    written: dict[str, list[str]] = {}
+    with (
+        httpx.Client(base_url=stack.collector_url, timeout=120, trust_env=False) as collector,
+        httpx.Client(base_url=stack.generation_url, timeout=120, trust_env=False) as generation,
+    ):
+        for turn in itertools.count():
+            for reader in (_reader(Arm.SOFT), _reader(Arm.BASE)):
+                _react(collector, reader, turn, next(catalogue), written.get(reader, []))
+                written[reader] = _ask(generation, reader)
+            if stop.wait(PAUSE_S):
+                return
+
+
+def _reader(arm: Arm) -> str:
+    """The first reader of an arm."""
+    readers = (f"reader-{number}" for number in itertools.count())
+    return next(reader for reader in readers if arm_of("default", reader, CONTROL_SHARE) == arm)
+
+
+def _react(collector: httpx.Client, reader: str, turn: int, post: dict[str, str], written: list[str]) -> None:
+    """Like or skip a post of the catalogue and what was written for the reader before, and send one broken event."""
+    kind = "like" if turn % 2 else "skip"
+    reactions: list[dict[str, Any]] = [{"post_id": post["post_id"], "post": {"text": post["text"]}}]
+    reactions += [{"post_id": post_id} for post_id in written]
+    events = [
+        {"event_id": f"{reader}/{turn}/{place}", "user_id": reader, "type": kind, **reaction}
+        for place, reaction in enumerate(reactions)
+    ]
+    answer = collector.post("/v1/events", json={"events": [*events, {"user_id": reader}]})
+    assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+
+
+def _ask(generation: httpx.Client, reader: str) -> list[str]:
+    """Ask for posts at once and streamed, and for their rank; returns the ids of the former."""
+    asked = {"user_id": reader, "max_tokens": 12}
+    generation.post("/v1/generate", json=asked | {"stream": True}).raise_for_status()
+    answer = generation.post("/v1/generate", json=asked | {"n": 2}).raise_for_status().json()
+    ranked = [{"text": post["text"]} for post in answer["posts"] if post["text"]]
+    if ranked:
+        generation.post("/v1/rank", json={"user_id": reader, "posts": ranked}).raise_for_status()
+    return [post["post_id"] for post in answer["posts"] if post["text"]]
