@@ -58,7 +58,7 @@ class DemoSettings(BaseSettings):
     history_posts: int = Field(3, ge=1, le=16, description="the same for history in the prompt")
     scored: int = Field(2, ge=1, le=16, description="of these, the posts whose perplexity is taken")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
-    exposure: float = Field(0.25, ge=0, le=1, description="share of the shown posts from the reader's own classes")
+    exposure: float = Field(0.375, ge=0, le=1, description="share of the shown posts from the reader's own classes")
     freshness: int = Field(24, ge=20, description="single interactions that freshness is measured on")
 
     temperature: float = Field(0.8, ge=0, le=2, description="of every arm")
@@ -120,7 +120,8 @@ def legend(settings: DemoSettings, results: Results, seen: float) -> str:
         "Control: no profile. History: six liked posts as chat turns, same sampling.\n"
         f"Shares are by a classifier trained on held-out posts ({seen:.0%} right on the catalogue's others), with 95% "
         "intervals over readers, and by keyword and surface detectors (SLOP, control, history).\n"
-        f"Perplexity is under the plain model, of {settings.scored} posts a reader and count: control {figures.control_perplexity:.1f}, held-out catalogue posts of "
+        f"Perplexity is under the plain model, of {settings.scored} posts a reader and count: "
+        f"control {figures.control_perplexity:.1f}, held-out catalogue posts of "
         f"the same tastes {figures.held_out_perplexity:.1f}. Distinct-2 of control: {figures.control_distinct2:.2f}."
     )
 

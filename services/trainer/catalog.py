@@ -55,8 +55,9 @@ class Catalog:
         computed = {}
         if texts:
             BATCH_POSTS.observe(len(texts))
-        for ref, text in texts.items():
-            computed[ref] = StoredPost(text, self._extractor.features(text.text, urgent=urgent))
+        features = self._extractor.features_of([text.text for text in texts.values()], urgent=urgent)
+        for (ref, text), vector in zip(texts.items(), features, strict=True):
+            computed[ref] = StoredPost(text, vector)
             self._posts.put({ref: computed[ref]})
         self._remember(computed)
         return computed

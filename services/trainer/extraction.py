@@ -1,13 +1,18 @@
-"""Features of a post's text, computed by the frozen model for one caller at a time; the urgent ones first."""
+"""Features of posts' texts, computed by the frozen model in a few places at a time; the urgent ones first."""
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Final
 
 from prometheus_client import Histogram
 
 from slop.basis import Basis, Floats
 from trainer.language_model import PromptScorer
+
+PATIENT_NICE: Final = 19
 
 EXTRACTION_SECONDS = Histogram(
     "slop_featurizer_post_seconds",
@@ -17,35 +22,48 @@ EXTRACTION_SECONDS = Histogram(
 
 
 class Turnstile:
-    """Lets one thread in at a time; a patient one only when no urgent one waits."""
+    """Lets so many threads in at a time; a patient one only when no urgent one waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = 1) -> None:
         self._condition = threading.Condition()
-        self._busy, self._urgent = False, 0
+        self._free, self._urgent = places, 0
 
     @contextmanager
     def turn(self, *, urgent: bool) -> Iterator[None]:
         """Wait for the turn and hold it."""
         with self._condition:
             self._urgent += urgent
-            self._condition.wait_for(lambda: not self._busy and (urgent or not self._urgent))
+            self._condition.wait_for(lambda: self._free and (urgent or not self._urgent))
             self._urgent -= urgent
-            self._busy = True
+            self._free -= 1
         try:
             yield
         finally:
             with self._condition:
-                self._busy = False
+                self._free += 1
                 self._condition.notify_all()
 
 
 class Extractor:
-    """A post's features under a basis (see `slop.basis.Basis.features`)."""
+    """Posts' features under a basis (see `slop.basis.Basis.features`), each the same whatever else is computed."""
 
-    def __init__(self, scorer: PromptScorer, basis: Basis) -> None:
-        self._scorer, self._basis, self._turnstile = scorer, basis, Turnstile()
+    def __init__(self, scorer: PromptScorer, basis: Basis, places: int = 1) -> None:
+        """Computes `places` posts at a time."""
+        self._scorer, self._basis, self._turnstile, self.places = scorer, basis, Turnstile(places), places
+        # A pool of their own, so that urgent texts never wait for a thread that waits for them.
+        self._patient = ThreadPoolExecutor(places, "patient-features", initializer=_give_way)
+        self._urgent = ThreadPoolExecutor(places, "urgent-features")
+
+    def features_of(self, texts: Iterable[str], *, urgent: bool) -> Iterator[Floats]:
+        """(K,) float32 of each text in order, as they become ready."""
+        pool = self._urgent if urgent else self._patient
+        return pool.map(lambda text: self.features(text, urgent=urgent), texts)
 
     def features(self, text: str, *, urgent: bool) -> Floats:
         """(K,) float32 of one text; `urgent` if a reaction waits for it."""
         with self._turnstile.turn(urgent=urgent), EXTRACTION_SECONDS.time():
             return self._basis.features(self._scorer(text))
+
+
+def _give_way() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PATIENT_NICE)

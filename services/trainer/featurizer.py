@@ -9,6 +9,7 @@ features are a function of the text, and signals carry their source.
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -50,7 +51,7 @@ log = structlog.get_logger(__name__)
 MAX_TEXTS = 64
 MAX_TEXT_LENGTH = 20_000
 FLUSH_S = 10.0
-PATIENT_NICE = 19
+POSTS_BETWEEN_LOOKS = 8
 
 Texts = Mapping[PostRef, PostText]
 
@@ -151,14 +152,14 @@ class PatientFeatures:
         Raises:
             Stopped: the process is to end; the rest is left.
         """
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PATIENT_NICE)
         new = self._catalog.announce(texts)
         POSTS_TOTAL.labels("known").inc(len(texts) - len(new))
-        for ref, text in new.items():
+        left = iter(new.items())
+        while some := dict(islice(left, POSTS_BETWEEN_LOOKS)):
             if self._stop.is_set():
                 raise Stopped("posts are left")
-            self._catalog.compute({ref: text}, urgent=False)
-            POSTS_TOTAL.labels("computed").inc()
+            self._catalog.compute(some, urgent=False)
+            POSTS_TOTAL.labels("computed").inc(len(some))
 
 
 def _text_of(record: Record) -> tuple[PostRef, PostText] | None:
@@ -199,8 +200,8 @@ def features_router(extractor: Extractor, basis: Basis) -> APIRouter:
 
     @router.post("/v1/features")
     def features(asked: AskedTexts) -> Features:
-        vectors = [extractor.features(text[:MAX_TEXT_LENGTH], urgent=True).tolist() for text in asked.texts]
-        return Features(basis=basis.version, features=vectors)
+        vectors = extractor.features_of([text[:MAX_TEXT_LENGTH] for text in asked.texts], urgent=True)
+        return Features(basis=basis.version, features=[vector.tolist() for vector in vectors])
 
     return router
 
@@ -211,13 +212,20 @@ def load_extractor(settings: FeaturizerSettings, basis: Basis) -> Extractor:
     Raises:
         slop.basis.InvalidBasis: the basis was trained on another model.
     """
-    if settings.featurizer_threads:
-        torch.set_num_threads(settings.featurizer_threads)
     folder = model_folder(settings.model)
     if (revision := revision_of(folder)) != basis.revision:
         raise InvalidBasis(f"the basis is of {basis.model} {basis.revision}, {settings.model} is {revision}")
     model = LanguageModel.load(folder, basis.template, settings.device or None)
-    return Extractor(PromptScorer(model, torch.from_numpy(basis.prompts)), basis)
+    places = _places(settings, model.device)
+    torch.set_num_threads(max(1, torch.get_num_threads() // places))
+    return Extractor(PromptScorer(model, torch.from_numpy(basis.prompts)), basis, places)
+
+
+def _places(settings: FeaturizerSettings, device: torch.device) -> int:
+    """Posts computed at a time: on a CPU one a core, since threads that share a post wait for each other."""
+    if device.type != "cpu":
+        return 1
+    return settings.featurizer_threads or torch.get_num_threads()
 
 
 def _until_stopped(run: Callable[[threading.Event], None], stop: threading.Event) -> None:

@@ -38,6 +38,34 @@ def test_an_urgent_turn_comes_before_patient_ones_that_waited_longer() -> None:
     assert order == ["urgent", "patient", "patient", "patient"]
 
 
+def test_as_many_turns_are_taken_at_a_time_as_there_are_places() -> None:
+    turnstile, inside = Turnstile(2), threading.Barrier(2, timeout=WAIT_S)
+
+    def take() -> None:
+        with turnstile.turn(urgent=True):
+            inside.wait()
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not inside.broken
+
+
+def test_features_of_several_texts_are_those_of_each_alone() -> None:
+    basis = random_basis()
+    extractor = Extractor(PromptScorer(tiny_model(), random_prompts(basis.size)), basis, places=2)
+    texts = ["the dog barks", "a star shines", "garden", "the dog barks over the garden"]
+
+    for urgent in (True, False):
+        together = list(extractor.features_of(texts, urgent=urgent))
+        assert all(
+            np.array_equal(x, extractor.features(t, urgent=urgent)) for x, t in zip(together, texts, strict=True)
+        )
+
+
 def test_a_turn_ends_when_its_work_fails() -> None:
     turnstile = Turnstile()
     for _ in range(2):
