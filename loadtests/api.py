@@ -69,7 +69,7 @@ def retry_after_s(status: int, asked: str) -> float | None:
 
 def _answer(response: ResponseContextManager, wrong: Complaint | None) -> Any:
     asked = response.headers.get("Retry-After") if response.headers else None
-    pause_s = retry_after_s(response.status_code, asked or "")
+    pause_s = retry_after_s(response.status_code, str(asked))
     if pause_s is not None:
         response.request_meta["request_type"] += f" {response.status_code}"
         _report(response)

@@ -112,7 +112,7 @@ def grafana_server(folder: Path, prometheus_url: str) -> tuple[Server, str]:
         "GF_NEWS_NEWS_FEED_ENABLED": "false",
         "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(FOLDER / "loop.json"),
     }
-    command = [*_grafana(provisioning, folder / "data", port)]
+    command = _grafana(provisioning, folder / "data", port)
     answers = f"http://{HOST}:{port}/api/health"
     return Server(
         command, lambda: http_answers(answers), folder / "grafana.log", environment, START_S

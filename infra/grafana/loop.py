@@ -5,7 +5,20 @@ from grafana_foundation_sdk.models.dashboard import GridPos
 
 from infra.grafana import colours
 from infra.grafana.board import board, with_panels
-from infra.grafana.panels import NONE_YET, PER_S, AnyPanel, Query, Steps, Words, lines, note, number, plain, rising
+from infra.grafana.panels import (
+    NONE_YET,
+    PER_S,
+    TOKENS_PER_S,
+    AnyPanel,
+    Query,
+    Steps,
+    Words,
+    lines,
+    note,
+    number,
+    plain,
+    rising,
+)
 from infra.grafana.queries import FIRING, PERSONAL, PLAIN, age, lag, quantile, rate, share
 from slop.topics import FEATURIZER_GROUP, LEARNER_GROUP
 
@@ -82,7 +95,7 @@ def amounts() -> list[AnyPanel]:
         ),
         _amount(
             "Tokens",
-            "suffix: tokens/s",
+            TOKENS_PER_S,
             rate("vllm:generation_tokens_total"),
             colours.ENGINE,
             "Tokens that vLLM writes a second.",

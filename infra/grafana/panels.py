@@ -14,6 +14,7 @@ from infra.grafana.colours import AMBER, GREEN, GREY, RED
 
 SOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="prometheus")
 
+TOKENS_PER_S: Final = "suffix:tokens/s"
 PER_S: Final = "suffix:/s"  # Grafana's own units of a rate call everything a request
 NONE_YET: Final = {"0": ("none yet", GREY)}
 
@@ -210,6 +211,7 @@ def _coloured(panel: _Legend, colours: Mapping[str, str]) -> _Legend:
 
 def _with_target_line(panel: timeseries.Panel, target: float) -> timeseries.Panel:
     style = common.GraphThresholdsStyleConfig().mode(look.GraphTresholdsStyleMode.DASHED)
+    panel = panel.axis_soft_max(1.2 * target)
     return panel.thresholds(_thresholds([(None, "transparent"), (target, RED)])).thresholds_style(style)
 
 

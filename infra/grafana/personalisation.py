@@ -18,9 +18,9 @@ UNNAMED = DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": Fals
 EDGES = [f"{tenth / 10:.1f}" for tenth in range(11)]
 INTERACTIONS = ("1-3", "4-7", "8-15", "16-31", "32+")
 VERDICTS = {
-    "1": ("personal posts are liked more", colours.GREEN),
+    "1": ("personal is liked more", colours.GREEN),
     "0": ("not told apart yet", colours.GREY),
-    "-1": ("plain posts are liked more", colours.RED),
+    "-1": ("plain is liked more", colours.RED),
 }
 
 

@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from infra.grafana import colours
 from infra.grafana.board import board, with_panels, with_section
-from infra.grafana.panels import PER_S, AnyPanel, Query, Words, lines, number, plain, rising
+from infra.grafana.panels import PER_S, TOKENS_PER_S, AnyPanel, Query, Words, lines, number, plain, rising
 from infra.grafana.queries import PERSONAL, mean, quantile, rate, share
 
 GENERATION = 'job="generation"'
@@ -63,7 +63,7 @@ def summary() -> list[AnyPanel]:
         ),
         _figure(
             "Tokens written",
-            "suffix: tokens/s",
+            TOKENS_PER_S,
             rate("vllm:generation_tokens_total"),
             colours.ENGINE,
             "Tokens that vLLM writes a second.",
@@ -223,7 +223,7 @@ def engine() -> list[AnyPanel]:
         lines(
             Words(
                 "Tokens",
-                "suffix: tokens/s",
+                TOKENS_PER_S,
                 "Tokens a second, read (prompts) and written.",
                 "The written ones stay flat while requests wait.",
             ),

@@ -19,7 +19,7 @@ from tests.traffic import traffic
 from tests.waiting import PATIENCE_S, eventually
 
 WIDTH = 1600
-ROW, HEADER = 38, 130  # pixels: a row of Grafana's grid, and what is above it
+ROW, HEADER = 38, 80  # pixels: a row of Grafana's grid, and what is above it
 ERROR = '[aria-label="Panel status"], [data-testid^="data-testid Panel status"]'  # of Grafana 10.0, and of later ones
 # The panels, of those with these titles, that do not show yet: one without text of its own, or with an empty canvas.
 BLANK = """titles => titles.filter(title => {
