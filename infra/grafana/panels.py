@@ -115,7 +115,6 @@ def lines(
     stacked: bool = False,
     top: float | None = None,
     colours: Mapping[str, str] | None = None,
-    table: bool = False,
 ) -> timeseries.Panel:
     """Values over time.
 
@@ -128,13 +127,12 @@ def lines(
         stacked: whether the series add up to something.
         top: the axis' end, where values have one.
         colours: of series by name, where one query gives several.
-        table: whether the legend says the newest value, mean and highest of each.
     """
     panel = _titled(timeseries.Panel(), words, span, height).min(0)
     # An area without a line, so that one of no height can't be seen: a red 0 on top would look like trouble.
     panel = panel.line_width(0).fill_opacity(70) if stacked else panel.line_width(2).fill_opacity(8)
     panel = panel.show_points(look.VisibilityMode.NEVER)
-    panel = _legend(panel, table=table)
+    panel = _legend(panel)
     panel = panel.tooltip(_all_at_once()).span_nulls(60_000)
     for ref_id, query in _numbered(queries):
         panel = panel.with_target(_target(query, ref_id))
@@ -161,7 +159,7 @@ def bars(words: Words, *queries: Query, by: str, span: int, height: int, top: fl
     panel = _titled(barchart.Panel(), words, span, height).min(0).x_field(by).bar_width(0.9).group_width(0.75)
     panel = panel.fill_opacity(80).line_width(0).x_tick_label_rotation(0).stacking(look.StackingMode.NONE)
     panel = panel.orientation(look.VizOrientation.VERTICAL).show_value(look.VisibilityMode.AUTO)
-    panel = _legend(panel, table=False).tooltip(_all_at_once())
+    panel = _legend(panel).tooltip(_all_at_once())
     for ref_id, query in _numbered(queries):
         panel = panel.with_target(_target(query, ref_id).instant().format(promql.PromQueryFormat.TABLE))
     columns = "Value" if len(queries) == 1 else "Value #{}"
@@ -191,10 +189,8 @@ def _target(query: Query, ref_id: str) -> prometheus.Dataquery:
     return prometheus.Dataquery().ref_id(ref_id).expr(query.expr).legend_format(query.legend or "__auto").range()
 
 
-def _legend(panel: _Legend, *, table: bool) -> _Legend:
+def _legend(panel: _Legend) -> _Legend:
     legend = common.VizLegendOptions().show_legend(True).placement(look.LegendPlacement.BOTTOM)
-    if table:
-        return panel.legend(legend.display_mode(look.LegendDisplayMode.TABLE).calcs(["lastNotNull", "mean", "max"]))
     return panel.legend(legend.display_mode(look.LegendDisplayMode.LIST).calcs([]))
 
 
