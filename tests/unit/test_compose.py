@@ -109,6 +109,11 @@ def test_every_container_is_bounded(name: str) -> None:
     assert {"max-size", "max-file"} <= SERVICES[name]["logging"]["options"].keys()
 
 
+@pytest.mark.parametrize("name", ["vllm", "vllm-gpu"])
+def test_the_engines_processes_have_room_to_talk(name: str) -> None:
+    assert SERVICES[name]["shm_size"] in {"512m", "1g"}  # 160 MB at least; Docker's default is 64 MB
+
+
 def test_all_containers_for_the_cpu_fit_in_12_gigabytes() -> None:
     assert sum(memory(name) for name in CPU - ONE_SHOT) <= 12 * 1024
 
