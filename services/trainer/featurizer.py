@@ -7,6 +7,7 @@ features are a function of the text, and signals carry their source.
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -241,12 +242,13 @@ def _until_stopped(run: Callable[[threading.Event], None], stop: threading.Event
         stop.set()
 
 
-def main() -> None:
-    """Run the process."""
-    settings = FeaturizerSettings()
-    configure_logs("featurizer", settings.log_level, settings.log_format)
-    keep_freed_memory()
-    stop = stop_on_signals()
+def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
+    """Work until `stop` is set.
+
+    Raises:
+        slop.basis.InvalidBasis: there is no usable basis, or it was trained on another model.
+        OSError: the model can't be loaded, or the health port is taken.
+    """
     basis = Basis.load(settings.basis_dir)
     extractor = load_extractor(settings, basis)
     timeout_s = settings.featurizer_redis_timeout_s
@@ -279,6 +281,17 @@ def _run_all(workers: Mapping[str, SignalWorker | PostWorker], stop: threading.E
         thread.join()
     for worker in workers.values():
         worker.subscription.close()
+
+
+def main() -> None:
+    """Run the process."""
+    settings = FeaturizerSettings()
+    configure_logs("featurizer", settings.log_level, settings.log_format)
+    keep_freed_memory()
+    try:
+        run(settings, stop_on_signals())
+    except (InvalidBasis, OSError) as error:
+        sys.exit(f"featurizer: {error}")
 
 
 if __name__ == "__main__":
