@@ -72,7 +72,7 @@ class LoadSettings(StackSettings):
         0.8, ge=0, lt=1, description="the k-th most active reader comes in proportion to k**-skew; 0: all equally often"
     )
     load_speed: float = Field(1.0, gt=0, description="how much faster than people the readers read and scroll")
-    load_catalogue: int = Field(220, ge=22, description="posts of the catalogue that are in every reader's feed")
+    load_catalogue: int = Field(44, ge=22, description="posts of the catalogue that are in every reader's feed")
     load_posts: int = Field(2, ge=1, le=16, description="posts that a page asks generation for")
     load_tokens: int | None = Field(None, ge=1, le=512, description="longest generated post; by default generation's")
     load_timeout_s: float = Field(60.0, gt=0, description="how long an answer may take before it is a failure")
