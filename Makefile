@@ -110,6 +110,8 @@ $(VENV)/.requirements: $(VENV)/.torch requirements/native.txt requirements/nodep
 	@$(PIP) install --no-deps --no-compile --require-hashes --progress-bar off \
 	    -r requirements/native.txt -r requirements/nodeps.txt | \
 	  awk '/^Collecting/ && ++n % 25 == 0 {print "  " n " packages"; fflush()} /^Installing/ {print "  installing"; fflush()}'
+	@echo "  compiling"
+	@$(PY) -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # some packages have templates that are no Python
 	@touch $@
 
 $(VENV)/.slop: $(VENV)/.requirements pyproject.toml $(PROTOS)

@@ -90,10 +90,10 @@ class Catalog:
         deadline = time.monotonic() + self._wait_s
         while left := [ref for ref in refs if ref not in texts]:
             texts |= {ref: text for ref, text in zip(left, self._posts.texts(left), strict=True) if text is not None}
-            hopeful = [ref for ref in left if ref not in texts and ref not in self._unknown]
+            with self._lock:
+                hopeful = [ref for ref in left if ref not in texts and ref not in self._unknown]
             if not hopeful or time.monotonic() > deadline or self._stop.wait(LOOK_AGAIN_S):
                 break
-        for ref in refs:
-            if ref not in texts:
-                self._unknown[ref] = True
+        with self._lock:
+            self._unknown.update(dict.fromkeys((ref for ref in refs if ref not in texts), True))
         return texts

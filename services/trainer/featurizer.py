@@ -53,6 +53,7 @@ MAX_TEXTS = 64
 MAX_TEXT_LENGTH = 20_000
 FLUSH_S = 10.0
 POSTS_BETWEEN_LOOKS = 8
+MOST_PLACES = 4  # unless the settings say more: each needs some 150 MB
 
 Texts = Mapping[PostRef, PostText]
 
@@ -129,7 +130,7 @@ class PostWorker:
         """Work until `stop` is set; to be called in a thread of its own."""
         while not stop.is_set():
             records = retry(self._poll, (KafkaError,), stop, "poll posts")
-            if texts := dict(read for record in records if (read := _text_of(record))):
+            if texts := _texts_of(records):
                 self._work(texts, stop)
             if records:
                 _commit(self.subscription)
@@ -161,6 +162,15 @@ class PatientFeatures:
                 raise Stopped("posts are left")
             self._catalog.compute(some, urgent=False)
             POSTS_TOTAL.labels("computed").inc(len(some))
+
+
+def _texts_of(records: Sequence[Record]) -> dict[PostRef, PostText]:
+    """The newest text of each post; one that a client sends along does not hide which arm wrote it."""
+    texts: dict[PostRef, PostText] = {}
+    for ref, text in filter(None, map(_text_of, records)):
+        if text.adds_to(texts.get(ref)):
+            texts[ref] = text
+    return texts
 
 
 def _text_of(record: Record) -> tuple[PostRef, PostText] | None:
@@ -226,7 +236,7 @@ def _places(settings: FeaturizerSettings, device: torch.device) -> int:
     """Posts computed at a time: on a CPU one a core, since threads that share a post wait for each other."""
     if device.type != "cpu":
         return 1
-    return settings.featurizer_threads or torch.get_num_threads()
+    return settings.featurizer_threads or min(torch.get_num_threads(), MOST_PLACES)
 
 
 def _until_stopped(run: Callable[[threading.Event], None], stop: threading.Event) -> None:

@@ -30,4 +30,4 @@ class FeaturizerSettings(CommonSettings):
     featurizer_post_wait_s: float = Field(5.0, ge=0, description="for how long a batch waits for posts not yet known")
     model: str = Field(..., description="folder or hub name of the base model")
     device: str = Field("", description="cpu, cuda, …; empty: a GPU if there is one")
-    featurizer_threads: int = Field(0, ge=0, description="posts computed at a time on a CPU; 0: one a core")
+    featurizer_threads: int = Field(0, ge=0, description="posts computed at a time on a CPU; 0: one a core, 4 at most")
