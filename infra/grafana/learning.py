@@ -4,6 +4,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from infra.grafana import colours
 from infra.grafana.board import board, with_panels, with_section
+from infra.grafana.freshness import freshness
 from infra.grafana.panels import NONE_YET, PER_S, AnyPanel, Query, Words, falling, lines, number, plain, ranks, rising
 from infra.grafana.queries import FIRING, age, lag, mean, quantile, rate, share
 from slop.topics import FEATURIZER_GROUP, LEARNER_GROUP, POST_FEATURES_GROUP
@@ -229,19 +230,7 @@ def learner() -> list[AnyPanel]:
             stacked=True,
             colours=colours.OUTCOMES,
         ),
-        lines(
-            Words(
-                "Freshness: reaction → profile",
-                "s",
-                "From the collector's receipt to the profile that has learned it.",
-                "Above the dashed line, the target of a second.",
-            ),
-            Query("slop:freshness_seconds:p50", "half within", colours.PROFILES),
-            Query("slop:freshness_seconds:p95", "95% within", colours.SLOW),
-            span=6,
-            height=8,
-            target=1.0,
-        ),
+        freshness(span=6, height=8),
         lines(
             Words(
                 "Time to learn a batch",

@@ -5,6 +5,7 @@ from grafana_foundation_sdk.models.dashboard import GridPos
 
 from infra.grafana import colours
 from infra.grafana.board import board, with_panels
+from infra.grafana.freshness import TARGET_S, freshness
 from infra.grafana.panels import (
     NONE_YET,
     PER_S,
@@ -23,7 +24,6 @@ from infra.grafana.queries import FIRING, PERSONAL, PLAIN, age, lag, quantile, r
 from slop.topics import FEATURIZER_GROUP, LEARNER_GROUP
 
 SPAN = 4
-TARGET_S = 1.0  # from a reaction to the profile that has learned it
 
 TAKEN = rate("slop_collector_accepted_total", 'type!="post"')
 JOINED = rate("slop_featurizer_interactions_total")
@@ -236,19 +236,7 @@ def history() -> list[AnyPanel]:
             span=5,
             height=8,
         ),
-        lines(
-            Words(
-                "Freshness: reaction → profile",
-                "s",
-                "From the collector's receipt to the profile that has learned it.",
-                "Above the dashed line, the target of a second.",
-            ),
-            Query("slop:freshness_seconds:p50", "half within", colours.PROFILES),
-            Query("slop:freshness_seconds:p95", "95% within", colours.SLOW),
-            span=5,
-            height=8,
-            target=TARGET_S,
-        ),
+        freshness(span=5, height=8),
         lines(
             Words(
                 "Posts: personal and plain",
