@@ -228,7 +228,13 @@ class Engine:
         return [(choice["message"]["content"] or "").strip() for choice in answer["choices"]]
 
     async def score(self, text: str) -> TextScore:
-        """How probable a text is as the plain model's answer."""
+        """How probable a text is by itself, from its second token on."""
+        body = {"model": self.model, "prompt": text, "prompt_logprobs": 0, "max_tokens": 1}
+        answer = await self._rest.call("POST", "/v1/completions", body)
+        return _score_of(answer["choices"][0]["prompt_logprobs"][1:])
+
+    async def score_answer(self, text: str) -> TextScore:
+        """How probable a text is as the plain model's answer to the request."""
         body = {
             "model": self.model,
             "messages": [*self._plain, self._request, {"role": "assistant", "content": text}],
@@ -238,6 +244,9 @@ class Engine:
             "max_tokens": 1,
         }
         answer = await self._rest.call("POST", "/v1/chat/completions", body)
-        tokens = answer["prompt_logprobs"][self._prefix_tokens :]
-        values = [next(iter(token.values()))["logprob"] for token in tokens]
-        return TextScore(sum(values), len(values))
+        return _score_of(answer["prompt_logprobs"][self._prefix_tokens :])
+
+
+def _score_of(tokens: Sequence[Any]) -> TextScore:
+    values = [next(iter(token.values()))["logprob"] for token in tokens]
+    return TextScore(sum(values), len(values))

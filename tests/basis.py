@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from slop.basis import Basis
+from slop.basis import Basis, LengthScale
 from slop.profiles import Prior, Profile
 
 Floats = npt.NDArray[np.float32]
@@ -24,7 +24,8 @@ def basis_of(prompts: Floats, subjects: Sequence[str] = SUBJECTS) -> Basis:
         center=np.full(size, 1 / size, np.float32),
         scale=0.5,
         temperature=2.0,
-        crowd=np.array([0.1] + [0.0] * (size - 1), np.float32),
+        length=LengthScale(3.0, 0.5),
+        crowd=np.array([0.1] + [0.0] * size, np.float32),
         words=tuple((*subject.split(), "small", "things") for subject in subjects[:size]),
         norm_range=(float(norms.min()), float(norms.max())),
     )
@@ -36,10 +37,10 @@ def random_basis(size: int = 4, rows: int = 5, width: int = 16, seed: int = 0) -
     return basis_of(prompts)
 
 
-def profile_of(basis: Basis, weights: Sequence[float], interactions: int = 16) -> Profile:
-    """A reader with these weights, half as uncertain as at the start."""
+def profile_of(basis: Basis, weights: Sequence[float], interactions: int = 16, length: float = 0.0) -> Profile:
+    """A reader with these weights over the prompts and this one over length, half as uncertain as at the start."""
     prior = Prior.of(basis.crowd, 1.0, 0.5, 1.0)
-    mean = np.array([*weights, 0.0], np.float32)
+    mean = np.array([*weights, length, 0.0], np.float32)
     variance = (prior.variance / 4).astype(np.float32)
     new = Profile.new(basis.version, prior)
     return new.moved(mean, variance, signals=interactions, at_ms=1_767_225_600_000, partition=0, offset=interactions)

@@ -29,7 +29,7 @@ def a_signal(
         source=Source(partition=partition, offset=offset),
         received_at_ms=NOON_MS + offset if at_ms is None else at_ms,
         basis=basis.version,
-        features=rng.normal(size=basis.size).tolist(),
+        features=rng.normal(size=basis.feature_count).tolist(),
         label=float(rng.integers(2)),
         weight=float(rng.uniform(0, 1.5)),
     )

@@ -62,7 +62,7 @@ class Drawer:
     def _drawn(self, request: GenerateRequest, standing: Standing) -> list[int] | None:
         if standing.reason != Reason.PERSONALIZED or standing.profile is None:
             return None
-        share = shares(standing.profile, request.strength)
+        share = shares(standing.profile, self._basis.size, request.strength)
         return None if share is None else [int(k) for k in allot(share, request.n, self._rng)]
 
     def _order(self, request: GenerateRequest, prompt: int | None, n: int) -> Order:

@@ -21,11 +21,11 @@ class Featurizer:
     """Asks the featurizer at `url` for features under a basis, within `timeout_s`."""
 
     def __init__(self, url: str, basis: Basis, timeout_s: float) -> None:
-        self._version, self._size = basis.version, basis.size
+        self._version, self._size = basis.version, basis.feature_count
         self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False)
 
     async def features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """The features of texts, (N, K) float32.
+        """The features of texts, (N, F) float32.
 
         Raises:
             Problem: the featurizer does not answer, or not with features of this basis.

@@ -64,7 +64,7 @@ class ProfileTeller:
 
 def tastes(profile: Profile, basis: Basis) -> Iterator[Taste]:
     """The strongest tastes: the share of each in generated posts, and the words of its cluster."""
-    share = shares(profile)
+    share = shares(profile, basis.size)
     if share is None:
         return
     for k in np.argsort(-share)[:MAX_TASTES]:

@@ -13,8 +13,10 @@ from safetensors.numpy import load_file, save_file
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 NORM_TOLERANCE: Final = 1.01
+LENGTH_SHARE: Final = 0.5
+FARTHEST_LENGTH: Final = 4.0
 
 
 class InvalidBasis(ValueError):  # noqa: N818
@@ -38,6 +40,32 @@ def responsibilities(log_likelihoods: npt.ArrayLike, temperature: float) -> Doub
 
 
 @dataclass(frozen=True, slots=True)
+class LengthScale:
+    """How long posts are, which many people care about more than what is said (humor above all).
+
+    Attributes:
+        center: mean of log(1 + words) over the catalogue.
+        spread: its standard deviation, > 0.
+    """
+
+    center: float
+    spread: float
+
+    @classmethod
+    def of(cls, words: npt.ArrayLike) -> Self:
+        """The scale of posts of so many words each, (N,)."""
+        logs = np.log1p(np.asarray(words, dtype=np.float64))
+        return cls(float(logs.mean()), max(float(logs.std()), np.finfo(np.float32).eps.item()))
+
+    def features(self, words: npt.ArrayLike) -> Floats:
+        """LENGTH_SHARE standard scores of log(1 + words), (..., 1) float32, at most FARTHEST_LENGTH deviations."""
+        logs = np.log1p(np.asarray(words, dtype=np.float64))
+        scores = np.clip((logs - self.center) / self.spread, -FARTHEST_LENGTH, FARTHEST_LENGTH)
+        features: Floats = (LENGTH_SHARE * scores)[..., None].astype(np.float32)
+        return features
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """What surrounds the soft prompt: it is the whole system message, before the user's.
 
@@ -54,6 +82,8 @@ class Template:
 class Basis:
     """K soft prompts for a frozen model, and the map from a post's likelihoods under them to its features.
 
+    A post has K + 1 features: what each prompt has to do with it and, last, its length, which ranking alone reads.
+
     Attributes:
         model: name of the base model that the prompts were trained on.
         revision: hash of the base model's weights and tokenizer.
@@ -61,7 +91,8 @@ class Basis:
         center: (K,) float32, mean responsibilities over the catalogue.
         scale: what centred responsibilities are divided by, so that their mean norm is 1.
         temperature: of the responsibilities.
-        crowd: (K,) float32, the crowd's direction c: the prior mean of every reader.
+        length: how long the catalogue's posts are.
+        crowd: (K + 1,) float32, the crowd's direction c: the prior mean of every reader.
         words: for every prompt the words that describe its cluster, most typical first.
         norm_range: smallest and largest row norm seen in training; the trust region.
         built: how it was built, for people.
@@ -73,6 +104,7 @@ class Basis:
     center: Floats
     scale: float
     temperature: float
+    length: LengthScale
     crowd: Floats
     words: tuple[tuple[str, ...], ...]
     norm_range: tuple[float, float]
@@ -85,11 +117,12 @@ class Basis:
         Raises:
             InvalidBasis: a shape does not fit, or a value is not finite.
         """
-        shape_fits = self.prompts.ndim == 3 and self.center.shape == self.crowd.shape == (self.size,)  # noqa: PLR2004
-        if not shape_fits or len(self.words) != self.size:
+        shapes_fit = self.center.shape == (self.size,) and self.crowd.shape == (self.feature_count,)
+        if self.prompts.ndim != 3 or not shapes_fit or len(self.words) != self.size:  # noqa: PLR2004
             raise InvalidBasis(f"shapes do not fit: {self.prompts.shape} {self.center.shape} {self.crowd.shape}")
-        arrays = (self.prompts, self.center, self.crowd, np.array([self.scale, self.temperature]))
-        if not all(np.isfinite(array).all() for array in arrays) or min(self.scale, self.temperature) <= 0:
+        scales = (self.scale, self.temperature, self.length.spread)
+        arrays = (self.prompts, self.center, self.crowd, np.array([*scales, self.length.center]))
+        if not all(np.isfinite(array).all() for array in arrays) or min(scales) <= 0:
             raise InvalidBasis("values that are not finite")
 
     @property
@@ -98,9 +131,14 @@ class Basis:
         return int(self.prompts.shape[0])
 
     @property
-    def dimensions(self) -> int:
-        """K + 1: the weights over the prompts and the reader's own bias."""
+    def feature_count(self) -> int:
+        """F = K + 1: what each prompt has to do with a post, and the post's length."""
         return self.size + 1
+
+    @property
+    def dimensions(self) -> int:
+        """F + 1: the weights over the features and the reader's own bias."""
+        return self.feature_count + 1
 
     @property
     def version(self) -> str:
@@ -108,21 +146,23 @@ class Basis:
         digest = hashlib.sha256()
         for array in (self.prompts.astype(np.float16), self.center, self.crowd):
             digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(json.dumps([self.revision, self.scale, self.temperature, asdict(self.template)]).encode())
+        scales = [self.scale, self.temperature, asdict(self.length)]
+        digest.update(json.dumps([FORMAT, self.revision, *scales, asdict(self.template)]).encode())
         return digest.hexdigest()[:12]
 
-    def features(self, log_likelihoods: npt.ArrayLike) -> Floats:
-        """Features of posts from their log-likelihoods: centred, scaled responsibilities (DESIGN section 4).
+    def features(self, log_likelihoods: npt.ArrayLike, words: npt.ArrayLike) -> Floats:
+        """Features of posts: centred, scaled responsibilities (DESIGN section 4), then the length.
 
         Args:
             log_likelihoods: (..., K), log p(y | P_k) summed over the post's tokens.
+            words: (...,), how many words the posts have.
 
         Returns:
-            (..., K) float32.
+            (..., F) float32.
         """
         shares = responsibilities(log_likelihoods, self.temperature)
-        features: Floats = ((shares - self.center) / self.scale).astype(np.float32)
-        return features
+        centred = ((shares - self.center) / self.scale).astype(np.float32)
+        return np.concatenate([centred, self.length.features(words)], axis=-1)
 
     def save(self, folder: Path) -> None:
         """Write basis.safetensors and basis.json."""
@@ -141,6 +181,7 @@ class Basis:
             "template": asdict(self.template),
             "scale": self.scale,
             "temperature": self.temperature,
+            "length": asdict(self.length),
             "norm_range": self.norm_range,
             "words": self.words,
             "built": self.built,
@@ -164,6 +205,7 @@ class Basis:
                 center=tensors["center"],
                 scale=about["scale"],
                 temperature=about["temperature"],
+                length=LengthScale(**about["length"]),
                 crowd=tensors["crowd"],
                 words=tuple(tuple(words) for words in about["words"]),
                 norm_range=(about["norm_range"][0], about["norm_range"][1]),

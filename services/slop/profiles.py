@@ -1,9 +1,9 @@
 """A reader's latent and its online update, vectorised over readers.
 
-The latent is a vector of weights over the basis' K soft prompts and, last, the reader's own bias b_u, with an
-independent Gaussian posterior N(mean, variance) for each: Bayesian logistic regression by assumed-density filtering
-with the probit approximation (MacKay 1992, "The evidence framework applied to classification networks", moderated
-output; diagonal as in Graepel et al. 2010, "Web-scale Bayesian click-through rate prediction", adPredictor).
+The latent is a vector of weights over a post's F features and, last, the reader's own bias b_u, with an independent
+Gaussian posterior N(mean, variance) for each: Bayesian logistic regression by assumed-density filtering with the probit
+approximation (MacKay 1992, "The evidence framework applied to classification networks", moderated output; diagonal as
+in Graepel et al. 2010, "Web-scale Bayesian click-through rate prediction", adPredictor).
 
 The same reader's signals give the same bytes, whatever other readers are in the batch and whatever machine computes:
 every operation is elementwise over readers, sums run over the dimensions in a fixed order, never through BLAS, and only
@@ -54,7 +54,7 @@ class Prior:
 
     @classmethod
     def of(cls, crowd: npt.ArrayLike, variance: float, bias_variance: float, forgetting: float) -> Self:
-        """The prior of a basis with crowd direction `crowd`, shape (K,)."""
+        """The prior of a basis with crowd direction `crowd`, shape (F,)."""
         mean = np.append(np.asarray(crowd, dtype=np.float64), 0.0)
         variances = np.full(mean.size, variance)
         variances[-1] = bias_variance
@@ -67,8 +67,8 @@ class Profile:
 
     Attributes:
         basis: version of the basis that the latent is over.
-        mean: (K + 1,) float32, the bias last.
-        variance: (K + 1,) float32, all > 0.
+        mean: (F + 1,) float32, the bias last.
+        variance: (F + 1,) float32, all > 0.
         interactions: number of signals learned.
         version: grows with every signal learned.
         updated_at_ms: when the newest signal learned was received.
@@ -92,7 +92,7 @@ class Profile:
 
     @property
     def weights(self) -> Floats:
-        """(K,) weights over the basis, without the bias."""
+        """(F,) weights over the features, without the bias."""
         return self.mean[:-1]
 
     def moved(self, mean: Floats, variance: Floats, *, signals: int, at_ms: int, partition: int, offset: int) -> Self:
@@ -123,7 +123,7 @@ class Profile:
 
     @classmethod
     def from_bytes(cls, data: bytes, dimensions: int) -> Self:
-        """Decode and check a stored profile of `dimensions` = K + 1.
+        """Decode and check a stored profile of `dimensions` = F + 1.
 
         Raises:
             InvalidProfile: the bytes are broken, or a value is not usable.
@@ -194,7 +194,7 @@ def usable(features: Floats, label: Floats, weight: Floats) -> npt.NDArray[np.bo
     """Which of N signals `update` may learn: finite and within bounds.
 
     Args:
-        features: (N, K) float32.
+        features: (N, F) float32.
         label: (N,) float32.
         weight: (N,) float32.
 
@@ -234,7 +234,7 @@ def scores(profile: Profile, features: Floats) -> Doubles:
 
     Args:
         profile: the reader.
-        features: (N, K) float32.
+        features: (N, F) float32.
 
     Returns:
         (N,) float64; higher is better.

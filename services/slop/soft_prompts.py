@@ -20,7 +20,7 @@ class UnsafeSoftPrompt(ValueError):  # noqa: N818
 
 
 def usable_weights(profile: Profile) -> npt.NDArray[np.float64]:
-    """(K,) float64 weights over the basis, if they can have been learned.
+    """(F,) float64 weights over the basis' features, if they can have been learned.
 
     Raises:
         UnsafeSoftPrompt: they are not finite, or beyond the norm bound.
@@ -32,11 +32,12 @@ def usable_weights(profile: Profile) -> npt.NDArray[np.float64]:
     return weights
 
 
-def shares(profile: Profile, strength: float = 1.0) -> npt.NDArray[np.float64] | None:
+def shares(profile: Profile, prompts: int, strength: float = 1.0) -> npt.NDArray[np.float64] | None:
     """The share of each prompt of the basis in a reader's posts: p_k = max(mu_k, 0)^(4 strength), normalised.
 
     Args:
         profile: the reader.
+        prompts: K; the weights of the first K features are the prompts'.
         strength: 1 as measured best; below 1 flatter, above 1 nearer to the top taste only; > 0.
 
     Returns:
@@ -45,7 +46,7 @@ def shares(profile: Profile, strength: float = 1.0) -> npt.NDArray[np.float64] |
     Raises:
         UnsafeSoftPrompt: the latent is not finite, or beyond the norm bound.
     """
-    positive = np.maximum(usable_weights(profile), 0)
+    positive = np.maximum(usable_weights(profile)[:prompts], 0)
     if not positive.any():
         return None
     powers = (positive / positive.max()) ** (POWER * strength)

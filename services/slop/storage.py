@@ -147,7 +147,7 @@ class PostText:
 
 @dataclass(frozen=True, slots=True)
 class StoredPost:
-    """A post's text and its features, (K,) float32."""
+    """A post's text and its features, (F,) float32."""
 
     text: PostText
     features: Floats
@@ -310,7 +310,7 @@ class Posts:
 
     def get(self, posts: Sequence[PostRef]) -> list[StoredPost | None]:
         """Posts in the order asked for; None for one that is not there, or has no features yet."""
-        return [_unpacked(fields, self._basis.size) for fields in self._fields(posts, _POST_FIELDS)]
+        return [_unpacked(fields, self._basis.feature_count) for fields in self._fields(posts, _POST_FIELDS)]
 
     def texts(self, posts: Sequence[PostRef]) -> list[PostText | None]:
         """Texts in the order asked for; None for a post that is not there."""
@@ -362,7 +362,7 @@ class Reader:
         pipe = self._redis.pipeline(transaction=False)
         for post_id in post_ids:
             pipe.hmget(post_key(self._version, self._tenant, post_id), _POST_FIELDS)
-        return [_unpacked(fields, self._basis.size) for fields in await pipe.execute()]
+        return [_unpacked(fields, self._basis.feature_count) for fields in await pipe.execute()]
 
     async def ping(self) -> None:
         """Raise redis.exceptions.RedisError if Redis does not answer."""

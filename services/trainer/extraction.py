@@ -55,14 +55,14 @@ class Extractor:
         self._urgent = ThreadPoolExecutor(places, "urgent-features")
 
     def features_of(self, texts: Iterable[str], *, urgent: bool) -> Iterator[Floats]:
-        """(K,) float32 of each text in order, as they become ready."""
+        """(F,) float32 of each text in order, as they become ready."""
         pool = self._urgent if urgent else self._patient
         return pool.map(lambda text: self.features(text, urgent=urgent), texts)
 
     def features(self, text: str, *, urgent: bool) -> Floats:
-        """(K,) float32 of one text; `urgent` if a reaction waits for it."""
+        """(F,) float32 of one text; `urgent` if a reaction waits for it."""
         with self._turnstile.turn(urgent=urgent), EXTRACTION_SECONDS.time():
-            return self._basis.features(self._scorer(text))
+            return self._basis.features(self._scorer(text), len(text.split()))
 
 
 def _give_way() -> None:

@@ -71,7 +71,7 @@ class Learner:
 
     def __init__(self, profiles: Profiles, basis: Basis, prior: Prior, window_ms: int) -> None:
         self._profiles, self._prior, self._window_ms = profiles, prior, window_ms
-        self._version, self._size = basis.version, basis.size
+        self._version, self._size = basis.version, basis.feature_count
         self._newborn = Profile.new(self._version, prior)
 
     def learn(self, values: Sequence[bytes | None]) -> Outcome:

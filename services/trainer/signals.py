@@ -21,7 +21,7 @@ class Batch:
 
     Attributes:
         signals: N messages.
-        features: (N, K) float32, finite and within bounds, as are the labels and weights.
+        features: (N, F) float32, finite and within bounds, as are the labels and weights.
         labels: (N,) float32.
         weights: (N,) float32.
         other_basis: signals whose features are of another basis.
@@ -42,7 +42,7 @@ class Batch:
         Args:
             values: the records' values.
             basis: version of the basis whose profiles are learned.
-            size: K, how many features a signal has.
+            size: F, how many features a signal has.
         """
         decoded = [signal for signal in map(_decoded, values) if signal is not None]
         ours = [signal for signal in decoded if signal.basis == basis]

@@ -55,7 +55,7 @@ def test_a_signal_carries_the_posts_features_and_its_source(catalog: Catalog, ba
     (signal,) = Enricher(catalog, basis).enrich(polled(interaction("p1"))).signals
     assert (signal.source.partition, signal.source.offset, signal.basis) == (3, 0, basis.version)
     assert (signal.label, signal.weight) == (1, 1)
-    assert len(signal.features) == basis.size
+    assert len(signal.features) == basis.feature_count
 
 
 def test_signals_keep_the_order_of_their_interactions(catalog: Catalog, basis: Basis) -> None:

@@ -111,7 +111,7 @@ def test_scripts_are_loaded_again_after_redis_forgot_them(profiles: Profiles, re
 
 def test_posts_come_back_with_their_features(redis_client: Redis) -> None:
     posts = Posts(redis_client, BASIS)
-    features = np.linspace(-1, 1, BASIS.size).astype(np.float32)
+    features = np.linspace(-1, 1, BASIS.feature_count).astype(np.float32)
     posts.put({POST: StoredPost(PostText("A post – with ünïcode"), features)})
     nothing, post = posts.get([PostRef("other", "p"), POST])
     assert nothing is None
@@ -121,7 +121,7 @@ def test_posts_come_back_with_their_features(redis_client: Redis) -> None:
     assert 0 < redis_client.ttl(key) <= POST_TTL_S
 
 
-@pytest.mark.parametrize("features", [np.full(BASIS.size, np.nan), np.zeros(BASIS.size - 1)])
+@pytest.mark.parametrize("features", [np.full(BASIS.feature_count, np.nan), np.zeros(BASIS.feature_count - 1)])
 def test_features_that_can_not_be_used_are_as_good_as_none(redis_client: Redis, features: np.ndarray) -> None:  # type: ignore[type-arg]
     posts = Posts(redis_client, BASIS)
     posts.put({POST: StoredPost(PostText("text"), features.astype(np.float32))})
@@ -130,7 +130,7 @@ def test_features_that_can_not_be_used_are_as_good_as_none(redis_client: Redis, 
 
 
 def test_a_generated_post_keeps_its_arm_and_reader_when_its_features_come(redis_client: Redis) -> None:
-    posts, features = Posts(redis_client, BASIS), np.ones(BASIS.size, np.float32)
+    posts, features = Posts(redis_client, BASIS), np.ones(BASIS.feature_count, np.float32)
     generated = PostText("text", "soft", "ann")
     posts.put_texts({POST: generated})
     posts.put({POST: StoredPost(PostText("text"), features)})

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from slop.basis import Basis, responsibilities
+from slop.basis import Basis, LengthScale, responsibilities
 from trainer.basis.blocks import clustering_space
 from trainer.basis.clusters import Labels, cluster_words, guarded, initial_clusters, nearest_clusters
 from trainer.basis.tuning import POSTS_A_STEP, PROMPTS_AT_ONCE, PromptState, losses_under, train_step
@@ -238,7 +238,8 @@ def build_basis(
         center=center,
         scale=scale,
         temperature=options.temperature,
-        crowd=np.zeros(options.prompts, dtype=np.float32),
+        length=LengthScale.of([len(text.split()) for text in posts]),
+        crowd=np.zeros(options.prompts + 1, dtype=np.float32),
         words=tuple(map(tuple, words)),
         norm_range=(float(norms.min()), float(norms.max())),
         built={

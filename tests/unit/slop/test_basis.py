@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from slop.basis import Basis, InvalidBasis, Template, responsibilities
+from slop.basis import Basis, InvalidBasis, LengthScale, Template, responsibilities
 from slop.profiles import Doubles
 from tests.basis import random_basis
 
@@ -29,7 +29,7 @@ def test_a_basis_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 
 def test_sizes_are_told() -> None:
     basis = random_basis(size=3)
-    assert (basis.size, basis.dimensions) == (3, 4)
+    assert (basis.size, basis.feature_count, basis.dimensions) == (3, 4, 5)
 
 
 def test_what_latents_depend_on_changes_the_version() -> None:
@@ -40,6 +40,7 @@ def test_what_latents_depend_on_changes_the_version() -> None:
         replace(basis, crowd=basis.crowd + 0.1),
         replace(basis, scale=0.7),
         replace(basis, temperature=3.0),
+        replace(basis, length=LengthScale(3.0, 0.6)),
         replace(basis, revision="1"),
         replace(basis, template=Template(request="Say something.")),
     ]
@@ -53,7 +54,7 @@ def test_what_people_read_does_not_change_the_version() -> None:
 
 @given(hnp.arrays(np.float64, (5, 4), elements=st.floats(-5_000, 0)))
 def test_features_are_finite_for_any_likelihoods(log_likelihoods: Doubles) -> None:
-    features = random_basis().features(log_likelihoods)
+    features = random_basis().features(log_likelihoods, [0, 1, 20, 400, 10**9])
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
 
@@ -70,14 +71,29 @@ def test_a_higher_temperature_spreads_responsibility() -> None:
 
 
 def test_the_prompt_that_explains_a_post_best_is_its_largest_feature() -> None:
-    features = random_basis(size=3).features([[-300.0, -280.0, -310.0], [-50.0, -50.0, -50.0]])
-    assert features[0].argmax() == 1
-    np.testing.assert_allclose(features[1], 0, atol=1e-6)
+    features = random_basis(size=3).features([[-300.0, -280.0, -310.0], [-50.0, -50.0, -50.0]], [20, 20])
+    assert features[0, :3].argmax() == 1
+    np.testing.assert_allclose(features[1, :3], 0, atol=1e-6)
 
 
 def test_features_depend_on_differences_of_likelihoods_alone() -> None:
     basis = random_basis(size=3)
-    np.testing.assert_array_equal(basis.features([-3.0, -5.0, -4.0]), basis.features([-103.0, -105.0, -104.0]))
+    likely, unlikely = (basis.features(logs, 20) for logs in ([-3.0, -5.0, -4.0], [-103.0, -105.0, -104.0]))
+    np.testing.assert_array_equal(likely, unlikely)
+
+
+def test_the_last_feature_is_the_length_in_half_deviations_and_bounded() -> None:
+    basis = replace(random_basis(), length=LengthScale(center=np.log(11.0), spread=0.5))
+    words = [10, round(11 * np.e**0.5) - 1, 0, 10**6]
+    np.testing.assert_allclose(basis.features(np.zeros((4, 4)), words)[:, -1], [0, 0.5, -2, 2], atol=0.01)
+
+
+@given(st.lists(st.integers(0, 5_000), min_size=1, max_size=30))
+def test_a_length_scale_has_mean_zero_over_its_own_posts(words: list[int]) -> None:
+    features = LengthScale.of(words).features(words)
+    assert features.shape == (len(words), 1)
+    if len(set(words)) > 1 and np.abs(features).max() < 2:
+        np.testing.assert_allclose([features.mean(), features.std()], [0, 0.5], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -97,10 +113,12 @@ def test_shapes_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"crowd": np.full(4, np.nan, np.float32)},
+        {"crowd": np.full(5, np.nan, np.float32)},
         {"scale": 0.0},
         {"temperature": -1.0},
         {"scale": np.inf},
+        {"length": LengthScale(3.0, 0.0)},
+        {"length": LengthScale(np.nan, 1.0)},
         {"prompts": np.full((4, 5, 16), np.inf, np.float32)},
     ],
 )

@@ -14,13 +14,13 @@ WEIGHTS = hnp.arrays(np.float32, st.integers(1, 30), elements=st.floats(-10, 10,
 
 
 def reader(weights: object, bias: float = 0.0) -> Profile:
-    mean = np.append(np.asarray(weights, np.float32), np.float32(bias))
+    mean = np.concatenate([np.asarray(weights, np.float32), [0.0, bias]]).astype(np.float32)
     return Profile("b", mean, np.ones_like(mean))
 
 
 @given(WEIGHTS)
 def test_shares_are_a_distribution_over_the_positive_weights(weights: Doubles) -> None:
-    share = shares(reader(weights))
+    share = shares(reader(weights), len(weights))
     if share is None:
         assert not (weights > 0).any()
         return
@@ -31,13 +31,13 @@ def test_shares_are_a_distribution_over_the_positive_weights(weights: Doubles) -
 
 
 def test_shares_are_the_fourth_power_of_the_weights() -> None:
-    np.testing.assert_allclose(shares(reader([1, 2, -3])), [1 / 17, 16 / 17, 0])
+    np.testing.assert_allclose(shares(reader([1, 2, -3]), 3), [1 / 17, 16 / 17, 0])
 
 
 def test_strength_makes_shares_flatter_or_sharper() -> None:
     tops = []
     for strength in (0.25, 1.0, 4.0):
-        share = shares(reader([1, 1.5]), strength)
+        share = shares(reader([1, 1.5]), 2, strength)
         assert share is not None
         tops.append(share[1])
     assert tops[0] == pytest.approx(0.6)
@@ -45,19 +45,19 @@ def test_strength_makes_shares_flatter_or_sharper() -> None:
 
 
 def test_the_bias_has_no_share() -> None:
-    share = shares(reader([1, 1], bias=50))
+    share = shares(reader([1, 1], bias=50), 2)
     assert share is not None
     assert share.tolist() == [0.5, 0.5]
 
 
 def test_a_reader_who_likes_nothing_has_no_shares() -> None:
-    assert shares(reader([0, -1, -2], bias=3)) is None
+    assert shares(reader([0, -1, -2], bias=3), 3) is None
 
 
 @pytest.mark.parametrize("weight", [np.nan, np.inf, 2 * MAX_WEIGHT_NORM])
 def test_a_wild_latent_is_unsafe(weight: float) -> None:
     with pytest.raises(UnsafeSoftPrompt):
-        shares(reader([1, weight]))
+        shares(reader([1, weight]), 2)
 
 
 @given(hnp.arrays(np.float64, st.integers(1, 20), elements=st.floats(0.01, 1)), st.integers(1, 40), st.integers(0, 99))
@@ -114,3 +114,9 @@ def test_a_zero_prompt_is_unsafe() -> None:
     basis = replace(random_basis(), norm_range=(0.5, 9.0))
     with pytest.raises(UnsafeSoftPrompt, match="norms"):
         checked(np.zeros_like(basis.prompts[0]), basis)
+
+
+def test_a_taste_for_length_asks_for_no_prompt() -> None:
+    profile = reader([0.0, 0.0])
+    long_winded = replace(profile, mean=np.array([0.0, 0.0, 9.0, 0.0], np.float32))
+    assert shares(long_winded, 2) is None

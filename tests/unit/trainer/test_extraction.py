@@ -15,7 +15,7 @@ def test_features_have_the_basis_length_and_depend_on_the_text() -> None:
     basis = random_basis()
     extractor = Extractor(PromptScorer(tiny_model(), random_prompts(basis.size)), basis)
     one = extractor.features("the dog barks", urgent=True)
-    assert one.shape == (basis.size,)
+    assert one.shape == (basis.feature_count,)
     assert one.dtype == np.float32
     assert not np.array_equal(one, extractor.features("a star shines", urgent=False))
 

@@ -11,7 +11,7 @@ BASIS = random_basis()
 
 
 def batch_of(*values: bytes | None) -> Batch:
-    return Batch.of(values, BASIS.version, BASIS.size)
+    return Batch.of(values, BASIS.version, BASIS.feature_count)
 
 
 def changed(**fields: object) -> bytes:
@@ -77,4 +77,4 @@ def test_signals_of_another_basis_are_counted_apart() -> None:
 
 
 def test_an_empty_batch_has_the_right_shape() -> None:
-    assert batch_of().features.shape == (0, BASIS.size)
+    assert batch_of().features.shape == (0, BASIS.feature_count)
