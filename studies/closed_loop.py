@@ -109,9 +109,11 @@ class ClosedLoop:
 
     async def _generate(self, count: int, outcome: Outcome) -> None:
         users = [person.user_id for person in self._people]
-        outcome.soft[count] = await self._written(users, f"posts after {count} interactions", count)
-        if count:
-            outcome.history[count] = await self._from_history(count)
+        soft = self._written(users, f"posts after {count} interactions", count)
+        if count:  # both at a time: the engine writes more tokens a second for more requests
+            outcome.soft[count], outcome.history[count] = await asyncio.gather(soft, self._from_history(count))
+        else:
+            outcome.soft[count] = await soft
 
     async def _written(self, users: Sequence[str], title: str, interactions: int) -> list[list[str]]:
         task = self._progress.add_task(title, total=len(users))

@@ -106,11 +106,9 @@ async def study(
     async with connected(running, settings.concurrency) as stack:
         with progress_on(console) as progress:
             outcome = await ClosedLoop(stack, people, amounts, sampling, progress).run()
-            texts, engine = [*sampled_texts(outcome, settings.scored), *held_out], stack.engine
-            by_themselves = await Scorer.of(engine.score, texts, progress, "perplexity under the plain model")
-            as_answers = await Scorer.of(engine.score_answer, texts, progress, "the same, as answers")
-        figures = figures_of(people, outcome, (classifier, detected), by_themselves, as_answers, held_out)
-        return Results(people, outcome, figures, engine.model)
+            scorer = await Scorer.of(stack.engine, [*sampled_texts(outcome, settings.scored), *held_out], progress)
+        figures = figures_of(people, outcome, (classifier, detected), scorer, held_out)
+        return Results(people, outcome, figures, stack.engine.model)
 
 
 def legend(settings: DemoSettings, results: Results, seen: float) -> str:
@@ -124,9 +122,7 @@ def legend(settings: DemoSettings, results: Results, seen: float) -> str:
         "intervals over readers, and by keyword and surface detectors (SLOP, control, history).\n"
         f"Perplexity is under the plain model, of {settings.scored} posts a reader and count, each by itself: "
         f"control {figures.control_perplexity:.1f}, held-out catalogue posts of "
-        f"the same tastes {figures.held_out_perplexity:.1f}; and as an answer to the plain request, which expects the "
-        f"plain model's own subjects: held-out {figures.held_out_answer_perplexity:.1f}. "
-        f"Distinct-2 of control: {figures.control_distinct2:.2f}."
+        f"the same tastes {figures.held_out_perplexity:.1f}. Distinct-2 of control: {figures.control_distinct2:.2f}."
     )
 
 

@@ -1,7 +1,7 @@
 """From what was generated to the figures of the table."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,6 +13,7 @@ from studies.detectors import Measure, on_taste
 from studies.metrics import Estimate, TextScore, distinct2, distinct2_of, over_readers, perplexity
 from studies.posts import Post, by_label
 from studies.readers import Reader
+from studies.rest import Engine
 
 Texts = Sequence[Sequence[str]]
 """Posts of every reader."""
@@ -34,9 +35,6 @@ class Row:
     Attributes:
         main: shares by the classifier.
         keywords: shares by the keyword and surface detectors.
-        perplexity: of SLOP's posts by themselves, as fluency is measured (PPLM, arXiv 1912.02164, section 4).
-        answer_perplexity: of the same as answers to the plain request. The plain model expects its own favourite
-            subjects there, so any other subject counts as improbable, however well it is written.
         near_copies: share of posts that nearly repeat a post the reader was shown and liked.
     """
 
@@ -46,8 +44,6 @@ class Row:
     perplexity: float
     perplexity_ratio: float
     history_perplexity: float
-    answer_perplexity: float
-    answer_perplexity_ratio: float
     distinct2_ratio: float
     near_copies: float
     history_near_copies: float
@@ -60,7 +56,6 @@ class Figures:
     rows: list[Row]
     control_perplexity: float
     held_out_perplexity: float
-    held_out_answer_perplexity: float
     control_distinct2: float
 
 
@@ -71,19 +66,17 @@ class Scorer:
         self._scores = scores
 
     @classmethod
-    async def of(
-        cls, score: Callable[[str], Awaitable[TextScore]], texts: Iterable[str], progress: Progress, title: str
-    ) -> "Scorer":
+    async def of(cls, engine: Engine, texts: Iterable[str], progress: Progress) -> "Scorer":
         """Score all texts that are not empty."""
         unique = sorted({text for text in texts if text})
-        task = progress.add_task(title, total=len(unique))
+        task = progress.add_task("perplexity under the plain model", total=len(unique))
 
-        async def counted(text: str) -> TextScore:
-            result = await score(text)
+        async def score(text: str) -> TextScore:
+            result = await engine.score(text)
             progress.advance(task)
             return result
 
-        return cls(dict(zip(unique, await asyncio.gather(*map(counted, unique)), strict=True)))
+        return cls(dict(zip(unique, await asyncio.gather(*map(score, unique)), strict=True)))
 
     def perplexity(self, texts: Iterable[str]) -> float:
         """Of the texts that were scored, together."""
@@ -111,8 +104,7 @@ def figures_of(
     people: Sequence[Person],
     outcome: Outcome,
     measures: tuple[Measure, Measure],
-    by_themselves: Scorer,
-    as_answers: Scorer,
+    scorer: Scorer,
     held_out: Sequence[str],
 ) -> Figures:
     """All figures.
@@ -121,43 +113,29 @@ def figures_of(
         people: the readers, in the order of the outcome's texts.
         outcome: what was generated.
         measures: the classifier and the keyword detectors.
-        by_themselves: knows the likelihood of texts of the outcome and of `held_out`.
-        as_answers: the same after the plain request.
+        scorer: knows the likelihood of every text of the outcome and of `held_out`.
         held_out: catalogue posts of the readers' tastes.
     """
-    rows = [_row(count, people, outcome, measures, by_themselves, as_answers) for count in outcome.soft]
+    rows = [_row(count, people, outcome, measures, scorer) for count in outcome.soft]
     control = flat(outcome.control)
-    return Figures(
-        rows,
-        control_perplexity=by_themselves.perplexity(control),
-        held_out_perplexity=by_themselves.perplexity(held_out),
-        held_out_answer_perplexity=as_answers.perplexity(held_out),
-        control_distinct2=distinct2(control),
-    )
+    return Figures(rows, scorer.perplexity(control), scorer.perplexity(held_out), distinct2(control))
 
 
 def _row(
-    count: int,
-    people: Sequence[Person],
-    outcome: Outcome,
-    measures: tuple[Measure, Measure],
-    by_themselves: Scorer,
-    as_answers: Scorer,
+    count: int, people: Sequence[Person], outcome: Outcome, measures: tuple[Measure, Measure], scorer: Scorer
 ) -> Row:
     # Before the first reaction there is no history: what that baseline writes is what the control arm writes.
     soft, history, control = outcome.soft[count], outcome.history.get(count, outcome.control), flat(outcome.control)
     main, keywords = (_shares(measure, people, soft, history, control) for measure in measures)
     size = min(len(control), len(flat(soft)))
-    alone, answered = (scorer.perplexity(flat(soft)) for scorer in (by_themselves, as_answers))
+    soft_perplexity = scorer.perplexity(flat(soft))
     return Row(
         interactions=count,
         main=main,
         keywords=keywords,
-        perplexity=alone,
-        perplexity_ratio=alone / by_themselves.perplexity(control),
-        history_perplexity=by_themselves.perplexity(flat(history)),
-        answer_perplexity=answered,
-        answer_perplexity_ratio=answered / as_answers.perplexity(control),
+        perplexity=soft_perplexity,
+        perplexity_ratio=soft_perplexity / scorer.perplexity(control),
+        history_perplexity=scorer.perplexity(flat(history)),
         distinct2_ratio=distinct2_of(flat(soft), size) / distinct2_of(control, size),
         near_copies=_near_copies(people, count, soft),
         history_near_copies=_near_copies(people, count, history),

@@ -4,7 +4,7 @@ import csv
 import gzip
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -108,8 +108,3 @@ def crowd_means(data: RatedJokes, without: Iterable[str]) -> dict[str, float]:
             for joke, rating in ratings.items():
                 given[joke].append(rating)
     return {joke: math.fsum(values) / len(values) if values else 0.0 for joke, values in given.items()}
-
-
-def signals_in(order: Sequence[tuple[str, float]]) -> int:
-    """How many ratings say anything: one of exactly 0 is neither a like nor a dislike, and nothing is learned of it."""
-    return sum(rating != 0 for _, rating in order)

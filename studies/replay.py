@@ -25,7 +25,7 @@ import native.up
 from native.up import running_stack
 from studies.metrics import Estimate, over_readers
 from studies.posts import StudyError
-from studies.ratings import FULL_RATING, RatedJokes, Rater, chosen_raters, crowd_means, load_ratings, signals_in
+from studies.ratings import FULL_RATING, RatedJokes, Rater, chosen_raters, crowd_means, load_ratings
 from studies.readers import treated
 from studies.report import save_json
 from studies.rest import Event
@@ -108,7 +108,7 @@ class Replay:
             for joke, rating in rater.order[start:stop]
         ]
         await self._stack.collector.send_events(events)
-        await self._stack.until_learned({user: signals_in(r.order[:stop]) for user, r in self._raters.items()})
+        await self._stack.until_learned(dict.fromkeys(self._raters, stop))
         self._progress.update(task, total=len(events), completed=len(events))
 
     async def _agreement(self, count: int) -> tuple[Estimate, int]:

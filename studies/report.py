@@ -37,14 +37,10 @@ def taste_table(rows: Sequence[Row]) -> Table:
 def text_table(rows: Sequence[Row]) -> Table:
     """What the texts are like."""
     table = _table("The texts: likely, varied, new", "interactions")
-    titles = "perplexity", "x control", "history's", "as answer", "x control", "distinct-2, x control"
-    for title in (*titles, "near-copies", "history's"):
+    for title in ("perplexity", "x control", "history's", "distinct-2, x control", "near-copies", "history's"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        perplexities = (
-            *(f"{row.perplexity:.1f}", f"{row.perplexity_ratio:.2f}", f"{row.history_perplexity:.1f}"),
-            *(f"{row.answer_perplexity:.1f}", f"{row.answer_perplexity_ratio:.2f}"),
-        )
+        perplexities = f"{row.perplexity:.1f}", f"{row.perplexity_ratio:.2f}", f"{row.history_perplexity:.1f}"
         copies = f"{row.near_copies:.3f}", f"{row.history_near_copies:.3f}"
         table.add_row(str(row.interactions), *perplexities, f"{row.distinct2_ratio:.2f}", *copies)
     return table
@@ -91,7 +87,6 @@ def as_json(figures: Figures, freshness: Latency, about: dict[str, Any]) -> dict
         "perplexity": {
             "control": round(figures.control_perplexity, 3),
             "held_out": round(figures.held_out_perplexity, 3),
-            "held_out_as_answer": round(figures.held_out_answer_perplexity, 3),
         },
         "distinct2_control": round(figures.control_distinct2, 4),
         **about,
@@ -113,8 +108,6 @@ def _row_json(row: Row) -> dict[str, Any]:
         "ppl": round(row.perplexity, 3),
         "ppl_ratio": round(row.perplexity_ratio, 4),
         "ppl_history": round(row.history_perplexity, 3),
-        "ppl_as_answer": round(row.answer_perplexity, 3),
-        "ppl_as_answer_ratio": round(row.answer_perplexity_ratio, 4),
         "distinct2_ratio": round(row.distinct2_ratio, 4),
         "near_copies": round(row.near_copies, 4),
         "near_copies_history": round(row.history_near_copies, 4),

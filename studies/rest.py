@@ -198,7 +198,6 @@ class Engine:
         self._rest, self.model = rest, model
         self._plain: list[Message] = [{"role": "system", "content": template.plain_system}]
         self._request: Message = {"role": "user", "content": template.request}
-        self._prefix_tokens = 0
 
     @classmethod
     async def of(cls, rest: Rest, template: Template) -> Self:
@@ -207,11 +206,7 @@ class Engine:
         Raises:
             StudyError: the server does not answer.
         """
-        engine = cls(rest, template, (await rest.call("GET", "/v1/models"))["data"][0]["id"])
-        messages = [*engine._plain, engine._request]
-        body = {"model": engine.model, "messages": messages, "add_generation_prompt": True}
-        engine._prefix_tokens = (await rest.call("POST", "/tokenize", body))["count"]
-        return engine
+        return cls(rest, template, (await rest.call("GET", "/v1/models"))["data"][0]["id"])
 
     async def write_after(self, liked: Sequence[str], posts: int, sampling: Sampling) -> list[str]:
         """Posts written after earlier posts that are shown as the assistant's turns."""
@@ -228,25 +223,12 @@ class Engine:
         return [(choice["message"]["content"] or "").strip() for choice in answer["choices"]]
 
     async def score(self, text: str) -> TextScore:
-        """How probable a text is by itself, from its second token on."""
+        """How probable a text is by itself, from its second token on.
+
+        Fluency is measured so (PPLM, arXiv 1912.02164, section 4). After the plain request the plain model expects its
+        own favourite subjects, and takes any other for improbable however well it is written.
+        """
         body = {"model": self.model, "prompt": text, "prompt_logprobs": 0, "max_tokens": 1}
         answer = await self._rest.call("POST", "/v1/completions", body)
-        return _score_of(answer["choices"][0]["prompt_logprobs"][1:])
-
-    async def score_answer(self, text: str) -> TextScore:
-        """How probable a text is as the plain model's answer to the request."""
-        body = {
-            "model": self.model,
-            "messages": [*self._plain, self._request, {"role": "assistant", "content": text}],
-            "add_generation_prompt": False,
-            "continue_final_message": True,
-            "prompt_logprobs": 0,
-            "max_tokens": 1,
-        }
-        answer = await self._rest.call("POST", "/v1/chat/completions", body)
-        return _score_of(answer["prompt_logprobs"][self._prefix_tokens :])
-
-
-def _score_of(tokens: Sequence[Any]) -> TextScore:
-    values = [next(iter(token.values()))["logprob"] for token in tokens]
-    return TextScore(sum(values), len(values))
+        values = [next(iter(token.values()))["logprob"] for token in answer["choices"][0]["prompt_logprobs"][1:]]
+        return TextScore(sum(values), len(values))

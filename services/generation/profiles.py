@@ -44,7 +44,7 @@ class ProfileTeller:
             version=profile.version,
             updated_at=datetime.fromtimestamp(profile.updated_at_ms / 1000, UTC),
             topics=list(tastes(profile, self._basis)),
-            uncertainty=uncertainty(profile, self._prior_variance),
+            uncertainty=uncertainty(profile, self._basis.size, self._prior_variance),
             basis=self._version,
         )
 
@@ -72,7 +72,7 @@ def tastes(profile: Profile, basis: Basis) -> Iterator[Taste]:
             yield Taste(share=round(float(share[k]), 3), words=list(basis.words[k][:WORDS]))
 
 
-def uncertainty(profile: Profile, prior_variance: float) -> float:
-    """Mean standard deviation over the weights relative to the prior's, in 0 to 1."""
-    relative = np.sqrt(profile.variance[:-1].astype(np.float64) / prior_variance).mean()
+def uncertainty(profile: Profile, prompts: int, prior_variance: float) -> float:
+    """Mean standard deviation over the prompts' weights relative to the prior's, in 0 to 1."""
+    relative = np.sqrt(profile.variance[:prompts].astype(np.float64) / prior_variance).mean()
     return round(float(min(relative, 1.0)), 3)

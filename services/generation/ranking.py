@@ -62,8 +62,7 @@ class Ranker:
     async def _known(self, post_ids: Sequence[str]) -> list[Floats | None]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                stored = await self._reader.posts(post_ids)
+                return await self._reader.features(post_ids)
         except (RedisError, OSError) as error:
             detail = "features of posts can't be read now"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S) from error
-        return [None if post is None else post.features for post in stored]

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
+from slop.factors import CROWD_SPREAD, LENGTH_SPREAD, Factors
+
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
@@ -82,7 +84,8 @@ class Template:
 class Basis:
     """K soft prompts for a frozen model, and the map from a post's likelihoods under them to its features.
 
-    A post has K + 1 features: what each prompt has to do with it and, last, its length, which ranking alone reads.
+    A post's T = K + 1 text features are what each prompt has to do with it, and its length, which ranking alone reads.
+    Where many readers' reactions were learned from, the post's factors follow.
 
     Attributes:
         model: name of the base model that the prompts were trained on.
@@ -92,10 +95,11 @@ class Basis:
         scale: what centred responsibilities are divided by, so that their mean norm is 1.
         temperature: of the responsibilities.
         length: how long the catalogue's posts are.
-        crowd: (K + 1,) float32, the crowd's direction c: the prior mean of every reader.
+        crowd: (F,) float32, the crowd's direction c: the prior mean of every reader.
         words: for every prompt the words that describe its cluster, most typical first.
         norm_range: smallest and largest row norm seen in training; the trust region.
         built: how it was built, for people.
+        factors: of posts, from many readers' reactions; without them F = T.
     """
 
     model: str
@@ -110,6 +114,7 @@ class Basis:
     norm_range: tuple[float, float]
     template: Template = field(default_factory=Template)
     built: dict[str, Any] = field(default_factory=dict)
+    factors: Factors | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and values.
@@ -131,9 +136,14 @@ class Basis:
         return int(self.prompts.shape[0])
 
     @property
-    def feature_count(self) -> int:
-        """F = K + 1: what each prompt has to do with a post, and the post's length."""
+    def text_size(self) -> int:
+        """T = K + 1: what each prompt has to do with a post, and the post's length."""
         return self.size + 1
+
+    @property
+    def feature_count(self) -> int:
+        """F: the text features and the factors."""
+        return self.text_size + (self.factors.size if self.factors else 0)
 
     @property
     def dimensions(self) -> int:
@@ -141,24 +151,47 @@ class Basis:
         return self.feature_count + 1
 
     @property
-    def version(self) -> str:
-        """Twelve hex digits that change with anything that features or latents depend on."""
+    def spread(self) -> Floats:
+        """(F,) float32: how far readers differ in each weight, as a share of the prior's variance."""
+        spread = np.ones(self.feature_count, np.float32)
+        if self.factors:  # then the crowd's liking knows what length is worth to most
+            spread[self.size], spread[-1] = LENGTH_SPREAD, CROWD_SPREAD
+        return spread
+
+    @property
+    def text_version(self) -> str:
+        """Twelve hex digits that change with anything that text features depend on."""
         digest = hashlib.sha256()
-        for array in (self.prompts.astype(np.float16), self.center, self.crowd):
+        for array in (self.prompts.astype(np.float16), self.center):
             digest.update(np.ascontiguousarray(array).tobytes())
         scales = [self.scale, self.temperature, asdict(self.length)]
         digest.update(json.dumps([FORMAT, self.revision, *scales, asdict(self.template)]).encode())
         return digest.hexdigest()[:12]
 
-    def features(self, log_likelihoods: npt.ArrayLike, words: npt.ArrayLike) -> Floats:
-        """Features of posts: centred, scaled responsibilities (DESIGN section 4), then the length.
+    @property
+    def version(self) -> str:
+        """Twelve hex digits that change with anything that features or latents depend on."""
+        digest = hashlib.sha256(self.text_version.encode())
+        digest.update(self.crowd.tobytes())
+        if self.factors:
+            self.factors.update_digest(digest)
+        return digest.hexdigest()[:12]
+
+    def features(self, text_features: Floats, post: str | None = None) -> Floats:
+        """All features of one post, (F,) float32, from its (T,) text features and, if it may be known, its key."""
+        if self.factors is None:
+            return text_features
+        return np.concatenate([text_features, self.factors.of_post(post, text_features)])
+
+    def text_features(self, log_likelihoods: npt.ArrayLike, words: npt.ArrayLike) -> Floats:
+        """Text features of posts: centred, scaled responsibilities (DESIGN section 4), then the length.
 
         Args:
             log_likelihoods: (..., K), log p(y | P_k) summed over the post's tokens.
             words: (...,), how many words the posts have.
 
         Returns:
-            (..., F) float32.
+            (..., T) float32.
         """
         shares = responsibilities(log_likelihoods, self.temperature)
         centred = ((shares - self.center) / self.scale).astype(np.float32)
@@ -187,6 +220,8 @@ class Basis:
             "built": self.built,
         }
         (folder / "basis.json").write_text(json.dumps(about, indent=1) + "\n")
+        if self.factors:
+            self.factors.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -211,6 +246,7 @@ class Basis:
                 norm_range=(about["norm_range"][0], about["norm_range"][1]),
                 template=Template(**about["template"]),
                 built=about["built"],
+                factors=Factors.load(folder),
             )
         except InvalidBasis:
             raise

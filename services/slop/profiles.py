@@ -53,11 +53,18 @@ class Prior:
     forgetting: float
 
     @classmethod
-    def of(cls, crowd: npt.ArrayLike, variance: float, bias_variance: float, forgetting: float) -> Self:
-        """The prior of a basis with crowd direction `crowd`, shape (F,)."""
+    def of(
+        cls,
+        crowd: npt.ArrayLike,
+        variance: float,
+        bias_variance: float,
+        forgetting: float,
+        spread: npt.ArrayLike = 1.0,
+    ) -> Self:
+        """The prior of a basis with crowd direction `crowd`, (F,), and `spread`, (F,), which `variance` is times."""
         mean = np.append(np.asarray(crowd, dtype=np.float64), 0.0)
-        variances = np.full(mean.size, variance)
-        variances[-1] = bias_variance
+        variances = np.full(mean.size, bias_variance)
+        variances[:-1] = variance * np.asarray(spread, dtype=np.float64)
         return cls(mean, variances, forgetting)
 
 

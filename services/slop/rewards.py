@@ -9,6 +9,8 @@ from slop.v1.interaction_pb2 import Interaction, InteractionType
 MS_A_WORD: Final = 250.0
 MS_TO_START: Final = 400.0
 DWELL_WEIGHT: Final = 0.5
+# On the Jester ratings a graded label with this weight orders unrated jokes as well as exact Gaussian inference does.
+RATE_WEIGHT: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,12 @@ def reward_of(interaction: Interaction, text: str) -> Reward | None:
     """The reward of an interaction with a post of this text; None if it says nothing (an impression, no time spent).
 
     Dwell is compared with the time that reading the post takes: twice that is fully liked, half of it fully skipped.
+    A rating is a graded label, 0.5 in the middle: most people say with it how much, where a like says only that.
     """
     if interaction.type == InteractionType.INTERACTION_TYPE_DWELL:
         return _of_dwell(interaction.value, text)
     if interaction.type == InteractionType.INTERACTION_TYPE_RATE:
-        return Reward(float(interaction.value > 0), abs(interaction.value)) if interaction.value else None
+        return Reward((1 + interaction.value) / 2, RATE_WEIGHT)
     return _FIXED.get(interaction.type)
 
 

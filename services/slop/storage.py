@@ -84,9 +84,21 @@ def profiles_pattern(basis: str) -> str:
     return f"slop:profile:{basis}:*"
 
 
-def post_key(basis: str, tenant: str, post_id: str) -> str:
-    """A post's text and features."""
-    return f"slop:post:{basis}:{quote(tenant, safe='')}/{quote(post_id, safe='')}"
+class PostRef(NamedTuple):
+    """Which post it is."""
+
+    tenant: str
+    post_id: str
+
+    @property
+    def key(self) -> str:
+        """One string for both."""
+        return f"{quote(self.tenant, safe='')}/{quote(self.post_id, safe='')}"
+
+
+def post_key(text_version: str, post: PostRef) -> str:
+    """A post's text and text features; bases that differ in their factors alone share them."""
+    return f"slop:post:{text_version}:{post.key}"
 
 
 class User(NamedTuple):
@@ -147,10 +159,10 @@ class PostText:
 
 @dataclass(frozen=True, slots=True)
 class StoredPost:
-    """A post's text and its features, (F,) float32."""
+    """A post's text and its text features, (T,) float32."""
 
     text: PostText
-    features: Floats
+    text_features: Floats
 
 
 class Profiles:
@@ -277,7 +289,7 @@ def _packed_text(post: PostText) -> dict[str, bytes]:
 
 def _packed(post: StoredPost) -> dict[str, bytes]:
     """Features and their text, without the arm, which may have become known while they were computed."""
-    return {"text": post.text.text.encode(), "features": post.features.astype("<f4").tobytes()}
+    return {"text": post.text.text.encode(), "features": post.text_features.astype("<f4").tobytes()}
 
 
 def _unpacked_text(fields: Sequence[bytes | None]) -> PostText | None:
@@ -293,24 +305,17 @@ def _unpacked(fields: Sequence[bytes | None], size: int) -> StoredPost | None:
     return StoredPost(text, vector) if np.isfinite(vector).all() else None
 
 
-class PostRef(NamedTuple):
-    """Which post it is."""
-
-    tenant: str
-    post_id: str
-
-
 class Posts:
-    """The featurizer's view of posts: their texts, and their features under one basis."""
+    """The featurizer's view of posts: their texts, and their text features under one basis."""
 
     def __init__(self, redis: Redis, basis: Basis) -> None:
-        """Posts with features under `basis`."""
-        self._redis, self._basis = redis, basis
-        self._version = basis.version
+        """Posts with text features under `basis`."""
+        self._redis, self._size = redis, basis.text_size
+        self._text_version = basis.text_version
 
     def get(self, posts: Sequence[PostRef]) -> list[StoredPost | None]:
         """Posts in the order asked for; None for one that is not there, or has no features yet."""
-        return [_unpacked(fields, self._basis.feature_count) for fields in self._fields(posts, _POST_FIELDS)]
+        return [_unpacked(fields, self._size) for fields in self._fields(posts, _POST_FIELDS)]
 
     def texts(self, posts: Sequence[PostRef]) -> list[PostText | None]:
         """Texts in the order asked for; None for a post that is not there."""
@@ -327,13 +332,13 @@ class Posts:
     def _fields(self, posts: Sequence[PostRef], names: list[str]) -> list[list[bytes | None]]:
         pipe = self._redis.pipeline(transaction=False)
         for post in posts:
-            pipe.hmget(post_key(self._version, *post), names)
+            pipe.hmget(post_key(self._text_version, post), names)
         return cast("list[list[bytes | None]]", pipe.execute())
 
     def _put(self, hashes: Mapping[PostRef, dict[str, bytes]]) -> None:
         pipe = self._redis.pipeline(transaction=False)
         for post, fields in hashes.items():
-            key = post_key(self._version, *post)
+            key = post_key(self._text_version, post)
             pipe.hset(key, mapping=cast("dict[Any, Any]", fields))
             pipe.expire(key, POST_TTL_S)
         pipe.execute()
@@ -344,7 +349,7 @@ class Reader:
 
     def __init__(self, redis: aioredis.Redis, basis: Basis, tenant: str) -> None:
         self._redis, self._basis, self._tenant = redis, basis, tenant
-        self._version = basis.version
+        self._version, self._text_version = basis.version, basis.text_version
 
     async def profile(self, user_id: str) -> Profile | None:
         """A user's profile, or None for one of whom nothing was learned.
@@ -357,12 +362,17 @@ class Reader:
         data = cast("bytes | None", await self._redis.hget(key, "profile"))
         return None if data is None else Profile.from_bytes(data, self._basis.dimensions)
 
-    async def posts(self, post_ids: Sequence[str]) -> list[StoredPost | None]:
-        """Posts in the order asked for; None for one that is not there."""
+    async def features(self, post_ids: Sequence[str]) -> list[Floats | None]:
+        """All features of posts, (F,) float32 each, in the order asked for; None for one that has none yet."""
+        refs = [PostRef(self._tenant, post_id) for post_id in post_ids]
         pipe = self._redis.pipeline(transaction=False)
-        for post_id in post_ids:
-            pipe.hmget(post_key(self._version, self._tenant, post_id), _POST_FIELDS)
-        return [_unpacked(fields, self._basis.feature_count) for fields in await pipe.execute()]
+        for ref in refs:
+            pipe.hmget(post_key(self._text_version, ref), _POST_FIELDS)
+        posts = (_unpacked(fields, self._basis.text_size) for fields in await pipe.execute())
+        return [
+            None if post is None else self._basis.features(post.text_features, ref.key)
+            for ref, post in zip(refs, posts, strict=True)
+        ]
 
     async def ping(self) -> None:
         """Raise redis.exceptions.RedisError if Redis does not answer."""

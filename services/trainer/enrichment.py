@@ -32,7 +32,7 @@ class Enricher:
     """Turns batches of interactions into signals."""
 
     def __init__(self, catalog: Catalog, basis: Basis) -> None:
-        self._catalog, self._basis = catalog, basis.version
+        self._catalog, self._basis, self._version = catalog, basis, basis.version
 
     def enrich(self, records: Sequence[Record]) -> Enriched:
         """Signals of a batch; the order of the records is kept.
@@ -63,8 +63,8 @@ class Enricher:
                     post_id=interaction.post_id,
                     source=Source(partition=record.partition, offset=record.offset),
                     received_at_ms=interaction.received_at_ms,
-                    basis=self._basis,
-                    features=post.features.tolist(),
+                    basis=self._version,
+                    features=self._basis.features(post.text_features, _ref(interaction).key).tolist(),
                     label=reward.label,
                     weight=reward.weight,
                     arm=post.text.arm_for(interaction.user_id),

@@ -45,7 +45,7 @@ class Turnstile:
 
 
 class Extractor:
-    """Posts' features under a basis (see `slop.basis.Basis.features`), each the same whatever else is computed."""
+    """Text features under a basis (see `slop.basis.Basis.text_features`), each the same whatever else is computed."""
 
     def __init__(self, scorer: PromptScorer, basis: Basis, places: int = 1) -> None:
         """Computes `places` posts at a time."""
@@ -55,14 +55,14 @@ class Extractor:
         self._urgent = ThreadPoolExecutor(places, "urgent-features")
 
     def features_of(self, texts: Iterable[str], *, urgent: bool) -> Iterator[Floats]:
-        """(F,) float32 of each text in order, as they become ready."""
+        """(T,) float32 of each text in order, as they become ready."""
         pool = self._urgent if urgent else self._patient
         return pool.map(lambda text: self.features(text, urgent=urgent), texts)
 
     def features(self, text: str, *, urgent: bool) -> Floats:
-        """(F,) float32 of one text; `urgent` if a reaction waits for it."""
+        """(T,) float32 of one text; `urgent` if a reaction waits for it."""
         with self._turnstile.turn(urgent=urgent), EXTRACTION_SECONDS.time():
-            return self._basis.features(self._scorer(text), len(text.split()))
+            return self._basis.text_features(self._scorer(text), len(text.split()))
 
 
 def _give_way() -> None:

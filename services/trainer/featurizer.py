@@ -199,7 +199,7 @@ class AskedTexts(BaseModel):
 
 
 class Features(BaseModel):
-    """Their features under the basis `basis`, each of length K, in the order asked for."""
+    """Their features under the basis `basis`, each of length F, in the order asked for."""
 
     basis: str
     features: list[list[float]]
@@ -212,7 +212,7 @@ def features_router(extractor: Extractor, basis: Basis) -> APIRouter:
     @router.post("/v1/features")
     def features(asked: AskedTexts) -> Features:
         vectors = extractor.features_of([text[:MAX_TEXT_LENGTH] for text in asked.texts], urgent=True)
-        return Features(basis=basis.version, features=[vector.tolist() for vector in vectors])
+        return Features(basis=basis.version, features=[basis.features(vector).tolist() for vector in vectors])
 
     return router
 

@@ -82,7 +82,7 @@ def learner_of(settings: LearnerSettings, redis: Redis) -> Learner:
     """
     basis = Basis.load(settings.basis_dir)
     window_ms = 1_000 * settings.seen_window_s
-    prior = Prior.of(basis.crowd, settings.prior_variance, settings.bias_variance, settings.forgetting)
+    prior = Prior.of(basis.crowd, settings.prior_variance, settings.bias_variance, settings.forgetting, basis.spread)
     return Learner(Profiles(redis, basis.version, window_ms), basis, prior, window_ms)
 
 

@@ -104,7 +104,7 @@ def test_features_of_a_post_are_the_same_bytes_in_every_process(redis_client: Re
         catalog = Catalog(Posts(redis_client, basis), extractor, 10, 0.1, threading.Event())
         ref = PostRef("default", "p")
         catalog.announce({ref: PostText("we cook soup")})
-        found.append(catalog.find([ref])[ref].features)
+        found.append(catalog.find([ref])[ref].text_features)
     assert np.array_equal(found[0], found[1])
 
 
@@ -114,7 +114,7 @@ def test_a_changed_text_gets_new_features_and_the_same_text_does_not(catalog: Ca
     first = catalog.find([ref])[ref]
     assert catalog.announce({ref: PostText("the dog")}) == {}
     assert catalog.announce({ref: PostText("a star")}) == {ref: PostText("a star")}
-    assert not np.array_equal(catalog.find([ref])[ref].features, first.features)
+    assert not np.array_equal(catalog.find([ref])[ref].text_features, first.text_features)
     assert catalog.announce({ref: PostText("a star")}) == {}
 
 

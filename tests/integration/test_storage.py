@@ -116,7 +116,7 @@ def test_posts_come_back_with_their_features(redis_client: Redis) -> None:
     nothing, post = posts.get([PostRef("other", "p"), POST])
     assert nothing is None
     assert post is not None
-    assert (post.text.text, post.features.tobytes()) == ("A post – with ünïcode", features.tobytes())
+    assert (post.text.text, post.text_features.tobytes()) == ("A post – with ünïcode", features.tobytes())
     [key] = redis_client.keys("slop:post:*")
     assert 0 < redis_client.ttl(key) <= POST_TTL_S
 
@@ -140,7 +140,7 @@ def test_a_generated_post_keeps_its_arm_and_reader_when_its_features_come(redis_
 
 
 def test_a_post_stored_before_there_were_arms_has_none(redis_client: Redis) -> None:
-    redis_client.hset(post_key(BASIS.version, *POST), "text", b"text")
+    redis_client.hset(post_key(BASIS.text_version, POST), "text", b"text")
     assert Posts(redis_client, BASIS).texts([POST]) == [PostText("text")]
 
 

@@ -25,10 +25,10 @@ def test_a_reader_who_likes_nothing_has_no_tastes() -> None:
 
 def test_nothing_is_known_of_a_new_reader() -> None:
     profile = Profile.new(BASIS.version, Prior.of(BASIS.crowd, 0.7, 0.5, 1.0))
-    assert uncertainty(profile, 0.7) == 1.0
+    assert uncertainty(profile, BASIS.size, 0.7) == 1.0
 
 
 def test_uncertainty_is_relative_to_the_prior_and_leaves_the_bias_out() -> None:
     profile = profile_of(BASIS, (0, 0, 0, 0))
     variance = np.array([0.25, 0.25, 0.25, 0.25, 9.0], np.float32)
-    assert uncertainty(replace(profile, variance=variance), 1.0) == 0.5
+    assert uncertainty(replace(profile, variance=variance), BASIS.size, 1.0) == 0.5

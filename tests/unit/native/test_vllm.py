@@ -18,6 +18,12 @@ def test_vllm_listens_where_its_url_says_and_takes_soft_prompts() -> None:
     assert "--enable-prompt-embeds" in words
 
 
+def test_what_the_cpu_is_fast_in_is_computed_in() -> None:
+    assert vllm.dtype("processor: 0\nflags\t\t: fpu avx512f avx512_bf16\nbugs:") == "float32"
+    assert vllm.dtype("flags\t\t: fpu avx512f amx_bf16 amx_tile\n") == "auto"
+    assert vllm.dtype("Features : asimd bf16\n") == "auto"
+
+
 def test_more_arguments_are_split_as_a_shell_does() -> None:
     settings = NativeSettings(_env_file=None, vllm_args="--dtype float32 --seed '7'")
     assert vllm.command(settings, "m")[-4:] == ["--dtype", "float32", "--seed", "7"]

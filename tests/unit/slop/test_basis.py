@@ -54,7 +54,7 @@ def test_what_people_read_does_not_change_the_version() -> None:
 
 @given(hnp.arrays(np.float64, (5, 4), elements=st.floats(-5_000, 0)))
 def test_features_are_finite_for_any_likelihoods(log_likelihoods: Doubles) -> None:
-    features = random_basis().features(log_likelihoods, [0, 1, 20, 400, 10**9])
+    features = random_basis().text_features(log_likelihoods, [0, 1, 20, 400, 10**9])
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
 
@@ -71,21 +71,21 @@ def test_a_higher_temperature_spreads_responsibility() -> None:
 
 
 def test_the_prompt_that_explains_a_post_best_is_its_largest_feature() -> None:
-    features = random_basis(size=3).features([[-300.0, -280.0, -310.0], [-50.0, -50.0, -50.0]], [20, 20])
+    features = random_basis(size=3).text_features([[-300.0, -280.0, -310.0], [-50.0, -50.0, -50.0]], [20, 20])
     assert features[0, :3].argmax() == 1
     np.testing.assert_allclose(features[1, :3], 0, atol=1e-6)
 
 
 def test_features_depend_on_differences_of_likelihoods_alone() -> None:
     basis = random_basis(size=3)
-    likely, unlikely = (basis.features(logs, 20) for logs in ([-3.0, -5.0, -4.0], [-103.0, -105.0, -104.0]))
+    likely, unlikely = (basis.text_features(logs, 20) for logs in ([-3.0, -5.0, -4.0], [-103.0, -105.0, -104.0]))
     np.testing.assert_array_equal(likely, unlikely)
 
 
 def test_the_last_feature_is_the_length_in_half_deviations_and_bounded() -> None:
     basis = replace(random_basis(), length=LengthScale(center=np.log(11.0), spread=0.5))
     words = [10, round(11 * np.e**0.5) - 1, 0, 10**6]
-    np.testing.assert_allclose(basis.features(np.zeros((4, 4)), words)[:, -1], [0, 0.5, -2, 2], atol=0.01)
+    np.testing.assert_allclose(basis.text_features(np.zeros((4, 4)), words)[:, -1], [0, 0.5, -2, 2], atol=0.01)
 
 
 @given(st.lists(st.integers(0, 5_000), min_size=1, max_size=30))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slop.rewards import DWELL_WEIGHT, MS_A_WORD, MS_TO_START, Reward, reward_of
+from slop.rewards import DWELL_WEIGHT, MS_A_WORD, MS_TO_START, RATE_WEIGHT, Reward, reward_of
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 
 TEXT = "ten words that somebody reads at the usual pace today"
@@ -68,6 +68,9 @@ def test_longer_dwell_never_means_less_liking(a: float, b: float) -> None:
 
 
 @given(st.floats(-1, 1))
-def test_a_rating_weighs_as_much_as_it_is_far_from_zero(value: float) -> None:
-    reward = kind("RATE", value)
-    assert reward == (Reward(float(value > 0), abs(value)) if value else None)
+def test_a_rating_is_a_graded_label_of_one_weight(value: float) -> None:
+    assert kind("RATE", value) == Reward((1 + value) / 2, RATE_WEIGHT)
+
+
+def test_the_ends_and_the_middle_of_ratings() -> None:
+    assert [reward.label for value in (-1.0, 0.0, 1.0) if (reward := kind("RATE", value))] == [0.0, 0.5, 1.0]

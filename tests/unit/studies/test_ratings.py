@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from studies.posts import StudyError
-from studies.ratings import RatedJokes, chosen_raters, crowd_means, load_ratings, signals_in
+from studies.ratings import RatedJokes, chosen_raters, crowd_means, load_ratings
 
 DATA = RatedJokes(
     {f"j{i}": f"joke {i}" for i in range(30)},
@@ -62,7 +62,3 @@ def test_the_crowd_is_everybody_but_the_people_who_are_replayed() -> None:
 def test_agreement_is_full_with_ones_own_ratings() -> None:
     rater = chosen_raters(DATA, 1, 10, np.random.default_rng(0)).popitem()[1]
     assert rater.agreement(rater.rest) == 1.0
-
-
-def test_a_rating_of_zero_says_nothing() -> None:
-    assert signals_in([("a", 0.0), ("b", -0.1), ("c", 9.0)]) == 2
