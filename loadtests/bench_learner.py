@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field
 from redis import Redis
 
-from slop.profiles import Prior, Profile
+from slop.profiles import Profile
 from slop.storage import profile_key
 from slop.streams import Subscription
 from slop.topics import SIGNALS
@@ -154,7 +154,7 @@ def main() -> None:
             kafka_bootstrap=broker.bootstrap, redis_url=redis_url, basis_dir=folder / "basis", learner_instance=""
         )
         publish(broker.bootstrap, signals(settings, basis.version))
-        value = Profile.new(basis.version, Prior.of(basis.crowd, 1.0, 0.5, 1.0)).to_bytes()
+        value = Profile.new(basis.version, basis.prior(1.0, 0.5, 1.0)).to_bytes()
         print(
             f"{settings.bench_events:,} signals of {settings.bench_users:,} users, K = {DIMENSIONS}, batches of up to"
             f" {settings.learner_batch}, profiles of {len(value)} bytes, {'Tansu' if home is None else 'Apache Kafka'},"

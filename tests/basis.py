@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slop.basis import Basis, LengthScale
-from slop.profiles import Prior, Profile
+from slop.profiles import Profile
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,7 +39,7 @@ def random_basis(size: int = 4, rows: int = 5, width: int = 16, seed: int = 0) -
 
 def profile_of(basis: Basis, weights: Sequence[float], interactions: int = 16, length: float = 0.0) -> Profile:
     """A reader with these weights over the prompts and this one over length, half as uncertain as at the start."""
-    prior = Prior.of(basis.crowd, 1.0, 0.5, 1.0)
+    prior = basis.prior(1.0, 0.5, 1.0)
     mean = np.array([*weights, length, 0.0], np.float32)
     variance = (prior.variance / 4).astype(np.float32)
     new = Profile.new(basis.version, prior)

@@ -15,7 +15,7 @@ from generation.features import Featurizer
 from generation.readers import Readers, Standing
 from kit.problems import Problem
 from slop.basis import Basis
-from slop.profiles import Prior, Profile, scores
+from slop.profiles import Profile, scores
 from slop.storage import Reader
 
 Floats = npt.NDArray[np.float32]
@@ -30,8 +30,8 @@ class Ranker:
         self, basis: Basis, readers: Readers, reader: Reader, featurizer: Featurizer, timeout_s: float
     ) -> None:
         self._readers, self._reader, self._featurizer, self._timeout_s = readers, reader, featurizer, timeout_s
-        self._basis = basis.version
-        self._crowd = Profile.new(basis.version, Prior.of(basis.crowd, 1.0, 1.0, 1.0))
+        self._basis, self._blocks = basis.version, basis.blocks
+        self._crowd = Profile.new(basis.version, basis.prior(1.0, 1.0, 1.0))
 
     async def rank(self, request: RankRequest) -> RankResponse:
         """Score posts.
@@ -44,7 +44,7 @@ class Ranker:
             features = await self._features(request.posts)
             taste = self._taste(standing)
             return RankResponse(
-                scores=[None if x is None else float(scores(taste, x[None])[0]) for x in features],
+                scores=[None if x is None else float(scores(taste, x[None], self._blocks)[0]) for x in features],
                 personalization=standing.personalization(self._basis),
             )
 

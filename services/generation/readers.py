@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from generation.contracts import Personalization, Reason
 from slop.arms import Arm, arm_of
 from slop.profiles import InvalidProfile, Profile
-from slop.soft_prompts import UnsafeSoftPrompt, usable_weights
+from slop.soft_prompts import UnsafeSoftPrompt, usable_latent
 from slop.storage import Reader
 
 log = structlog.stdlib.get_logger(__name__)
@@ -50,7 +50,7 @@ class Readers:
         async with asyncio.timeout(self._timeout_s):
             profile = await self._reader.profile(user_id)
         if profile is not None:
-            usable_weights(profile)
+            usable_latent(profile)
         return profile
 
     async def standing(self, user_id: str) -> Standing:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from slop.factors import CROWD_SPREAD, LENGTH_SPREAD, Factors
+from slop.factors import CROWD_VARIANCE, Factors
+from slop.profiles import Block, Prior
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -95,7 +96,7 @@ class Basis:
         scale: what centred responsibilities are divided by, so that their mean norm is 1.
         temperature: of the responsibilities.
         length: how long the catalogue's posts are.
-        crowd: (F,) float32, the crowd's direction c: the prior mean of every reader.
+        crowd: (T,) float32, the crowd's direction c over the text features: the prior mean of every reader.
         words: for every prompt the words that describe its cluster, most typical first.
         norm_range: smallest and largest row norm seen in training; the trust region.
         built: how it was built, for people.
@@ -122,7 +123,7 @@ class Basis:
         Raises:
             InvalidBasis: a shape does not fit, or a value is not finite.
         """
-        shapes_fit = self.center.shape == (self.size,) and self.crowd.shape == (self.feature_count,)
+        shapes_fit = self.center.shape == (self.size,) and self.crowd.shape == (self.text_size,)
         if self.prompts.ndim != 3 or not shapes_fit or len(self.words) != self.size:  # noqa: PLR2004
             raise InvalidBasis(f"shapes do not fit: {self.prompts.shape} {self.center.shape} {self.crowd.shape}")
         scales = (self.scale, self.temperature, self.length.spread)
@@ -147,16 +148,24 @@ class Basis:
 
     @property
     def dimensions(self) -> int:
-        """F + 1: the weights over the features and the reader's own bias."""
-        return self.feature_count + 1
+        """D: the weights over the features, and the reader's own bias in each block."""
+        return self.feature_count + len(self.blocks)
 
     @property
-    def spread(self) -> Floats:
-        """(F,) float32: how far readers differ in each weight, as a share of the prior's variance."""
-        spread = np.ones(self.feature_count, np.float32)
-        if self.factors:  # then the crowd's liking knows what length is worth to most
-            spread[self.size], spread[-1] = LENGTH_SPREAD, CROWD_SPREAD
-        return spread
+    def blocks(self) -> tuple[Block, ...]:
+        """The text features and, if there are any, the factors."""
+        if self.factors is None:
+            return (Block(self.text_size),)
+        return Block(self.text_size, self.factors.text_share), Block(self.factors.size)
+
+    def prior(self, variance: float, bias_variance: float, forgetting: float) -> Prior:
+        """What is believed of a reader before the first signal; `variance` is of the weights over text features."""
+        text = Prior.of(self.crowd, variance, bias_variance, forgetting)
+        if self.factors is None:
+            return text
+        crowd, spread = np.zeros(self.factors.size), np.ones(self.factors.size)
+        crowd[-1], spread[-1] = 1, CROWD_VARIANCE
+        return text.joined(Prior.of(crowd, 1.0, bias_variance, forgetting, spread))
 
     @property
     def text_version(self) -> str:

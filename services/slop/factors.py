@@ -20,10 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 FACTORS_FILE: Final = "factors.safetensors"
 POSTS_FILE: Final = "factors.json"
-# A reader's weight for the crowd's liking starts at 1, for length at 0, and both stay near: shares of the prior's
-# variance.
-CROWD_SPREAD: Final = 0.05
-LENGTH_SPREAD: Final = 0.05
+CROWD_VARIANCE: Final = 0.05  # a reader's weight for the crowd's liking starts at 1 and stays near
 
 
 class InvalidFactors(ValueError):  # noqa: N818
@@ -34,19 +31,21 @@ class InvalidFactors(ValueError):  # noqa: N818
 class Factors:
     """The factors of posts: M that readers differ in, and last how much the crowd likes a post.
 
-    They are scaled for a logistic model of a graded label with a standard normal prior over a reader's weights.
+    They are scaled for a logistic model of a graded label with a standard normal prior over a reader's M weights.
 
     Attributes:
         posts: keys of the known posts (see `slop.storage.PostRef.key`), in the order of `known`.
         known: (N, M + 1) float32.
         text_map: (T, M + 1) float32, what a post's T text features add up to where nothing else is known.
         offset: (M + 1,) float32.
+        text_share: how much a post's text features count beside its factors when posts are ranked, >= 0.
     """
 
     posts: tuple[str, ...]
     known: Floats
     text_map: Floats
     offset: Floats
+    text_share: float = 0.0
 
     def __post_init__(self) -> None:
         """Check shapes and values.
@@ -57,7 +56,8 @@ class Factors:
         width = self.offset.shape
         if self.known.shape != (len(self.posts), *width) or self.text_map.shape[1:] != width:
             raise InvalidFactors(f"shapes do not fit: {self.known.shape} {self.text_map.shape} {width}")
-        if not all(np.isfinite(values).all() for values in (self.known, self.text_map, self.offset)):
+        values = (self.known, self.text_map, self.offset, np.array(self.text_share))
+        if not all(np.isfinite(array).all() for array in values):
             raise InvalidFactors("values that are not finite")
 
     @property
@@ -83,13 +83,14 @@ class Factors:
         """Add everything that features depend on to a hash."""
         for array in (self.known, self.text_map, self.offset):
             digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(json.dumps(self.posts).encode())
+        digest.update(json.dumps([self.posts, self.text_share]).encode())
 
     def save(self, folder: Path) -> None:
         """Write factors.safetensors and factors.json."""
         tensors = {"known": self.known, "text_map": self.text_map, "offset": self.offset}
         save_file(tensors, folder / FACTORS_FILE)
-        (folder / POSTS_FILE).write_text(json.dumps(self.posts) + "\n")
+        about = {"text_share": self.text_share, "posts": self.posts}
+        (folder / POSTS_FILE).write_text(json.dumps(about) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
@@ -101,5 +102,6 @@ class Factors:
         if not (folder / FACTORS_FILE).exists():
             return None
         tensors = load_file(folder / FACTORS_FILE)
-        posts = tuple(json.loads((folder / POSTS_FILE).read_text()))
-        return cls(posts, tensors["known"], tensors["text_map"], tensors["offset"])
+        about = json.loads((folder / POSTS_FILE).read_text())
+        posts = tuple(about["posts"])
+        return cls(posts, tensors["known"], tensors["text_map"], tensors["offset"], about["text_share"])

@@ -1,9 +1,12 @@
 """A reader's latent and its online update, vectorised over readers.
 
-The latent is a vector of weights over a post's F features and, last, the reader's own bias b_u, with an independent
-Gaussian posterior N(mean, variance) for each: Bayesian logistic regression by assumed-density filtering with the probit
-approximation (MacKay 1992, "The evidence framework applied to classification networks", moderated output; diagonal as
-in Graepel et al. 2010, "Web-scale Bayesian click-through rate prediction", adPredictor).
+The latent is a vector of weights over a block of a post's features and, last, the reader's own bias b_u, with an
+independent Gaussian posterior N(mean, variance) for each: Bayesian logistic regression by assumed-density filtering
+with the probit approximation (MacKay 1992, "The evidence framework applied to classification networks", moderated
+output; diagonal as in Graepel et al. 2010, "Web-scale Bayesian click-through rate prediction", adPredictor).
+
+A latent may have several blocks, one after the other, which learn the same signals without each other: what one block
+explains is not taken from the other, so that the prompts' weights are the same whatever factors rank posts.
 
 The same reader's signals give the same bytes, whatever other readers are in the batch and whatever machine computes:
 every operation is elementwise over readers, sums run over the dimensions in a fixed order, never through BLAS, and only
@@ -11,8 +14,9 @@ operations that IEEE 754 rounds correctly are used (so an own exponential: libra
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,19 +42,28 @@ class InvalidProfile(ValueError):  # noqa: N818
     """A stored profile that must not be used: broken bytes, wrong length, or values that are not finite."""
 
 
+class Block(NamedTuple):
+    """Features that learn together: how many, and how much they count in a post's score."""
+
+    size: int
+    share: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Prior:
     """What is believed of a reader before the first signal.
 
     Attributes:
-        mean: (D,) float64; the crowd's direction c, and 0 for the bias.
+        mean: (D,) float64; for each block the crowd's direction c, and 0 for the bias.
         variance: (D,) float64, all > 0.
         forgetting: share of the distance to the prior that is kept per signal, in (0, 1].
+        sizes: how many features each block has; D is their sum and one bias for each.
     """
 
     mean: Doubles
     variance: Doubles
     forgetting: float
+    sizes: tuple[int, ...]
 
     @classmethod
     def of(
@@ -61,11 +74,25 @@ class Prior:
         forgetting: float,
         spread: npt.ArrayLike = 1.0,
     ) -> Self:
-        """The prior of a basis with crowd direction `crowd`, (F,), and `spread`, (F,), which `variance` is times."""
+        """The prior of one block with crowd direction `crowd`, (F,), and `spread`, (F,), which `variance` is times."""
         mean = np.append(np.asarray(crowd, dtype=np.float64), 0.0)
         variances = np.full(mean.size, bias_variance)
         variances[:-1] = variance * np.asarray(spread, dtype=np.float64)
-        return cls(mean, variances, forgetting)
+        return cls(mean, variances, forgetting, (mean.size - 1,))
+
+    def joined(self, other: Self) -> Self:
+        """The prior of this one's blocks and the other's after them."""
+        mean, variance = np.append(self.mean, other.mean), np.append(self.variance, other.variance)
+        return replace(self, mean=mean, variance=variance, sizes=self.sizes + other.sizes)
+
+    def blocks(self) -> Iterator[tuple[slice, slice, Self]]:
+        """Each block's slice of the latent and of the features, and its own prior."""
+        latent = features = 0
+        for size in self.sizes:
+            part = slice(latent, latent + size + 1)
+            prior = replace(self, mean=self.mean[part], variance=self.variance[part], sizes=(size,))
+            yield part, slice(features, features + size), prior
+            latent, features = latent + size + 1, features + size
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +101,8 @@ class Profile:
 
     Attributes:
         basis: version of the basis that the latent is over.
-        mean: (F + 1,) float32, the bias last.
-        variance: (F + 1,) float32, all > 0.
+        mean: (D,) float32, each block's bias last.
+        variance: (D,) float32, all > 0.
         interactions: number of signals learned.
         version: grows with every signal learned.
         updated_at_ms: when the newest signal learned was received.
@@ -96,11 +123,6 @@ class Profile:
     def new(cls, basis: str, prior: Prior) -> Self:
         """A reader of whom nothing is known."""
         return cls(basis, prior.mean.astype(np.float32), prior.variance.astype(np.float32))
-
-    @property
-    def weights(self) -> Floats:
-        """(F,) weights over the features, without the bias."""
-        return self.mean[:-1]
 
     def moved(self, mean: Floats, variance: Floats, *, signals: int, at_ms: int, partition: int, offset: int) -> Self:
         """The profile after `signals` more signals, the newest received at `at_ms`, the last one from this source."""
@@ -130,7 +152,7 @@ class Profile:
 
     @classmethod
     def from_bytes(cls, data: bytes, dimensions: int) -> Self:
-        """Decode and check a stored profile of `dimensions` = F + 1.
+        """Decode and check a stored profile of `dimensions` = D.
 
         Raises:
             InvalidProfile: the bytes are broken, or a value is not usable.
@@ -160,7 +182,7 @@ class Profile:
 def update(
     mean: Floats, variance: Floats, features: Floats, label: Floats, weight: Floats, prior: Prior
 ) -> tuple[Floats, Floats, Doubles]:
-    """Learn one signal for each of U readers.
+    """Learn one signal for each of U readers, block by block.
 
     With x the features and a constant 1 for the bias, f = mean . x, v = x' diag(variance) x,
     p = sigmoid(f / sqrt(1 + pi v / 8)), h = p (1 - p) and the signal's weight w:
@@ -171,14 +193,25 @@ def update(
     Args:
         mean: (U, D) float32 before.
         variance: (U, D) float32 before.
-        features: (U, D - 1) float32, at most MAX_FEATURE in size.
+        features: (U, F) float32, at most MAX_FEATURE in size.
         label: (U,) float32 in [0, 1].
         weight: (U,) float32 in [0, MAX_WEIGHT].
         prior: what readers are forgotten to.
 
     Returns:
-        mean and variance after, (U, D) float32, and p, the probability of a like that was predicted before, (U,).
+        mean and variance after, (U, D) float32, and p, the probability of a like that the last block predicted, (U,).
     """
+    moved = [
+        _update_block(mean[:, latent], variance[:, latent], features[:, part], label, weight, block)
+        for latent, part, block in prior.blocks()
+    ]
+    means, variances, predicted = zip(*moved, strict=True)
+    return np.concatenate(means, axis=1), np.concatenate(variances, axis=1), predicted[-1]
+
+
+def _update_block(
+    mean: Floats, variance: Floats, features: Floats, label: Floats, weight: Floats, prior: Prior
+) -> tuple[Floats, Floats, Doubles]:
     kept = prior.forgetting
     m = prior.mean + kept * (mean.astype(np.float64) - prior.mean)
     s = prior.variance + kept**2 * (variance.astype(np.float64) - prior.variance)
@@ -236,14 +269,19 @@ def exp_of_negative(x: Doubles) -> Doubles:
     return result
 
 
-def scores(profile: Profile, features: Floats) -> Doubles:
+def scores(profile: Profile, features: Floats, blocks: Sequence[Block]) -> Doubles:
     """How much each of N posts is to a reader's taste: mean . x. The crowd's direction is the mean's prior.
 
     Args:
         profile: the reader.
         features: (N, F) float32.
+        blocks: of the latent.
 
     Returns:
         (N,) float64; higher is better.
     """
-    return features.astype(np.float64) @ profile.weights.astype(np.float64)
+    weights, latent = [], 0
+    for size, share in blocks:
+        weights.append(share * profile.mean[latent : latent + size].astype(np.float64))
+        latent += size + 1
+    return features.astype(np.float64) @ np.concatenate(weights)

@@ -19,17 +19,17 @@ class UnsafeSoftPrompt(ValueError):  # noqa: N818
     """A soft prompt or latent that must not reach the engine, where a single NaN poisons every other request."""
 
 
-def usable_weights(profile: Profile) -> npt.NDArray[np.float64]:
-    """(F,) float64 weights over the basis' features, if they can have been learned.
+def usable_latent(profile: Profile) -> npt.NDArray[np.float64]:
+    """(D,) float64 mean of the latent, if it can have been learned.
 
     Raises:
         UnsafeSoftPrompt: they are not finite, or beyond the norm bound.
     """
-    weights = profile.weights.astype(np.float64)
-    norm = float(np.sqrt((weights**2).sum()))
+    latent = profile.mean.astype(np.float64)
+    norm = float(np.sqrt((latent**2).sum()))
     if not norm <= MAX_WEIGHT_NORM:  # also catches NaN
         raise UnsafeSoftPrompt(f"the latent's norm is {norm}, the bound {MAX_WEIGHT_NORM}")
-    return weights
+    return latent
 
 
 def shares(profile: Profile, prompts: int, strength: float = 1.0) -> npt.NDArray[np.float64] | None:
@@ -37,7 +37,7 @@ def shares(profile: Profile, prompts: int, strength: float = 1.0) -> npt.NDArray
 
     Args:
         profile: the reader.
-        prompts: K; the weights of the first K features are the prompts'.
+        prompts: K; the first K of the latent are the prompts' weights.
         strength: 1 as measured best; below 1 flatter, above 1 nearer to the top taste only; > 0.
 
     Returns:
@@ -46,7 +46,7 @@ def shares(profile: Profile, prompts: int, strength: float = 1.0) -> npt.NDArray
     Raises:
         UnsafeSoftPrompt: the latent is not finite, or beyond the norm bound.
     """
-    positive = np.maximum(usable_weights(profile)[:prompts], 0)
+    positive = np.maximum(usable_latent(profile)[:prompts], 0)
     if not positive.any():
         return None
     powers = (positive / positive.max()) ** (POWER * strength)

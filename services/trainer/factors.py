@@ -129,8 +129,7 @@ class Fit:
             self._standardise(readers)
         known = np.column_stack([self._loadings, self._means - self._means.mean()]) * LOGIT_A_REACTION
         text_map, offset = regression(self._reactions.text_features, known)
-        arrays = (array.astype(np.float32) for array in (known, text_map, offset))
-        return Factors(tuple(self._reactions.keys), *arrays)
+        return Factors(tuple(self._reactions.keys), known.astype("f4"), text_map.astype("f4"), offset.astype("f4"))
 
     def _rows(self) -> Doubles:
         """(N, D) rows [v_j, 1], D = M + 1."""

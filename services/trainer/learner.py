@@ -17,7 +17,6 @@ from redis.exceptions import RedisError
 from kit.logs import configure_logs
 from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
 from slop.basis import Basis, InvalidBasis
-from slop.profiles import Prior
 from slop.storage import Profiles
 from slop.streams import Record, Subscription
 from slop.topics import SIGNALS
@@ -82,7 +81,7 @@ def learner_of(settings: LearnerSettings, redis: Redis) -> Learner:
     """
     basis = Basis.load(settings.basis_dir)
     window_ms = 1_000 * settings.seen_window_s
-    prior = Prior.of(basis.crowd, settings.prior_variance, settings.bias_variance, settings.forgetting, basis.spread)
+    prior = basis.prior(settings.prior_variance, settings.bias_variance, settings.forgetting)
     return Learner(Profiles(redis, basis.version, window_ms), basis, prior, window_ms)
 
 

@@ -119,7 +119,7 @@ class Learner:
         if data is None:
             return self._newborn
         try:
-            return Profile.from_bytes(data, self._size + 1)
+            return Profile.from_bytes(data, self._prior.mean.size)
         except InvalidProfile as error:
             log.error("a stored profile is broken; its user starts anew", error=str(error))
             return self._newborn

@@ -11,7 +11,6 @@ from redis import Redis
 from generation.contracts import Personalization, Reason
 from generation.minting import Mint
 from slop.arms import Arm
-from slop.profiles import Prior
 from slop.publisher import Limits, Publisher
 from slop.storage import PostRef, Posts, PostText, Profiles
 from slop.topics import encode
@@ -94,8 +93,6 @@ def test_a_reaction_is_learned_under_the_arm_that_wrote_the_post_for_its_reader(
     wait_until(lambda: posts.texts([PostRef("default", post_id)]) == [PostText("the dog barks", arm, "ann")])
     reactions = [Polled(like(user_id, post_id), offset) for offset, user_id in enumerate(("ann", "bob"))]
     signals = Enricher(catalog, BASIS).enrich(reactions).signals
-    learner = Learner(
-        Profiles(redis_client, BASIS.version, DAY_MS), BASIS, Prior.of(BASIS.crowd, 1.0, 0.5, 0.998), DAY_MS
-    )
+    learner = Learner(Profiles(redis_client, BASIS.version, DAY_MS), BASIS, BASIS.prior(1.0, 0.5, 0.998), DAY_MS)
     lessons = learner.learn([encode(signal) for signal in signals]).lessons
     assert (lessons.arms, lessons.liked) == ([arm, ""], [True, True])

@@ -17,7 +17,8 @@ from tests.generations import client_of, damaged_profiles, generation_server, pu
 
 BASIS = random_basis()
 ADA = profile_of(BASIS, (1.5, -1.0, 0.5, -0.2))
-FEATURES = {f"post-{k}": row for k, row in enumerate(np.eye(4, dtype=np.float32))}
+EYES = np.eye(BASIS.text_size, dtype=np.float32)
+FEATURES = {f"post-{k}": row for k, row in enumerate(EYES)}
 POSTS = [{"post_id": post_id} for post_id in FEATURES]
 DAMAGED = damaged_profiles(BASIS, ADA)
 
@@ -67,7 +68,7 @@ def rank(service: httpx.Client, user_id: str, posts: list[dict[str, str]]) -> di
 
 def test_posts_are_scored_by_the_readers_profile_in_the_order_given(service: httpx.Client, stored: Redis) -> None:
     answer = rank(service, "ada", POSTS[::-1])
-    assert answer["scores"] == pytest.approx(scores(ADA, np.eye(4, dtype=np.float32)[::-1]).tolist())
+    assert answer["scores"] == pytest.approx(scores(ADA, EYES[::-1], BASIS.blocks).tolist())
     assert answer["personalization"] == {
         "applied": True,
         "reason": "personalized",
@@ -97,7 +98,7 @@ def test_a_damaged_profile_ranks_as_none(service: httpx.Client, stored: Redis, d
     assert answer["personalization"]["reason"] == "unsafe_profile"
 
 
-@pytest.mark.parametrize("features", [b"\x00" * 8, np.full(4, np.nan, "<f4").tobytes(), b"abc"])
+@pytest.mark.parametrize("features", [b"\x00" * 8, np.full(BASIS.text_size, np.nan, "<f4").tobytes(), b"abc"])
 def test_damaged_features_count_as_none(service: httpx.Client, stored: Redis, features: bytes) -> None:
     (key,) = (key for key in stored.keys("slop:post:*") if key.endswith(b"post-0"))  # type: ignore[union-attr]
     stored.hset(key, "features", features)  # type: ignore[arg-type]
@@ -175,7 +176,7 @@ BAD_FIELDS = [
     ("/v1/rank", {"user_id": "ada", "posts": []}, "body/posts"),
     ("/v1/rank", {"user_id": "ada", "posts": POSTS * 126}, "body/posts"),
     ("/v1/rank", {"user_id": "ada", "posts": [{}]}, "body/posts/0"),
-    ("/v1/rank", {"user_id": "ada", "posts": [*POSTS, {"post_id": "p", "text": "t"}]}, "body/posts/4"),
+    ("/v1/rank", {"user_id": "ada", "posts": [*POSTS, {"post_id": "p", "text": "t"}]}, f"body/posts/{len(POSTS)}"),
     ("/v1/rank", {"user_id": "ada", "posts": [{"post_id": "a\tb"}]}, "body/posts/0/post_id"),
     ("/v1/rank", {"user_id": "ada", "posts": [{"text": "x" * 100_000}]}, "body/posts/0/text"),
     ("/v1/rank", {"user_id": "ada", "posts": [{"post_id": "p", "features": [1, 2]}]}, "body/posts/0/features"),

@@ -12,7 +12,6 @@ from jobs.app import create_app
 from jobs.names import CENSUS, FIT_BASIS, HEAVY, LIGHT, SNAPSHOT_PROFILES
 from jobs.settings import JobsSettings
 from slop.basis import Basis
-from slop.profiles import Prior
 from slop.storage import Profiles
 from slop.topics import encode
 from tests.basis import random_basis
@@ -24,7 +23,7 @@ from tests.tiny_model import save_tiny_model
 from trainer.learning import Learner
 
 BASIS = random_basis()
-PRIOR = Prior.of(BASIS.crowd, variance=1.0, bias_variance=0.5, forgetting=0.998)
+PRIOR = BASIS.prior(variance=1.0, bias_variance=0.5, forgetting=0.998)
 WINDOW_MS = 7 * DAY_MS
 
 

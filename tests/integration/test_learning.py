@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from slop.profiles import Doubles, Floats, Prior, Profile, update
+from slop.profiles import Doubles, Floats, Profile, update
 from slop.storage import Profiles, User, profile_key, seen_key
 from slop.topics import encode
 from slop.v1.signal_pb2 import Signal
@@ -16,7 +16,7 @@ from tests.signals import DAY_MS, NOON_MS, a_signal
 from trainer.learning import Learner, Lessons
 
 BASIS = random_basis()
-PRIOR = Prior.of(BASIS.crowd, variance=1.0, bias_variance=0.5, forgetting=0.998)
+PRIOR = BASIS.prior(variance=1.0, bias_variance=0.5, forgetting=0.998)
 WINDOW_MS = 7 * DAY_MS
 
 

@@ -12,7 +12,6 @@ from jobs.census import take_census
 from jobs.limits import Interrupted, Limits
 from jobs.snapshot_file import InvalidSnapshot
 from jobs.snapshots import Snapshot, restore_snapshot, snapshots, take_snapshot
-from slop.profiles import Prior
 from slop.storage import ProfileArchive, Profiles, User, profile_key, seen_key, user_of
 from slop.topics import encode
 from tests.basis import random_basis
@@ -22,7 +21,7 @@ from tests.signals import DAY_MS, NOON_MS, a_signal
 from trainer.learning import Learner
 
 BASIS = random_basis()
-PRIOR = Prior.of(BASIS.crowd, variance=1.0, bias_variance=0.5, forgetting=0.998)
+PRIOR = BASIS.prior(variance=1.0, bias_variance=0.5, forgetting=0.998)
 WINDOW_MS = 7 * DAY_MS
 AWKWARD = ["ann", "a/b", "a:b", "{ann}", "*", "zoë", "a b%2F"]
 

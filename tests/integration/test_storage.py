@@ -5,7 +5,7 @@ import pytest
 from redis import Redis
 from redis import asyncio as aioredis
 
-from slop.profiles import InvalidProfile, Prior, Profile
+from slop.profiles import InvalidProfile, Profile
 from slop.storage import (
     POST_TTL_S,
     PostRef,
@@ -24,9 +24,7 @@ from tests.basis import random_basis
 from tests.signals import DAY_MS, NOON_MS
 
 BASIS = random_basis()
-PROFILE = replace(
-    Profile.new(BASIS.version, Prior.of(BASIS.crowd, 1.0, 0.5, 1.0)), updated_at_ms=NOON_MS, partition=2, offset=9
-)
+PROFILE = replace(Profile.new(BASIS.version, BASIS.prior(1.0, 0.5, 1.0)), updated_at_ms=NOON_MS, partition=2, offset=9)
 ANN = User("default", "ann")
 POST = PostRef("default", "p")
 

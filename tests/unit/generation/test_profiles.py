@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from generation.profiles import tastes, uncertainty
-from slop.profiles import Prior, Profile
+from slop.profiles import Profile
 from tests.basis import profile_of, random_basis
 
 BASIS = random_basis()
@@ -24,7 +24,7 @@ def test_a_reader_who_likes_nothing_has_no_tastes() -> None:
 
 
 def test_nothing_is_known_of_a_new_reader() -> None:
-    profile = Profile.new(BASIS.version, Prior.of(BASIS.crowd, 0.7, 0.5, 1.0))
+    profile = Profile.new(BASIS.version, BASIS.prior(0.7, 0.5, 1.0))
     assert uncertainty(profile, BASIS.size, 0.7) == 1.0
 
 

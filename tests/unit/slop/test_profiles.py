@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from slop.profiles import (
     MAX_FEATURE,
     MAX_WEIGHT,
+    Block,
     Doubles,
     Floats,
     InvalidProfile,
@@ -118,6 +119,28 @@ def test_readers_do_not_touch_each_other(arguments: tuple[Floats, ...]) -> None:
         assert [part.tobytes() for part in alone] == [part[u : u + 1].tobytes() for part in together]
 
 
+def test_blocks_learn_the_same_signal_as_if_alone() -> None:
+    rng = np.random.default_rng(1)
+    first, second = Prior.of(np.zeros(3), 1.0, 0.5, 0.99), Prior.of([0.0, 1.0], 1.0, 0.5, 0.99, spread=[1.0, 0.05])
+    both = first.joined(second)
+    mean, variance = (np.tile(values.astype(np.float32), (2, 1)) for values in (both.mean, both.variance))
+    features, label, weight = rng.normal(size=(2, 5)).astype(np.float32), np.ones(2, np.float32), np.ones(2, np.float32)
+    together = update(mean, variance, features, label, weight, both)
+    alone = [
+        update(mean[:, :4], variance[:, :4], features[:, :3], label, weight, first),
+        update(mean[:, 4:], variance[:, 4:], features[:, 3:], label, weight, second),
+    ]
+    for at in (0, 1):
+        assert together[at].tobytes() == np.hstack([part[at] for part in alone]).tobytes()
+    assert together[2].tobytes() == alone[1][2].tobytes()
+
+
+def test_a_post_scores_the_sum_of_its_blocks_shares_without_the_biases() -> None:
+    profile = Profile.new("b", Prior.of([1.0, 2.0], 1.0, 0.5, 1.0).joined(Prior.of([3.0], 1.0, 0.5, 1.0)))
+    profile = replace(profile, mean=profile.mean + np.array([0, 0, 50, 0, 50], np.float32))
+    assert scores(profile, np.ones((1, 3), np.float32), [Block(2, 0.5), Block(1)]).tolist() == [0.5 * 3 + 3]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 15, 16, 17, 63, 64, 65, 511])
 def test_memory_layout_and_batch_size_change_no_bit(count: int) -> None:
     rng = np.random.default_rng(count)
@@ -142,9 +165,9 @@ def test_liking_a_post_raises_its_score_and_disliking_it_lowers_it() -> None:
         mean, variance, _ = update(
             profile.mean[None], profile.variance[None], post, np.array([label], np.float32), one, PRIOR
         )
-        return float(scores(replace(profile, mean=mean[0], variance=variance[0]), post)[0])
+        return float(scores(replace(profile, mean=mean[0], variance=variance[0]), post, [Block(K)])[0])
 
-    assert after(0.0) < scores(profile, post)[0] < after(1.0)
+    assert after(0.0) < scores(profile, post, [Block(K)])[0] < after(1.0)
 
 
 def test_a_signal_without_weight_only_forgets() -> None:

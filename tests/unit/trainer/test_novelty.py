@@ -3,7 +3,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slop.profiles import Prior, Profile
+from slop.profiles import Profile
 from slop.v1.signal_pb2 import Signal
 from tests.basis import random_basis
 from tests.signals import DAY_MS, NOON_MS, a_signal
@@ -11,7 +11,7 @@ from trainer.novelty import Seen
 
 BASIS = random_basis()
 WINDOW_MS = 7 * DAY_MS
-NEWBORN = Profile.new(BASIS.version, Prior.of(BASIS.crowd, 1.0, 0.5, 1.0))
+NEWBORN = Profile.new(BASIS.version, BASIS.prior(1.0, 0.5, 1.0))
 
 
 def taken(signals: list[Signal], seen: Seen) -> list[Signal]:
