@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -97,6 +98,11 @@ def _rater(user: str, ratings: Ratings, sent: int, rng: np.random.Generator) -> 
     items = list(ratings.items())
     shuffled = [items[i] for i in rng.permutation(len(items))]
     return Rater(user, tuple(shuffled[:sent]), dict(shuffled[sent:]))
+
+
+def joke_post_id(text: str) -> str:
+    """What a joke is called as a post."""
+    return f"joke-{sha256(text.encode()).hexdigest()[:12]}"
 
 
 def crowd_means(data: RatedJokes, without: Iterable[str]) -> dict[str, float]:

@@ -10,12 +10,11 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.progress import Progress
@@ -25,11 +24,11 @@ import native.up
 from native.up import running_stack
 from studies.metrics import Estimate, over_readers
 from studies.posts import StudyError
-from studies.ratings import FULL_RATING, RatedJokes, Rater, chosen_raters, crowd_means, load_ratings
+from studies.ratings import FULL_RATING, RatedJokes, Rater, chosen_raters, crowd_means, joke_post_id, load_ratings
 from studies.readers import treated
 from studies.report import save_json
 from studies.rest import Event
-from studies.screen import progress_on, run_study
+from studies.screen import options_or_advice, progress_on, run_study
 from studies.stack import Stack, connected
 
 COUNTS: Final = (5, 10, 20, 40)
@@ -83,7 +82,7 @@ class Replay:
     ) -> None:
         self._stack, self._progress = stack, progress
         self._raters = {treated(f"rater-{run}-{user}"): rater for user, rater in raters.items()}
-        self._post_ids = {joke: f"joke-{sha256(text.encode()).hexdigest()[:12]}" for joke, text in jokes.items()}
+        self._post_ids = {joke: joke_post_id(text) for joke, text in jokes.items()}
         self._texts = {self._post_ids[joke]: text for joke, text in jokes.items()}
 
     async def rows(self) -> list[Row]:
@@ -204,20 +203,8 @@ def replay(settings: ReplaySettings, console: Console) -> None:
 
 def main() -> int:
     """The command line; returns the exit status."""
-    return run_study(lambda console: replay(settings_or_advice(), console))
-
-
-def settings_or_advice() -> ReplaySettings:
-    """The options.
-
-    Raises:
-        StudyError: DATA is missing, or an option is not valid.
-    """
-    try:
-        return ReplaySettings()
-    except ValidationError as error:
-        wrong = "; ".join(f"{'/'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise StudyError(f"{wrong}\nmake replay DATA=folder, a folder with jokes.json and ratings.csv.gz") from error
+    advice = "make replay DATA=folder, a folder with jokes.json and ratings.csv.gz"
+    return run_study(lambda console: replay(options_or_advice(ReplaySettings, advice), console))
 
 
 if __name__ == "__main__":

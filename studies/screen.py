@@ -1,14 +1,18 @@
 """What a study prints on, and how it ends."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from native.binaries import MissingBinary
 from native.up import StackFailed
 from studies.posts import StudyError
+
+Options = TypeVar("Options", bound=BaseSettings)
 
 NARROWEST: Final = 120
 INTERRUPTED: Final = 130
@@ -24,6 +28,19 @@ def progress_on(console: Console) -> Progress:
     """A progress display with one bar a stage."""
     columns = (TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console)
+
+
+def options_or_advice(options: type[Options], advice: str) -> Options:
+    """The options from the command line and the environment.
+
+    Raises:
+        StudyError: one is missing or not valid; the message ends with the advice.
+    """
+    try:
+        return options()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'/'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise StudyError(f"{wrong}\n{advice}") from error
 
 
 def run_study(study: Callable[[Console], None]) -> int:

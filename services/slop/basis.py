@@ -130,6 +130,8 @@ class Basis:
         arrays = (self.prompts, self.center, self.crowd, np.array([*scales, self.length.center]))
         if not all(np.isfinite(array).all() for array in arrays) or min(scales) <= 0:
             raise InvalidBasis("values that are not finite")
+        if self.factors and len(self.factors.text_map) != self.text_size:
+            raise InvalidBasis(f"factors of {len(self.factors.text_map)} text features, posts have {self.text_size}")
 
     @property
     def size(self) -> int:

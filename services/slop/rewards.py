@@ -9,8 +9,8 @@ from slop.v1.interaction_pb2 import Interaction, InteractionType
 MS_A_WORD: Final = 250.0
 MS_TO_START: Final = 400.0
 DWELL_WEIGHT: Final = 0.5
-# On the Jester ratings a graded label with this weight orders unrated jokes as well as exact Gaussian inference does.
-RATE_WEIGHT: Final = 4.0
+# On ratings of jokes (studies.humor) a graded label of this weight comes within .004 of exact Gaussian inference.
+RATE_WEIGHT: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True)

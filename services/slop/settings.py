@@ -5,6 +5,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from slop.basis import Basis
+from slop.profiles import Prior
+
 DEFAULT_BASIS = Path(__file__).parent / "bases" / "smollm2-135m-instruct"
 
 
@@ -33,3 +36,7 @@ class LearningSettings(CommonSettings):
     bias_variance: float = Field(0.5, gt=0, description="of the reader's own bias before the first signal")
     forgetting: float = Field(0.998, gt=0, le=1, description="share of the distance to the prior kept per signal")
     seen_window_s: int = Field(7 * 24 * 3600, description="for how long an event id is remembered, seconds")
+
+    def prior_of(self, basis: Basis) -> Prior:
+        """What is believed of a reader under a basis before the first signal."""
+        return basis.prior(self.prior_variance, self.bias_variance, self.forgetting)

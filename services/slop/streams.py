@@ -1,6 +1,8 @@
 """Members of consumer groups and producers, as SLOP's workers use them: bounded waits, offsets committed by hand."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import chain
 from typing import Any, Final, Protocol
 
@@ -17,6 +19,8 @@ COMMIT_MS: Final = 5_000
 CLOSE_MS: Final = 3_000
 BLOCK_MS: Final = 5_000
 FETCH_WAIT_MS: Final = 100
+LOG_RECORDS: Final = 2_000
+LOG_STALLED_S: Final = 30.0
 
 LAG_RECORDS: Final = Gauge(
     "slop_consumer_lag_records",
@@ -142,6 +146,39 @@ class Subscription:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             reconnect_backoff_max_ms=1_000,
         )
+
+
+def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[Record]:
+    """Every record of a topic up to what is its end now, a partition after the other, in order.
+
+    Raises:
+        kafka.errors.KafkaError: the brokers are away.
+        TimeoutError: no record came for LOG_STALLED_S.
+    """
+    require_broker(settings.kafka_bootstrap)
+    consumer = KafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap.split(","),
+        bootstrap_timeout_ms=CONNECT_MS,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    with closing(consumer):
+        for number in sorted(consumer.partitions_for_topic(topic.name) or ()):
+            yield from _whole_partition(consumer, TopicPartition(topic.name, number))
+
+
+def _whole_partition(consumer: Any, partition: TopicPartition) -> Iterator[Record]:
+    consumer.assign([partition])
+    end = consumer.end_offsets([partition])[partition]
+    consumer.seek_to_beginning(partition)
+    heard_at = time.monotonic()
+    while consumer.position(partition) < end:
+        for record in chain.from_iterable(consumer.poll(timeout_ms=1_000, max_records=LOG_RECORDS).values()):
+            heard_at = time.monotonic()
+            if record.offset < end:
+                yield record
+        if time.monotonic() - heard_at > LOG_STALLED_S:
+            raise TimeoutError(f"{partition.topic}/{partition.partition}: no record for {LOG_STALLED_S:.0f} s")
 
 
 def worker_producer(settings: CommonSettings) -> Any:

@@ -81,8 +81,7 @@ def learner_of(settings: LearnerSettings, redis: Redis) -> Learner:
     """
     basis = Basis.load(settings.basis_dir)
     window_ms = 1_000 * settings.seen_window_s
-    prior = basis.prior(settings.prior_variance, settings.bias_variance, settings.forgetting)
-    return Learner(Profiles(redis, basis.version, window_ms), basis, prior, window_ms)
+    return Learner(Profiles(redis, basis.version, window_ms), basis, settings.prior_of(basis), window_ms)
 
 
 def run(settings: LearnerSettings, stop: threading.Event) -> None:

@@ -7,63 +7,23 @@ expectation maximisation (probabilistic PCA with missing values: Tipping and Bis
 and Chen 2009): readers' posteriors, then posts, then the regression and all variances.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 from sklearn.linear_model import RidgeCV
 
 from slop.factors import Factors
+from trainer.factors.reactions import Reactions
 
 Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.intp]
 
 # A graded label is sigmoid(f), so that a reaction r = 2 label - 1 is about f / 2.
 LOGIT_A_REACTION: Final = 2.0
 RIDGES: Final = tuple(10.0**power for power in range(-2, 5))
 FEWEST_POSTS: Final = 8  # for a regression on text
 SMALLEST_VARIANCE: Final = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Reactions:
-    """Readers' reactions to known posts, one entry each; a reader reacts to a post once.
-
-    Attributes:
-        readers: (R,) indices of readers.
-        posts: (R,) indices of posts.
-        values: (R,) float64 in [-1, 1].
-        weights: (R,) float64, all > 0.
-        keys: the posts' keys.
-        text_features: (N, T) of the posts.
-    """
-
-    readers: Integers
-    posts: Integers
-    values: Doubles
-    weights: Doubles
-    keys: Sequence[str]
-    text_features: Doubles
-
-    def of_readers(self, chosen: npt.NDArray[np.bool_]) -> "Reactions":
-        """Those of some readers alone, who keep their indices; `chosen` is indexed by reader."""
-        kept = chosen[self.readers]
-        return Reactions(
-            self.readers[kept],
-            self.posts[kept],
-            self.values[kept],
-            self.weights[kept],
-            self.keys,
-            self.text_features,
-        )
-
-    def matrix(self, values: Doubles) -> csr_matrix:
-        """Readers by posts."""
-        shape = (int(self.readers.max()) + 1, len(self.keys))
-        return csr_matrix((values, (self.readers, self.posts)), shape=shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +67,12 @@ def regression(text_features: Doubles, targets: Doubles) -> tuple[Doubles, Doubl
 
 
 class Fit:
-    """Expectation maximisation; `run` gives the factors."""
+    """Expectation maximisation; `run` gives the factors.
+
+    Attributes:
+        noise: s^2, for a reaction of mean weight.
+        bias_variance: s_b^2.
+    """
 
     def __init__(self, reactions: Reactions, options: FitOptions) -> None:
         self._options, self._reactions = options, reactions
@@ -119,7 +84,7 @@ class Fit:
         self._means = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
         rng = np.random.default_rng(options.seed)
         self._loadings = rng.normal(0, 0.1, (len(reactions.keys), options.size))
-        self._noise, self._bias_variance = 0.2, 0.05
+        self.noise, self.bias_variance = 0.2, 0.05
 
     def run(self) -> Factors:
         """The factors, scaled for the logistic model of `slop.profiles.update`."""
@@ -137,11 +102,11 @@ class Fit:
 
     def _expect(self) -> _Readers:
         rows, size = self._rows(), self._options.size + 1
-        prior = np.diag([1.0] * (size - 1) + [1 / self._bias_variance])
-        precisions = (self._weights @ _outer(rows)).reshape(-1, size, size) / self._noise + prior
+        prior = np.diag([1.0] * (size - 1) + [1 / self.bias_variance])
+        precisions = (self._weights @ _outer(rows)).reshape(-1, size, size) / self.noise + prior
         residuals = self._weighted - self._weights.multiply(self._means[None])
         covariances = np.linalg.inv(precisions)
-        means = np.einsum("ukl,ul->uk", covariances, np.asarray(residuals @ rows) / self._noise)
+        means = np.einsum("ukl,ul->uk", covariances, np.asarray(residuals @ rows) / self.noise)
         return _Readers(means, covariances, covariances + means[:, :, None] * means[:, None, :])
 
     def _maximise(self, readers: _Readers) -> None:
@@ -152,7 +117,7 @@ class Fit:
         current = np.column_stack([self._loadings, self._means])
         coefficients, offset = regression(reactions.text_features, current)
         by_text = reactions.text_features @ coefficients + offset
-        pulls = self._noise / np.maximum(((current - by_text) ** 2).mean(axis=0), SMALLEST_VARIANCE)
+        pulls = self.noise / np.maximum(((current - by_text) ** 2).mean(axis=0), SMALLEST_VARIANCE)
 
         left = moments.copy()
         left[:, :size, size] = left[:, size, :size] = sums[:, :size]
@@ -161,8 +126,8 @@ class Fit:
         right -= np.column_stack([moments[:, :size, size], sums[:, size]])
         solved = np.linalg.solve(left + np.diag(pulls), (right + pulls * by_text)[..., None])[..., 0]
         self._loadings, self._means = solved[:, :size], solved[:, size]
-        self._noise = self._expected_error(readers, moments, sums, counts) / counts.sum()
-        self._bias_variance = float(readers.moments[:, size, size].mean())
+        self.noise = self._expected_error(readers, moments, sums, counts) / counts.sum()
+        self.bias_variance = float(readers.moments[:, size, size].mean())
 
     def _expected_error(self, readers: _Readers, moments: Doubles, sums: Doubles, counts: Doubles) -> float:
         """The weighted sum of E[(r - m_j - [v_j, 1] . [z_u, b_u])^2]."""

@@ -1,0 +1,54 @@
+"""Fit factors of posts to the log: `python -m trainer.factors --out FOLDER`.
+
+It reads slop.signals.v1 from its beginning to its end, and writes the basis of SLOP_BASIS_DIR with new factors, if they
+rank better than the old ones for readers who were held out.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from kafka.errors import KafkaError
+
+from slop.basis import Basis, InvalidBasis
+from slop.settings import LearningSettings
+from slop.streams import whole_log
+from slop.topics import SIGNALS
+from slop.v1.signal_pb2 import Signal
+from trainer.factors.fit import FitOptions
+from trainer.factors.reactions import reactions_of
+from trainer.factors.refit import RefitRefused, refit
+
+REFUSED = 3
+
+
+def main() -> int:
+    """The command line; returns the exit status, REFUSED where the new factors are no better."""
+    defaults = FitOptions()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", required=True, type=Path, help="folder of the new basis")
+    parser.add_argument("--size", type=int, default=defaults.size, help="how many factors readers differ in")
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    args = parser.parse_args()
+    settings = LearningSettings()
+    try:
+        basis = Basis.load(settings.basis_dir)
+        signals = (Signal.FromString(record.value or b"") for record in whole_log(settings, SIGNALS))
+        ours = (signal for signal in signals if signal.basis == basis.version)
+        reactions = reactions_of(ours, basis.text_size)
+        print(f"{len(reactions.values)} reactions of {reactions.reader_count} readers to {len(reactions.keys)} posts")
+        done = refit(basis, reactions, settings.prior_of, FitOptions(size=args.size, seed=args.seed))
+    except RefitRefused as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return REFUSED
+    except (InvalidBasis, KafkaError, TimeoutError) as error:
+        print(f"trainer.factors: {error}", file=sys.stderr)
+        return 1
+    done.basis.save(args.out)
+    print(done.summary)
+    print(f"basis {done.basis.version}, in {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

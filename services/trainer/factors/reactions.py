@@ -1,0 +1,99 @@
+"""What readers made of posts, as arrays."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from slop.storage import PostRef, User
+from slop.v1.signal_pb2 import Signal
+
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Reactions:
+    """Readers' reactions to posts in the order they came, one entry each; a reader reacts to a post once.
+
+    Attributes:
+        readers: (R,) indices of readers.
+        posts: (R,) indices of posts.
+        values: (R,) float64 in [-1, 1].
+        weights: (R,) float64, all > 0.
+        keys: the N posts' keys.
+        text_features: (N, T) float64 of the posts.
+    """
+
+    readers: Integers
+    posts: Integers
+    values: Doubles
+    weights: Doubles
+    keys: Sequence[str]
+    text_features: Doubles
+
+    @property
+    def reader_count(self) -> int:
+        """How many readers there are, at most."""
+        return int(self.readers.max(initial=-1)) + 1
+
+    def of_readers(self, chosen: npt.NDArray[np.bool_]) -> "Reactions":
+        """Those of some readers alone, who keep their indices; `chosen` is (reader_count,)."""
+        kept = chosen[self.readers]
+        return replace(
+            self,
+            readers=self.readers[kept],
+            posts=self.posts[kept],
+            values=self.values[kept],
+            weights=self.weights[kept],
+        )
+
+    def matrix(self, values: Doubles) -> csr_matrix:
+        """(reader_count, N) with one of `values`, (R,), for each reaction."""
+        return csr_matrix((values, (self.readers, self.posts)), shape=(self.reader_count, len(self.keys)))
+
+
+def reactions_of(signals: Iterable[Signal], text_size: int) -> Reactions:
+    """Reactions from signals in the order of the log; signals of a reader to the same post are one reaction.
+
+    Args:
+        signals: of one basis; a signal that was written twice counts once.
+        text_size: T, how many of a signal's features are its post's text features.
+    """
+    users: dict[User, int] = {}
+    posts: dict[str, int] = {}
+    texts: list[npt.NDArray[np.float32]] = []
+    sums: dict[tuple[int, int], tuple[float, float]] = {}
+    sources: set[tuple[int, int]] = set()
+    for signal in signals:
+        source = signal.source.partition, signal.source.offset
+        if source in sources or signal.weight <= 0:
+            continue
+        sources.add(source)
+        user = users.setdefault(User(signal.tenant, signal.user_id), len(users))
+        post = posts.setdefault(PostRef(signal.tenant, signal.post_id).key, len(posts))
+        if post == len(texts):
+            texts.append(np.array(signal.features[:text_size], np.float32))
+        weight, total = sums.pop((user, post), (0.0, 0.0))
+        sums[user, post] = weight + signal.weight, total + signal.weight * (2 * signal.label - 1)
+    return _arrays(sums, tuple(posts), texts, text_size)
+
+
+def _arrays(
+    sums: dict[tuple[int, int], tuple[float, float]],
+    keys: Sequence[str],
+    texts: Sequence[npt.NDArray[np.float32]],
+    text_size: int,
+) -> Reactions:
+    pairs = np.array(list(sums), dtype=np.intp).reshape(-1, 2)
+    weighted = np.array(list(sums.values()), dtype=np.float64).reshape(-1, 2)
+    return Reactions(
+        readers=pairs[:, 0],
+        posts=pairs[:, 1],
+        values=weighted[:, 1] / weighted[:, 0],
+        weights=weighted[:, 0],
+        keys=keys,
+        text_features=np.array(texts, np.float64).reshape(-1, text_size),
+    )

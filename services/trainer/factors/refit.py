@@ -1,0 +1,91 @@
+"""A basis with new factors, if they rank better than the old ones do for readers who were held out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from slop.basis import Basis
+from slop.factors import Factors
+from slop.profiles import Prior
+from trainer.factors.fit import Fit, FitOptions
+from trainer.factors.judging import Doubles, Floats, Judge
+from trainer.factors.reactions import Reactions
+
+HELD_OUT: Final = 0.1
+FEWEST_HELD_OUT: Final = 10
+TEXT_SHARES: Final = (0.0, 0.25, 0.5, 1.0)
+
+PriorOf = Callable[[Basis], Prior]
+
+
+class RefitRefused(ValueError):  # noqa: N818
+    """There is too little to learn from, or what was learned ranks no better; the message has the figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """A basis with new factors, and the pair agreement of old and new for each held-out reader."""
+
+    basis: Basis
+    before: Doubles
+    after: Doubles
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """The mean gain in agreement, and half of its 95% interval."""
+        gains = self.after - self.before
+        return float(gains.mean()), float(1.96 * gains.std(ddof=1) / np.sqrt(gains.size))
+
+    @property
+    def summary(self) -> str:
+        """For people."""
+        gain, margin = self.gain
+        return (
+            f"pair agreement of {self.after.size} held-out readers {self.before.mean():.4f} before, "
+            f"{self.after.mean():.4f} after, gain {gain:+.4f} +- {margin:.4f}"
+        )
+
+
+def refit(basis: Basis, reactions: Reactions, prior_of: PriorOf, options: FitOptions) -> Refit:
+    """Fit factors to most readers and judge them on the others; then fit them to everybody.
+
+    Raises:
+        RefitRefused: there are too few readers, or the new factors do not rank clearly better.
+    """
+    rng = np.random.default_rng(options.seed)
+    held = rng.random(reactions.reader_count) < HELD_OUT
+    judge = Judge(reactions.of_readers(held))
+    if judge.size < FEWEST_HELD_OUT:
+        raise RefitRefused(f"{judge.size} held-out readers with enough reactions, {FEWEST_HELD_OUT} are needed")
+    before = agreement(judge, basis, reactions, prior_of)
+    trial = with_text_share(basis, Fit(reactions.of_readers(~held), options).run(), judge, reactions, prior_of)
+    after = agreement(judge, trial, reactions, prior_of)
+    share = trial.factors.text_share if trial.factors else 0.0
+    whole = replace(basis, factors=replace(Fit(reactions, options).run(), text_share=share))
+    done = Refit(whole, before, after)
+    gain, margin = done.gain
+    if gain <= margin:
+        raise RefitRefused(done.summary)
+    return done
+
+
+def with_text_share(basis: Basis, factors: Factors, judge: Judge, reactions: Reactions, prior_of: PriorOf) -> Basis:
+    """The basis with these factors and the share of the text features that ranks best, one of TEXT_SHARES."""
+    candidates = [replace(basis, factors=replace(factors, text_share=share)) for share in TEXT_SHARES]
+    features = features_of(candidates[0], reactions)
+    mean = judge.learned(features, prior_of(candidates[0]))  # which does not depend on the share
+    return max(candidates, key=lambda candidate: judge.agreement(mean, features, candidate.blocks).mean())
+
+
+def agreement(judge: Judge, basis: Basis, reactions: Reactions, prior_of: PriorOf) -> Doubles:
+    """Each reader's pair agreement under a basis."""
+    features = features_of(basis, reactions)
+    return judge.agreement(judge.learned(features, prior_of(basis)), features, basis.blocks)
+
+
+def features_of(basis: Basis, reactions: Reactions) -> Floats:
+    """All features of the posts, (N, F) float32."""
+    texts = reactions.text_features.astype(np.float32)
+    return np.stack([basis.features(text, key) for text, key in zip(texts, reactions.keys, strict=True)])

@@ -1,0 +1,61 @@
+"""What the humor study knows of jokes by their texts: features under the basis' prompts, sentence embeddings."""
+
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.progress import Progress
+
+from native import model as native_model
+from native.settings import ROOT, NativeSettings
+from slop.basis import Basis
+from trainer.basis.__main__ import sentence_embedder
+from trainer.extraction import Extractor
+from trainer.language_model import LanguageModel, PromptScorer
+
+Floats = npt.NDArray[np.float32]
+
+KEPT = ROOT / ".run" / "studies"
+
+
+def text_features(basis: Basis, texts: Sequence[str], progress: Progress) -> Floats:
+    """(J, T) float32, computed as the featurizer does, and kept in .run/studies for the next time."""
+    digest = sha256("\0".join([basis.text_version, *texts]).encode()).hexdigest()[:12]
+    path = KEPT / f"text-features-{digest}.npy"
+    if not path.exists():
+        features = _computed(basis, texts, progress)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, features)
+    return np.asarray(np.load(path), dtype=np.float32)
+
+
+def _computed(basis: Basis, texts: Sequence[str], progress: Progress) -> Floats:
+    task = progress.add_task("features of jokes", total=len(texts))
+    extractor = extractor_of(basis)
+    found = []
+    for features in extractor.features_of(texts, urgent=True):
+        found.append(features)
+        progress.advance(task)
+    return np.stack(found)
+
+
+def language_model(basis: Basis) -> LanguageModel:
+    """The base model of a basis."""
+    return LanguageModel.load(native_model.prepare(NativeSettings()), basis.template)
+
+
+def extractor_of(basis: Basis) -> Extractor:
+    """What computes features, one post a core."""
+    cores = os.cpu_count() or 1
+    torch.set_num_threads(1)
+    return Extractor(PromptScorer(language_model(basis), torch.from_numpy(basis.prompts)), basis, cores)
+
+
+def embeddings(texts: Sequence[str]) -> Floats:
+    """(J, E) float32 of unit norm, all-MiniLM-L6-v2."""
+    vectors = sentence_embedder(list(texts))
+    unit: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit

@@ -1,0 +1,198 @@
+"""Ways to rank jokes for a reader whom nothing is known of at first: what production does, and its rivals.
+
+A method is fitted once to other readers' ratings; `reader` starts a new reader, who learns one rating after the other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import Ridge
+
+from slop.basis import Basis
+from slop.factors import Factors
+from slop.profiles import Floats, Prior, Profile, scores, update
+from slop.rewards import RATE_WEIGHT
+
+Doubles = npt.NDArray[np.float64]
+
+FLOAT_BYTES: Final = 4
+
+
+class ReaderModel(Protocol):
+    """What a method knows of one reader."""
+
+    def learn(self, joke: int, value: float) -> None:
+        """Learn a rating in [-1, 1]."""
+
+    def scores(self) -> Doubles:
+        """(J,) higher is better."""
+        ...
+
+    @property
+    def stored_bytes(self) -> int:
+        """What must be kept of the reader."""
+        ...
+
+
+class Method(Protocol):
+    """A way to rank."""
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        ...
+
+    def reader(self) -> ReaderModel:
+        """A new reader."""
+        ...
+
+
+class Slop:
+    """Production's own feature map, prior and update."""
+
+    name = "SLOP"
+
+    def __init__(self, basis: Basis, prior: Prior, features: Floats) -> None:
+        """`features` are the (J, F) features of the jokes under the basis."""
+        self.basis, self.prior, self.features = basis, prior, features
+
+    def reader(self) -> "_SlopReader":
+        """A new reader."""
+        return _SlopReader(self)
+
+
+class _SlopReader:
+    def __init__(self, method: Slop) -> None:
+        self._method, self._profile = method, Profile.new(method.basis.version, method.prior)
+
+    def learn(self, joke: int, value: float) -> None:
+        label, weight = (np.array([x], np.float32) for x in ((1 + value) / 2, RATE_WEIGHT))
+        mean, variance, _ = update(
+            self._profile.mean[None],
+            self._profile.variance[None],
+            self._method.features[joke][None],
+            label,
+            weight,
+            self._method.prior,
+        )
+        self._profile = self._profile.moved(mean[0], variance[0], signals=1, at_ms=0, partition=0, offset=0)
+
+    def scores(self) -> Doubles:
+        return scores(self._profile, self._method.features, self._method.basis.blocks)
+
+    @property
+    def stored_bytes(self) -> int:
+        return len(self._profile.to_bytes())
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Every joke's mean rating by others; an unseen joke has the mean of all."""
+
+    means: Doubles
+    name: str = "crowd's mean"
+
+    def reader(self) -> "Crowd":
+        """Everybody is the same reader."""
+        return self
+
+    def learn(self, joke: int, value: float) -> None:
+        """Nothing to learn."""
+
+    def scores(self) -> Doubles:
+        """(J,)."""
+        return self.means
+
+    @property
+    def stored_bytes(self) -> int:
+        """Nothing."""
+        return 0
+
+
+class MatrixFactorisation:
+    """Biased matrix factorisation with exact Bayesian folding in: Gaussian ratings, a full covariance a reader.
+
+    Its item factors are those that SLOP's factors are fitted with, so that what differs is a reader's update.
+    """
+
+    def __init__(self, factors: Factors, rows: Floats, noise: float, bias_variance: float) -> None:
+        """`rows` are the (J, M + 1) factors of the jokes; `noise` is the ratings' variance around them."""
+        self.name = f"matrix factorisation, m = {factors.size - 1}"
+        scaled = rows.astype(np.float64) / 2  # from logits to ratings
+        self.means = scaled[:, -1]
+        self.rows = np.column_stack([scaled[:, :-1], np.ones(len(rows))])
+        self.noise, self.prior = noise, np.diag([*[1.0] * (factors.size - 1), 1 / bias_variance])
+
+    def reader(self) -> "_FoldedIn":
+        """A new reader."""
+        return _FoldedIn(self)
+
+
+class _FoldedIn:
+    def __init__(self, method: MatrixFactorisation) -> None:
+        self._method, self._precision = method, method.prior.copy()
+        self._weighted = np.zeros(len(method.prior))
+        self._latent = np.zeros(len(method.prior))
+
+    def learn(self, joke: int, value: float) -> None:
+        row, noise = self._method.rows[joke], self._method.noise
+        self._precision += np.outer(row, row) / noise
+        self._weighted += row * (value - self._method.means[joke]) / noise
+        self._latent = np.linalg.solve(self._precision, self._weighted)
+
+    def scores(self) -> Doubles:
+        return np.asarray(self._method.means + self._method.rows @ self._latent)
+
+    @property
+    def stored_bytes(self) -> int:
+        size = self._latent.size
+        return FLOAT_BYTES * (size + size * (size + 1) // 2)
+
+
+class EmbeddingRidge:
+    """Ridge regression of a reader's ratings on a sentence embedding of the jokes, for each reader alone."""
+
+    name = "ridge on text embeddings"
+
+    def __init__(self, embeddings: Floats, penalty: float = 1.0) -> None:
+        """`embeddings` are (J, E) of unit norm."""
+        self.embeddings, self.penalty = embeddings.astype(np.float64), penalty
+
+    def reader(self) -> "_RidgeReader":
+        """A new reader."""
+        return _RidgeReader(self)
+
+
+class _RidgeReader:
+    def __init__(self, method: EmbeddingRidge) -> None:
+        self._method = method
+        self._jokes: list[int] = []
+        self._values: list[float] = []
+        self._scores = np.zeros(len(method.embeddings))
+
+    def learn(self, joke: int, value: float) -> None:
+        self._jokes.append(joke)
+        self._values.append(value)
+        seen = self._method.embeddings[self._jokes]
+        fitted = Ridge(alpha=self._method.penalty, solver="cholesky").fit(seen, self._values)
+        self._scores = fitted.predict(self._method.embeddings)
+
+    def scores(self) -> Doubles:
+        return self._scores
+
+    @property
+    def stored_bytes(self) -> int:
+        return FLOAT_BYTES * int(self._method.embeddings.shape[1])
+
+
+def orders(order: Sequence[tuple[int, float]], model: ReaderModel, counts: Sequence[int]) -> dict[int, Doubles]:
+    """What a reader's scores are after each count of ratings, 0 included if it is asked for."""
+    found = {0: model.scores()} if 0 in counts else {}
+    for number, (joke, value) in enumerate(order, start=1):
+        model.learn(joke, value)
+        if number in counts:
+            found[number] = model.scores()
+    return found

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+
+from slop.factors import Factors
+from slop.profiles import Block
+from slop.settings import LearningSettings
+from slop.v1.signal_pb2 import Signal, Source
+from tests.basis import random_basis
+from trainer.factors import Fit, FitOptions, Judge, Reactions, reactions_of
+from trainer.factors.fit import regression
+from trainer.factors.refit import RefitRefused, features_of, refit
+
+BASIS = random_basis()
+READERS, POSTS = 300, 40
+
+
+def reactions(noise: float = 0.2, seed: int = 0, factors: int = 2) -> tuple[Reactions, np.ndarray]:
+    """Half of all readers' reactions to all posts under a known model, and the posts' true loadings."""
+    rng = np.random.default_rng(seed)
+    texts = rng.normal(size=(POSTS, BASIS.text_size))
+    loadings = 0.3 * rng.normal(size=(POSTS, factors))
+    means = 0.3 * texts[:, 0] + 0.05 * rng.normal(size=POSTS)
+    truth = means + rng.normal(size=(READERS, factors)) @ loadings.T + 0.2 * rng.normal(size=(READERS, 1))
+    values = np.clip(truth + noise * rng.normal(size=truth.shape), -1, 1)
+    readers, posts = np.nonzero(rng.random(truth.shape) < 0.5)
+    order = np.lexsort((rng.random(readers.size), readers))
+    readers, posts = readers[order], posts[order]
+    keys = [f"default/p{number}" for number in range(POSTS)]
+    return Reactions(readers, posts, values[readers, posts], np.full(readers.size, 6.0), keys, texts), loadings
+
+
+def signal(user: str, post: str, label: float, offset: int, weight: float = 1.0) -> Signal:
+    features = [float(len(post))] * BASIS.text_size
+    source = Source(partition=0, offset=offset)
+    return Signal(
+        tenant="t", user_id=user, post_id=post, label=label, weight=weight, source=source, features=[*features, 9.0]
+    )
+
+
+def test_the_factors_span_what_readers_truly_differ_in() -> None:
+    given, truth = reactions()
+    fitted = Fit(given, FitOptions(size=2)).run().known[:, :2]
+    basis, _ = np.linalg.qr(fitted)
+    kept = np.linalg.norm(basis.T @ (truth / np.linalg.norm(truth, axis=0)), axis=0)
+    assert (kept > 0.95).all()
+
+
+def test_the_noise_and_the_spread_of_biases_are_found() -> None:
+    fit = Fit(reactions(noise=0.2)[0], FitOptions(size=2))
+    fit.run()
+    assert fit.noise == pytest.approx(0.04, rel=0.2)
+    assert fit.bias_variance == pytest.approx(0.04, rel=0.35)
+
+
+def test_a_post_that_nobody_reacted_to_is_judged_by_its_text() -> None:
+    given, _ = reactions()
+    factors = Fit(given, FitOptions(size=2)).run()
+    liked, disliked = (np.array([x, 0, 0, 0, 0], np.float32) for x in (2.0, -2.0))
+    assert factors.of_text(liked)[-1] > 0 > factors.of_text(disliked)[-1]
+
+
+def test_a_post_with_one_reaction_is_pulled_to_what_its_text_says() -> None:
+    given, _ = reactions()
+    once = (given.posts != 7) | (np.arange(given.posts.size) == np.flatnonzero(given.posts == 7)[0])
+    alone = Reactions(
+        *(given.readers[once], given.posts[once], given.values[once], given.weights[once]),
+        keys=given.keys,
+        text_features=given.text_features,
+    )
+    factors = Fit(alone, FitOptions(size=2)).run()
+    by_text = factors.of_text(given.text_features[7].astype(np.float32))
+    assert abs(factors.known[7, -1] - by_text[-1]) < 0.1
+
+
+def test_a_few_posts_have_an_offset_alone() -> None:
+    coefficients, offset = regression(np.ones((3, 5)), np.array([[1.0], [2.0], [3.0]]))
+    assert not coefficients.any()
+    assert offset == 2.0
+
+
+def test_reactions_to_the_same_post_are_one_weighted_reaction() -> None:
+    log = [signal("a", "p", 1.0, 0, weight=3.0), signal("a", "p", 0.0, 1), signal("b", "qq", 0.5, 2)]
+    found = reactions_of(log, BASIS.text_size)
+    assert found.values.tolist() == [0.5, 0.0]
+    assert found.weights.tolist() == [4.0, 1.0]
+    assert list(found.keys) == ["t/p", "t/qq"]
+    assert found.text_features.tolist() == [[1.0] * 5, [2.0] * 5]
+
+
+def test_a_signal_that_was_written_twice_counts_once() -> None:
+    twice = [signal("a", "p", 1.0, 0), signal("a", "p", 1.0, 0)]
+    assert reactions_of(twice, BASIS.text_size).weights.tolist() == [1.0]
+
+
+def test_a_log_without_signals_has_no_readers() -> None:
+    empty = reactions_of([], BASIS.text_size)
+    assert (empty.reader_count, len(empty.keys), empty.text_features.shape) == (0, 0, (0, 5))
+    with pytest.raises(RefitRefused, match="0 held-out readers"):
+        refit(BASIS, empty, LearningSettings().prior_of, FitOptions())
+
+
+def test_the_judge_gives_full_marks_to_a_map_that_knows_the_order() -> None:
+    given, _ = reactions(noise=0.0, factors=1)
+    truth = np.zeros((POSTS, 1), np.float32)
+    truth[:, 0] = [given.values[given.posts == post].mean() for post in range(POSTS)]
+    one = np.zeros(READERS, bool)
+    one[0] = True
+    judge = Judge(given.of_readers(one))
+    answers = np.full((POSTS, 1), 0.0, np.float32)
+    mine = given.readers == 0
+    answers[given.posts[mine], 0] = given.values[mine]
+    assert judge.agreement(np.array([[1.0, 0.0]], np.float32), answers, [Block(1)]).tolist() == [1.0]
+    assert judge.agreement(np.array([[-1.0, 0.0]], np.float32), answers, [Block(1)]).tolist() == [0.0]
+
+
+def test_factors_that_rank_better_for_held_out_readers_are_kept() -> None:
+    given, _ = reactions()
+    done = refit(BASIS, given, LearningSettings().prior_of, FitOptions(size=2, rounds=15))
+    assert done.after.mean() > done.before.mean() + 0.05
+    assert done.basis.text_version == BASIS.text_version
+    assert isinstance(done.basis.factors, Factors)
+    assert features_of(done.basis, given).shape == (POSTS, BASIS.text_size + 3)
+
+
+def test_reactions_by_chance_are_no_reason_for_a_new_basis() -> None:
+    given, _ = reactions()
+    rng = np.random.default_rng(3)
+    chance = Reactions(
+        given.readers,
+        given.posts,
+        rng.uniform(-1, 1, given.values.size),
+        given.weights,
+        given.keys,
+        given.text_features,
+    )
+    with pytest.raises(RefitRefused, match="held-out readers"):
+        refit(BASIS, chance, LearningSettings().prior_of, FitOptions(size=2, rounds=10))
+
+
+def test_a_handful_of_readers_is_too_few() -> None:
+    given, _ = reactions()
+    few = np.zeros(READERS, bool)
+    few[:20] = True
+    with pytest.raises(RefitRefused, match="are needed"):
+        refit(BASIS, given.of_readers(few), LearningSettings().prior_of, FitOptions(size=2))
