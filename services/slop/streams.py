@@ -20,6 +20,7 @@ CLOSE_MS: Final = 3_000
 BLOCK_MS: Final = 5_000
 FETCH_WAIT_MS: Final = 100
 LOG_RECORDS: Final = 2_000
+LOG_POLL_MS: Final = 500
 LOG_STALLED_S: Final = 30.0
 
 LAG_RECORDS: Final = Gauge(
@@ -149,13 +150,14 @@ class Subscription:
 
 
 def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[Record]:
-    """Every record of a topic up to what is its end now, a partition after the other, in order.
+    """Every record of a topic that was written before now, a partition after the other, in order.
 
     Raises:
         kafka.errors.KafkaError: the brokers are away.
-        TimeoutError: no record came for LOG_STALLED_S.
+        TimeoutError: no record came for LOG_STALLED_S, short of the end.
     """
     require_broker(settings.kafka_bootstrap)
+    now_ms = round(1_000 * time.time())
     consumer = KafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap.split(","),
         bootstrap_timeout_ms=CONNECT_MS,
@@ -164,19 +166,21 @@ def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[Record]:
     )
     with closing(consumer):
         for number in sorted(consumer.partitions_for_topic(topic.name) or ()):
-            yield from _whole_partition(consumer, TopicPartition(topic.name, number))
+            yield from _whole_partition(consumer, TopicPartition(topic.name, number), now_ms)
 
 
-def _whole_partition(consumer: Any, partition: TopicPartition) -> Iterator[Record]:
+def _whole_partition(consumer: Any, partition: TopicPartition, now_ms: int) -> Iterator[Record]:
     consumer.assign([partition])
-    end = consumer.end_offsets([partition])[partition]
     consumer.seek_to_beginning(partition)
+    end = consumer.end_offsets([partition])[partition]  # at least so far; Tansu tells it late
     heard_at = time.monotonic()
-    while consumer.position(partition) < end:
-        for record in chain.from_iterable(consumer.poll(timeout_ms=1_000, max_records=LOG_RECORDS).values()):
+    while True:
+        records = list(chain.from_iterable(consumer.poll(LOG_POLL_MS, max_records=LOG_RECORDS).values()))
+        yield from (record for record in records if record.timestamp <= now_ms)
+        if records:
             heard_at = time.monotonic()
-            if record.offset < end:
-                yield record
+        if consumer.position(partition) >= end and (not records or records[-1].timestamp > now_ms):
+            return
         if time.monotonic() - heard_at > LOG_STALLED_S:
             raise TimeoutError(f"{partition.topic}/{partition.partition}: no record for {LOG_STALLED_S:.0f} s")
 
