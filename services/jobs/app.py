@@ -10,7 +10,7 @@ from celery import Celery
 from celery.schedules import crontab
 
 from jobs import tasks
-from jobs.names import CENSUS, FIT_BASIS, HEAVY, LIGHT, SNAPSHOT_PROFILES
+from jobs.names import CENSUS, FIT_BASIS, FIT_FACTORS, HEAVY, LIGHT, SNAPSHOT_PROFILES
 from jobs.settings import JobsSettings
 
 RESULTS_KEPT_S: Final = 7 * 24 * 3600
@@ -41,7 +41,7 @@ def configuration(settings: JobsSettings) -> dict[str, Any]:
         "task_serializer": "json",
         "result_serializer": "json",
         "task_default_queue": LIGHT,
-        "task_routes": {FIT_BASIS: {"queue": HEAVY}},
+        "task_routes": {name: {"queue": HEAVY} for name in (FIT_BASIS, FIT_FACTORS)},
         "task_acks_late": True,
         "task_track_started": True,
         "worker_deduplicate_successful_tasks": True,
@@ -71,6 +71,7 @@ def create_app(settings: JobsSettings) -> Celery:
     made.task(tasks.census, name=CENSUS, ignore_result=True)
     made.task(tasks.snapshot_profiles, name=SNAPSHOT_PROFILES)
     made.task(tasks.build_basis, name=FIT_BASIS, bind=True)
+    made.task(tasks.build_factors, name=FIT_FACTORS, bind=True)
     return made
 
 

@@ -1,4 +1,6 @@
-"""Building a basis as a job: `python -m trainer.basis` in a process of its own, resumed where it was interrupted.
+"""Making a new basis as a job, in a process of its own: prompts by `python -m trainer.basis`, factors by `.factors`.
+
+A build of prompts is resumed where it was interrupted; factors take minutes and are begun anew.
 
 A build has a work folder named by its job, with the checkpoint, the log and, once it is done, the basis; that is then
 moved to a folder named by the basis' version, which is never one that was there before.
@@ -11,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from jobs.limits import Limits
 from jobs.settings import JobsSettings
 from slop.basis import Basis
 
+REFUSED: Final = 3  # what trainer.factors ends with where the new factors rank no better
 POLL_S: Final = 1.0
 STOP_S: Final = 10.0
 NICE: Final = 10
@@ -33,20 +36,18 @@ log = structlog.get_logger(__name__)
 
 
 class BuildRefused(ValueError):  # noqa: N818
-    """The build can't be begun, and would not be the next time either; the message says why."""
+    """The build can't be begun or its basis is no better, which the next time won't change; the message says why."""
 
 
 class BuildFailed(RuntimeError):  # noqa: N818
     """The build ended without a basis; the message has its last words."""
 
 
-class BuildOptions(BaseModel):
-    """What of `trainer.basis` may be chosen; what is not given is left to it."""
+class Options(BaseModel):
+    """What of a trainer may be chosen; what is not given is left to it."""
 
     model_config = ConfigDict(extra="forbid")
 
-    prompts: int | None = Field(None, ge=2, le=512)
-    rounds: list[int] | None = Field(None, min_length=1, max_length=16)
     seed: int | None = Field(None, ge=0)
 
     def arguments(self) -> list[str]:
@@ -54,6 +55,19 @@ class BuildOptions(BaseModel):
         given = self.model_dump(exclude_none=True)
         pairs = ((name, value if isinstance(value, list) else [value]) for name, value in given.items())
         return [word for name, values in pairs for word in (f"--{name}", *map(str, values))]
+
+
+class BuildOptions(Options):
+    """Of `trainer.basis`."""
+
+    prompts: int | None = Field(None, ge=2, le=512)
+    rounds: list[int] | None = Field(None, min_length=1, max_length=16)
+
+
+class FactorsOptions(Options):
+    """Of `trainer.factors`."""
+
+    size: int | None = Field(None, ge=1, le=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +86,10 @@ class Work:
         """What the trainer said in the last attempt."""
         return self.folder / "build.log"
 
-    def command(self, settings: JobsSettings, options: BuildOptions) -> list[str]:
-        """The trainer's command line."""
-        places = {
-            "--model": settings.model,
-            "--model-name": settings.model_name,
-            "--catalogue": settings.catalogue,
-            "--out": self.basis,
-            "--checkpoint": self.folder / "checkpoint.pt",
-        }
-        words = [str(word) for place in places.items() for word in place]
-        return [sys.executable, "-m", "trainer.basis", *words, *options.arguments()]
+    def command(self, trainer: str, places: Mapping[str, object], options: Options) -> list[str]:
+        """A trainer's command line."""
+        words = [str(word) for place in {"--out": self.basis, **places}.items() for word in place]
+        return [sys.executable, "-m", trainer, *words, *options.arguments()]
 
     def progress(self) -> str:
         """The last line of the log; progress bars are overwritten by carriage returns."""
@@ -116,11 +123,50 @@ def fit_basis(
         jobs.limits.TookTooLong: the time is over.
     """
     _check(settings)
+    work = _work(job, settings)
+    places = {
+        "--model": settings.model,
+        "--model-name": settings.model_name,
+        "--catalogue": settings.catalogue,
+        "--checkpoint": work.folder / "checkpoint.pt",
+    }
+    return _build(work, work.command("trainer.basis", places, options), settings, limits, report)
+
+
+def fit_factors(
+    job: str, settings: JobsSettings, options: FactorsOptions, limits: Limits, report: Callable[[str], None]
+) -> Basis:
+    """Fit factors of posts to the log; the basis in use, with them, is then in `settings.bases_dir`.
+
+    Args:
+        job: the same for every attempt.
+        settings: where Kafka and the basis in use are, and where bases go.
+        options: of the fit.
+        limits: of its time.
+        report: told of the progress, whenever there is some.
+
+    Raises:
+        BuildRefused: the new factors rank no better for readers who were held out, or another build is under way.
+        BuildFailed: the trainer ended without a basis.
+        jobs.limits.Interrupted: the worker stops.
+        jobs.limits.TookTooLong: the time is over.
+    """
+    work = _work(job, settings)
+    return _build(work, work.command("trainer.factors", {}, options), settings, limits, report)
+
+
+def _work(job: str, settings: JobsSettings) -> Work:
     work = Work(settings.bases_dir / ".building" / job)
     work.folder.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def _build(
+    work: Work, command: list[str], settings: JobsSettings, limits: Limits, report: Callable[[str], None]
+) -> Basis:
     with _only_one(settings.bases_dir / ".lock") as lock:
         if not (work.basis / "basis.json").exists():
-            _train(work.command(settings, options), work, lock, limits, report)
+            _train(command, settings, work, lock, limits, report)
         return _publish(work, settings.bases_dir)
 
 
@@ -143,27 +189,35 @@ def _only_one(path: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _train(command: list[str], work: Work, lock: int, limits: Limits, report: Callable[[str], None]) -> None:
+def _train(
+    command: list[str], settings: JobsSettings, work: Work, lock: int, limits: Limits, report: Callable[[str], None]
+) -> None:
     log.info("building a basis", folder=str(work.folder), command=command)
-    with work.log.open("wb") as output, _running(command, output, lock) as process:
+    with work.log.open("wb") as output, _running(command, settings, output, lock) as process:
         reported = ""
         while process.poll() is None:
             limits.pause(POLL_S)
             if (progress := work.progress()) != reported:
                 report(reported := progress)
+    if process.returncode == REFUSED:
+        reason = work.progress()
+        shutil.rmtree(work.folder)
+        raise BuildRefused(reason)
     if process.returncode != 0:
-        raise BuildFailed(f"trainer.basis ended with {process.returncode}: {work.tail()}")
+        raise BuildFailed(f"{command[2]} ended with {process.returncode}: {work.tail()}")
 
 
 @contextmanager
-def _running(command: list[str], output: IO[bytes], lock: int) -> Iterator["subprocess.Popen[bytes]"]:
+def _running(
+    command: list[str], settings: JobsSettings, output: IO[bytes], lock: int
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A process in a group of its own that gives way to every other one, and is gone when the block ends."""
     process = subprocess.Popen(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=os.environ | _environment(settings),
         pass_fds=[lock],
         process_group=0,
     )
@@ -172,6 +226,15 @@ def _running(command: list[str], output: IO[bytes], lock: int) -> Iterator["subp
         yield process
     finally:
         _end(process)
+
+
+def _environment(settings: JobsSettings) -> dict[str, str]:
+    """The worker's settings, as a trainer reads them."""
+    return {
+        "PYTHONUNBUFFERED": "1",
+        "SLOP_BASIS_DIR": str(settings.basis_dir),
+        "SLOP_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+    }
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

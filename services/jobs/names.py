@@ -9,4 +9,5 @@ QUEUES: Final = (LIGHT, HEAVY)
 CENSUS: Final = "census"
 SNAPSHOT_PROFILES: Final = "snapshot_profiles"
 FIT_BASIS: Final = "fit_basis"
-TASKS: Final = (CENSUS, SNAPSHOT_PROFILES, FIT_BASIS)
+FIT_FACTORS: Final = "fit_factors"
+TASKS: Final = (CENSUS, SNAPSHOT_PROFILES, FIT_BASIS, FIT_FACTORS)

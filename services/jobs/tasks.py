@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import structlog
 from celery.exceptions import Reject
 
 from jobs import metrics
-from jobs.basis_build import BuildFailed, BuildOptions, fit_basis
+from jobs.basis_build import BuildFailed, BuildOptions, FactorsOptions, fit_basis, fit_factors
 from jobs.census import take_census
 from jobs.limits import Interrupted, Limits
 from jobs.redis_clients import profile_archive
@@ -21,6 +21,8 @@ from slop.basis import Basis
 PROGRESS: Final = "PROGRESS"
 BUILD_RETRIES: Final = 2
 BUILD_RETRY_S: Final = 30
+
+Build = Callable[[str, JobsSettings, Limits, Callable[[str], None]], Basis]
 
 STOPPING: Final = threading.Event()  # set when the worker stops
 
@@ -54,6 +56,22 @@ def build_basis(task: Any, **options: Any) -> dict[str, Any]:
         task: this attempt, whose state tells the progress.
         options: of `jobs.basis_build.BuildOptions`.
     """
+    chosen = BuildOptions(**options)
+    return _built(task, lambda job, settings, limits, report: fit_basis(job, settings, chosen, limits, report))
+
+
+def build_factors(task: Any, **options: Any) -> dict[str, Any]:
+    """Fit factors to the log (see `jobs.basis_build`); returns the new basis' version and folder.
+
+    Args:
+        task: this attempt, whose state tells the progress.
+        options: of `jobs.basis_build.FactorsOptions`.
+    """
+    chosen = FactorsOptions(**options)
+    return _built(task, lambda job, settings, limits, report: fit_factors(job, settings, chosen, limits, report))
+
+
+def _built(task: Any, build: Build) -> dict[str, Any]:
     settings = JobsSettings()
     limits = Limits(settings.fit_basis_timeout_s, STOPPING)
 
@@ -63,7 +81,7 @@ def build_basis(task: Any, **options: Any) -> dict[str, Any]:
 
     try:
         with _again_if_interrupted():
-            basis = fit_basis(task.request.id, settings, BuildOptions(**options), limits, report)
+            basis = build(task.request.id, settings, limits, report)
     except BuildFailed as error:
         raise task.retry(exc=error, countdown=BUILD_RETRY_S, max_retries=BUILD_RETRIES) from error
     folder = settings.bases_dir / basis.version

@@ -9,15 +9,15 @@ import pytest
 from redis import Redis
 
 from jobs.app import create_app
-from jobs.names import CENSUS, FIT_BASIS, HEAVY, LIGHT, SNAPSHOT_PROFILES
+from jobs.names import CENSUS, FIT_BASIS, FIT_FACTORS, HEAVY, LIGHT, SNAPSHOT_PROFILES
 from jobs.settings import JobsSettings
 from slop.basis import Basis
 from slop.storage import Profiles
-from slop.topics import encode
+from slop.topics import create_topics, encode
 from tests.basis import random_basis
 from tests.jobs import ROOT, JobsProcess, command, jobs_settings
 from tests.learners import wait_until
-from tests.servers import redis_server
+from tests.servers import KafkaServer, redis_server
 from tests.signals import DAY_MS, a_signal
 from tests.tiny_model import save_tiny_model
 from trainer.learning import Learner
@@ -107,6 +107,22 @@ def test_a_job_that_fails_is_told_with_its_reason_and_counted(worker: JobsProces
     assert done.returncode == 1
     assert "fit_basis failed: SLOP_MODEL names no base model" in done.stderr
     assert worker.metric(f'slop_jobs_total{{outcome="failure",task="{FIT_BASIS}"}}') == 1
+
+
+def test_factors_that_nothing_can_be_learned_for_are_refused_with_the_reason(
+    settings: JobsSettings, fresh_kafka: KafkaServer, tmp_path: Path
+) -> None:
+    create_topics(fresh_kafka.bootstrap)
+    reachable = settings.model_copy(update={"kafka_bootstrap": fresh_kafka.bootstrap})
+    worker = JobsProcess("worker", reachable, tmp_path)
+    worker.start()
+    try:
+        done = command(reachable, "run", FIT_FACTORS)
+    finally:
+        worker.stop()
+    assert done.returncode == 1
+    assert "fit_factors failed: refused: 0 held-out readers" in done.stderr
+    assert not list((settings.bases_dir / ".building").iterdir())
 
 
 def test_jobs_wait_where_they_are_seen_until_there_is_a_worker(

@@ -82,7 +82,7 @@ def test_only_what_publishes_a_port_is_in_a_network_with_a_way_out() -> None:
 @pytest.mark.parametrize(
     ("network", "members"),
     [
-        ("log", {"kafka", "kafka-exporter", "collector", "featurizer", "learner", "generation"}),
+        ("log", {"kafka", "kafka-exporter", "collector", "featurizer", "learner", "worker", "generation"}),
         ("store", {"redis", "redis-exporter", "featurizer", "learner", "generation", "worker", "beat"}),
         ("engine", {"vllm", "featurizer", "generation", "prometheus"}),
     ],
