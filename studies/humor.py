@@ -8,7 +8,7 @@ The folder is the replay's: jokes.json and ratings.csv.gz. Most readers' ratings
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from slop.rewards import RATE_WEIGHT
 from slop.settings import LearningSettings
 from slop.storage import PostRef
 from studies import jokes, tables
-from studies.metrics import Estimate, over_readers, pair_accuracy
+from studies.metrics import CalibrationBin, Estimate, calibration, over_readers, pair_accuracy
 from studies.rankers import Crowd, EmbeddingRidge, MatrixFactorisation, Method, Slop, orders
 from studies.ratings import CLEAR_GAP, FULL_RATING, RatedJokes, Rater, chosen_raters, joke_post_id, load_ratings
 from studies.report import save_json
@@ -81,6 +81,15 @@ class Cost:
     method: str
     stored_bytes: int
     microseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All figures."""
+
+    rows: list[Row]
+    costs: dict[str, Cost]
+    calibration: list[CalibrationBin]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +154,7 @@ def unseen_task(raters: Sequence[Rater], all_jokes: Jokes, unseen: frozenset[int
 
 def methods_for(
     basis: Basis, reactions: Reactions, all_jokes: Jokes, embedded: npt.NDArray[np.float32], size: int
-) -> list[Method]:
+) -> tuple[Slop, Crowd, MatrixFactorisation, EmbeddingRidge]:
     """All methods, fitted to the other readers' reactions."""
     options, settings = FitOptions(size=size), LearningSettings()
     fitted = refit(basis, reactions, settings.prior_of, options).basis
@@ -158,12 +167,12 @@ def methods_for(
     rows = features[:, basis.text_size :]
     fit = Fit(reactions, options)
     factors = fit.run()
-    return [
+    return (
         Slop(fitted, settings.prior_of(fitted), features),
         Crowd(rows[:, -1].astype(np.float64)),
         MatrixFactorisation(factors, rows, fit.noise, fit.bias_variance),
         EmbeddingRidge(embedded),
-    ]
+    )
 
 
 def compared(task: Task, method: Method, progress: Progress) -> tuple[list[Row], Cost]:
@@ -186,8 +195,20 @@ def compared(task: Task, method: Method, progress: Progress) -> tuple[list[Row],
     return rows, Cost(method.name, stored, 1e6 * spent / learned)
 
 
-def study(settings: HumorSettings, console: Console) -> tuple[list[Row], list[Cost]]:
-    """All rows and costs.
+def calibrated(task: Task, method: Slop) -> list[CalibrationBin]:
+    """How often readers like what they are predicted to like, over all ratings before each was learned."""
+    predicted, observed = [], []
+    for given in task.given:
+        reader = method.reader()
+        for joke, value in given:
+            reader.learn(joke, value)
+        predicted += reader.predicted
+        observed += [(1 + value) / 2 for _, value in given]
+    return calibration(predicted, observed)
+
+
+def study(settings: HumorSettings, console: Console) -> Results:
+    """All figures.
 
     Raises:
         StudyError: the data is missing or broken.
@@ -205,20 +226,20 @@ def study(settings: HumorSettings, console: Console) -> tuple[list[Row], list[Co
         unseen = frozenset(rng.permutation(everything)[:UNSEEN].tolist())
         rest = np.array([joke for joke in everything if joke not in unseen])
         raters = list(chosen.values())
-        rows: list[Row] = []
-        costs: list[Cost] = []
-        for task, known in (
-            (known_task(raters, all_jokes), everything),
-            (unseen_task(raters, all_jokes, unseen), rest),
-        ):
-            methods = methods_for(basis, all_jokes.reactions(data, others, known), all_jokes, embedded, settings.size)
-            if settings.save_basis and task.name == "known" and isinstance(methods[0], Slop):
-                methods[0].basis.save(settings.save_basis)
-            for method in methods:
+        results = Results([], {}, [])
+        tasks = (known_task(raters, all_jokes), everything), (unseen_task(raters, all_jokes, unseen), rest)
+        for task, known in tasks:
+            reactions = all_jokes.reactions(data, others, known)
+            ours, *rivals = methods_for(basis, reactions, all_jokes, embedded, settings.size)
+            for method in (ours, *rivals):
                 more, cost = compared(task, method, progress)
-                rows += more
-                costs += [cost] if task.name == "known" else []
-    return rows, costs
+                results.rows.extend(more)
+                results.costs.setdefault(method.name, cost)
+            if task.name == "known":
+                results.calibration.extend(calibrated(task, ours))
+                if settings.save_basis:
+                    ours.basis.save(settings.save_basis)
+    return results
 
 
 def table_of(rows: Sequence[Row], name: str, costs: Mapping[str, Cost]) -> Table:
@@ -234,7 +255,7 @@ def table_of(rows: Sequence[Row], name: str, costs: Mapping[str, Cost]) -> Table
     return table
 
 
-def save(folder: Path, rows: Sequence[Row], costs: Mapping[str, Cost], about: dict[str, Any]) -> None:
+def save(folder: Path, results: Results, about: dict[str, Any]) -> None:
     """Write humor.csv, humor.md, humor.json and humor.png."""
     flat: list[tables.Row] = [
         {
@@ -245,15 +266,17 @@ def save(folder: Path, rows: Sequence[Row], costs: Mapping[str, Cost], about: di
             "low": round(row.accuracy.low, 4),
             "high": round(row.accuracy.high, 4),
             "readers": row.readers,
-            "bytes_a_reader": costs[row.method].stored_bytes,
-            "microseconds_a_rating": round(costs[row.method].microseconds, 1),
+            "bytes_a_reader": results.costs[row.method].stored_bytes,
+            "microseconds_a_rating": round(results.costs[row.method].microseconds, 1),
         }
-        for row in rows
+        for row in results.rows
     ]
     tables.save_csv(folder / "humor.csv", flat)
     (folder / "humor.md").write_text(tables.markdown(flat))
-    save_json(folder / "humor.json", {"rows": flat, **about})
-    save_plot(folder / "humor.png", rows)
+    save_json(
+        folder / "humor.json", {"rows": flat, "calibration": [asdict(part) for part in results.calibration], **about}
+    )
+    save_plot(folder / "humor.png", results.rows)
 
 
 def save_plot(path: Path, rows: Sequence[Row]) -> None:
@@ -281,14 +304,25 @@ def save_plot(path: Path, rows: Sequence[Row]) -> None:
     plt.close(figure)
 
 
+def calibration_table(bins: Sequence[CalibrationBin]) -> Table:
+    """Predicted beside observed."""
+    table = Table(title="SLOP's prediction of each rating before it is learned, in tenths", title_justify="left")
+    for column in ("predicted", "observed", "ratings"):
+        table.add_column(column, justify="right")
+    for part in bins:
+        table.add_row(f"{part.predicted:.3f}", f"{part.observed:.3f}", str(part.count))
+    return table
+
+
 def humor(settings: HumorSettings, console: Console) -> None:
     """Run the study, print the tables and write the files."""
-    rows, listed = study(settings, console)
-    costs = {cost.method: cost for cost in listed}
+    results = study(settings, console)
     for name in ("known", "unseen"):
-        console.print(table_of(rows, name, costs))
-    about = {"seed": settings.seed, "factors": settings.size, "basis": Basis.load(LearningSettings().basis_dir).version}
-    save(settings.out, rows, costs, about)
+        console.print(table_of(results.rows, name, results.costs))
+    console.print(calibration_table(results.calibration))
+    basis = Basis.load(LearningSettings().basis_dir).version
+    about = {"seed": settings.seed, "factors": settings.size, "basis": basis}
+    save(settings.out, results, about)
     console.print(f"Results: {settings.out}/humor.csv, .md, .json and .png")
 
 

@@ -98,6 +98,23 @@ def distinct2_of(texts: Sequence[str], count: int, seed: int = 0) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """Predictions of like size: their mean, what was observed, and how many they are."""
+
+    predicted: float
+    observed: float
+    count: int
+
+
+def calibration(predicted: Sequence[float], observed: Sequence[float], bins: int = 10) -> list[CalibrationBin]:
+    """Bins of equally many predictions, from the smallest to the largest."""
+    order = np.argsort(np.asarray(predicted), kind="stable")
+    p, o = np.asarray(predicted)[order], np.asarray(observed)[order]
+    parts = zip(np.array_split(p, bins), np.array_split(o, bins), strict=True)
+    return [CalibrationBin(float(a.mean()), float(b.mean()), a.size) for a, b in parts if a.size]
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """Median and 95th percentile, milliseconds."""
 

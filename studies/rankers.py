@@ -59,18 +59,22 @@ class Slop:
         """`features` are the (J, F) features of the jokes under the basis."""
         self.basis, self.prior, self.features = basis, prior, features
 
-    def reader(self) -> "_SlopReader":
+    def reader(self) -> "SlopReader":
         """A new reader."""
-        return _SlopReader(self)
+        return SlopReader(self)
 
 
-class _SlopReader:
+class SlopReader:
+    """A reader's profile; `predicted` has for each rating the probability of a like that was believed before it."""
+
     def __init__(self, method: Slop) -> None:
         self._method, self._profile = method, Profile.new(method.basis.version, method.prior)
+        self.predicted: list[float] = []
 
     def learn(self, joke: int, value: float) -> None:
+        """Learn a rating in [-1, 1]."""
         label, weight = (np.array([x], np.float32) for x in ((1 + value) / 2, RATE_WEIGHT))
-        mean, variance, _ = update(
+        mean, variance, believed = update(
             self._profile.mean[None],
             self._profile.variance[None],
             self._method.features[joke][None],
@@ -78,13 +82,16 @@ class _SlopReader:
             weight,
             self._method.prior,
         )
+        self.predicted.append(float(believed[0]))
         self._profile = self._profile.moved(mean[0], variance[0], signals=1, at_ms=0, partition=0, offset=0)
 
     def scores(self) -> Doubles:
+        """(J,)."""
         return scores(self._profile, self._method.features, self._method.basis.blocks)
 
     @property
     def stored_bytes(self) -> int:
+        """Of the profile as Redis has it."""
         return len(self._profile.to_bytes())
 
 

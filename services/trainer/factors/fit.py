@@ -92,7 +92,7 @@ class Fit:
             readers = self._expect()
             self._maximise(readers)
             self._standardise(readers)
-        known = np.column_stack([self._loadings, self._means - self._means.mean()]) * LOGIT_A_REACTION
+        known = np.column_stack([self._loadings, self._means]) * LOGIT_A_REACTION
         text_map, offset = regression(self._reactions.text_features, known)
         return Factors(tuple(self._reactions.keys), known.astype("f4"), text_map.astype("f4"), offset.astype("f4"))
 

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studies.metrics import TextScore, distinct2, distinct2_of, latency, over_readers, pair_accuracy, perplexity
+from studies.metrics import (
+    TextScore,
+    calibration,
+    distinct2,
+    distinct2_of,
+    latency,
+    over_readers,
+    pair_accuracy,
+    perplexity,
+)
 
 ratings = st.lists(st.floats(-10, 10).map(lambda x: round(x, 2)), min_size=2, max_size=15)
 
@@ -81,3 +90,15 @@ def test_distinct_2_of_equal_sizes_does_not_punish_the_larger_set() -> None:
 def test_latency_is_in_milliseconds() -> None:
     assert latency([0.1] * 19 + [1.1]).p50 == 100.0
     assert latency([0.1] * 19 + [1.1]).p95 == pytest.approx(150.0)
+
+
+def test_calibration_bins_are_of_like_predictions_and_equally_large() -> None:
+    bins = calibration([0.9, 0.1, 0.2, 0.8], [1.0, 0.0, 1.0, 1.0], bins=2)
+    assert [(round(b.predicted, 2), b.observed, b.count) for b in bins] == [(0.15, 0.5, 2), (0.85, 1.0, 2)]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
+def test_every_prediction_is_in_one_bin(predicted: list[float]) -> None:
+    bins = calibration(predicted, predicted)
+    assert sum(b.count for b in bins) == len(predicted)
+    assert all(b.predicted == pytest.approx(b.observed) for b in bins)
