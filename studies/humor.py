@@ -231,7 +231,8 @@ def study(settings: HumorSettings, console: Console) -> Results:
         for task, known in tasks:
             reactions = all_jokes.reactions(data, others, known)
             ours, *rivals = methods_for(basis, reactions, all_jokes, embedded, settings.size)
-            for method in (ours, *rivals):
+            methods: list[Method] = [ours, *rivals]
+            for method in methods:
                 more, cost = compared(task, method, progress)
                 results.rows.extend(more)
                 results.costs.setdefault(method.name, cost)
