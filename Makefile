@@ -18,7 +18,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 export DATA OUT READERS SECONDS SCENARIO DEMO_EXIT FILE
 
-.PHONY: help setup up demo replay basis catalogue bench loadtest smoke dashboards snapshot restore test lint lock clean
+.PHONY: help setup up demo replay humor factors basis catalogue bench loadtest smoke dashboards snapshot restore test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,12 @@ demo: setup  ## readers with hidden tastes react, posts turn to them [OUT=figure
 
 replay: setup  ## ratings of real people through the same API: DATA=folder [OUT=figures.json] [READERS=200]
 	@$(PY) -m studies.replay
+
+humor: setup  ## how well ratings of real people are ranked, beside rivals: DATA=folder [READERS=500]; studies/results
+	@$(PY) -m studies.humor
+
+factors: setup  ## have the running worker fit factors of posts to many readers' reactions, if they rank better
+	@$(PY) -m jobs run fit_factors
 
 basis: setup  ## build the soft prompts from the catalogue, without labels, 20 minutes on 2 cores
 	@$(PY) -m trainer.basis --model "$$($(PY) -m native.model)"

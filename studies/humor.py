@@ -230,8 +230,8 @@ def study(settings: HumorSettings, console: Console) -> Results:
         tasks = (known_task(raters, all_jokes), everything), (unseen_task(raters, all_jokes, unseen), rest)
         for task, known in tasks:
             reactions = all_jokes.reactions(data, others, known)
-            ours, *rivals = methods_for(basis, reactions, all_jokes, embedded, settings.size)
-            methods: list[Method] = [ours, *rivals]
+            ours, crowd, factorised, ridge = methods_for(basis, reactions, all_jokes, embedded, settings.size)
+            methods: list[Method] = [ours, crowd, factorised, ridge]
             for method in methods:
                 more, cost = compared(task, method, progress)
                 results.rows.extend(more)

@@ -1,6 +1,7 @@
 """The frozen language model of the trainer: what a post costs it under a soft prompt, and what it makes of a post."""
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -50,6 +51,7 @@ class LanguageModel:
 
     def __init__(self, model: Any, tokenizer: Any, template: Template) -> None:
         self._model, self._tokenizer = model.eval().requires_grad_(False), tokenizer
+        self._tokenizing = threading.Lock()  # a tokenizer is not promised to be safe for threads
         self.device: torch.device = model.device
         self.width: int = model.config.hidden_size
         messages = [{"role": "system", "content": _SLOT}, {"role": "user", "content": template.request}]
@@ -67,7 +69,8 @@ class LanguageModel:
         return cls(model, AutoTokenizer.from_pretrained(source), template)
 
     def _tokens(self, text: str) -> Tensor:
-        ids = self._tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids[0]
+        with self._tokenizing:
+            ids = self._tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids[0]
         return torch.as_tensor(ids, device=self.device)
 
     def post_tokens(self, text: str) -> Tensor:
