@@ -47,6 +47,7 @@ class LanguageModel:
     Attributes:
         width: d, the length of an embedding row.
         device: where it runs.
+        tail: what follows the soft prompt in the template, as text.
     """
 
     def __init__(self, model: Any, tokenizer: Any, template: Template) -> None:
@@ -56,8 +57,8 @@ class LanguageModel:
         self.width: int = model.config.hidden_size
         messages = [{"role": "system", "content": _SLOT}, {"role": "user", "content": template.request}]
         rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        head, tail = rendered.split(_SLOT)
-        self._head, self._tail = self._tokens(head), self._tokens(tail)
+        head, self.tail = rendered.split(_SLOT)
+        self._head, self._tail = self._tokens(head), self._tokens(self.tail)
         self._end = tokenizer.eos_token
 
     @classmethod
@@ -88,10 +89,14 @@ class LanguageModel:
         padding = tokens[-max(1, rows // 4) :].repeat(rows)
         return self.embed(torch.cat([tokens, padding])[:rows]).float()
 
+    def head(self) -> Tensor:
+        """The embeddings of what precedes the soft prompt in the template: (H, d)."""
+        return self.embed(self._head)
+
     def prefix(self, prompts: Tensor) -> Tensor:
         """(B, k, d) soft prompts within the template: (B, P, d)."""
         size = prompts.shape[0]
-        head = self.embed(self._head).expand(size, -1, -1)
+        head = self.head().expand(size, -1, -1)
         tail = self.embed(self._tail).expand(size, -1, -1)
         return torch.cat([head, prompts.to(head.dtype), tail], dim=1)
 

@@ -1,0 +1,1 @@
+"""Soft prompts as PEFT prompt-tuning adapters, and back."""
