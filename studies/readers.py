@@ -124,7 +124,7 @@ def _own(reader: Reader, length: int, exposure: float) -> int:
 def _pool(
     readers: Sequence[Reader], posts: Mapping[str, Sequence[Post]], length: int, exposure: float
 ) -> dict[str, list[Post]]:
-    others = -(-length // len(posts)) + 2
+    others = -(-length // len(posts)) + 1
     needed = dict.fromkeys(posts, others)
     for reader in readers:
         for taste in reader.tastes:
