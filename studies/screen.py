@@ -1,12 +1,12 @@
 """What a study prints on, and how it ends."""
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from native.binaries import MissingBinary
 from native.up import StackFailed
@@ -24,8 +24,33 @@ def console_for_tables() -> Console:
     return console if console.is_terminal else Console(width=max(console.width, NARROWEST))
 
 
+class Lines(Progress):
+    """Progress for a file or a log, where bars can't be redrawn: a line for every stage that is done."""
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """As Progress does."""
+        before = self._tasks[task_id].finished
+        super().advance(task_id, advance)
+        self._tell(task_id, before)
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """As Progress does."""
+        before = self._tasks[task_id].finished
+        super().update(task_id, **changes)
+        self._tell(task_id, before)
+
+    def _tell(self, task_id: TaskID, before: bool) -> None:
+        task = self._tasks[task_id]
+        if task.finished and not before:
+            self.console.print(
+                f"{task.description:<36} {task.total:.0f} in {task.finished_time:.0f} s", highlight=False
+            )
+
+
 def progress_on(console: Console) -> Progress:
-    """A progress display with one bar a stage."""
+    """A progress display with one bar a stage, or one line where there is no terminal."""
+    if not console.is_terminal:
+        return Lines(console=console, disable=True)
     columns = (TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console)
 

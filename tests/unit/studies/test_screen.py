@@ -1,9 +1,11 @@
+from io import StringIO
+
 import pytest
 from rich.console import Console
 
 from native.up import StackFailed
 from studies.posts import StudyError
-from studies.screen import run_study
+from studies.screen import progress_on, run_study
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,16 @@ def test_a_study_that_ends_early_says_why_and_has_its_exit_status(
 
 def test_a_study_that_ends_well_exits_with_0() -> None:
     assert run_study(lambda console: console.print("done")) == 0
+
+
+def test_a_log_has_a_line_for_every_stage_that_is_done() -> None:
+    console = Console(file=StringIO(), width=80)
+    with progress_on(console) as progress:
+        first, second = progress.add_task("features", total=2), progress.add_task("posts", total=None)
+        progress.advance(first)
+        assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+        progress.advance(first)
+        progress.update(second, total=7, completed=7)
+        progress.update(second, description="again")
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split() for line in lines] == [["features", "2", "in", "0", "s"], ["posts", "7", "in", "0", "s"]]
