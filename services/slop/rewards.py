@@ -1,16 +1,61 @@
-"""What a signal says: an interaction becomes a label in [0, 1] with a weight."""
+"""What a signal says: an interaction becomes a label in [0, 1] with a weight.
+
+| signal | label | weight |
+| --- | --- | --- |
+| like | 1 | 1.0 |
+| share | 1 | 1.5 |
+| save | 1 | 1.2 |
+| comment | 1 | 0.7 |
+| unlike | 0 | 0.5 |
+| skip | 0 | 0.6 |
+| dislike | 0 | 1.0 |
+| hide | 0 | 1.5 |
+| report | 0 | 2.0 |
+| dwell | 1 if longer than reading takes, else 0 | up to 0.5: all of it from twice that time or half of it on |
+| rate | graded: (1 + value) / 2 | 6.0 |
+
+An impression says nothing. A product changes weights by `SLOP_REWARD_WEIGHTS`, say `{"share": 2, "skip": 0.3}`.
+"""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 
 MS_A_WORD: Final = 250.0
 MS_TO_START: Final = 400.0
-DWELL_WEIGHT: Final = 0.5
+HEAVIEST: Final = 100.0
+
+LABELS: Final = {
+    "like": 1.0,
+    "share": 1.0,
+    "save": 1.0,
+    "comment": 1.0,
+    "unlike": 0.0,
+    "skip": 0.0,
+    "dislike": 0.0,
+    "hide": 0.0,
+    "report": 0.0,
+}
 # On ratings of jokes (studies.humor) a graded label of this weight comes within .004 of exact Gaussian inference.
 RATE_WEIGHT: Final = 6.0
+DWELL_WEIGHT: Final = 0.5
+WEIGHTS: Final = {
+    "like": 1.0,
+    "share": 1.5,
+    "save": 1.2,
+    "comment": 0.7,
+    "unlike": 0.5,
+    "skip": 0.6,
+    "dislike": 1.0,
+    "hide": 1.5,
+    "report": 2.0,
+    "dwell": DWELL_WEIGHT,
+    "rate": RATE_WEIGHT,
+}
+_NAMES: Final = {number: name.removeprefix("INTERACTION_TYPE_").lower() for name, number in InteractionType.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,35 +66,48 @@ class Reward:
     weight: float
 
 
-_FIXED: Final = {
-    InteractionType.INTERACTION_TYPE_LIKE: Reward(1.0, 1.0),
-    InteractionType.INTERACTION_TYPE_UNLIKE: Reward(0.0, 0.5),
-    InteractionType.INTERACTION_TYPE_DISLIKE: Reward(0.0, 1.0),
-    InteractionType.INTERACTION_TYPE_SHARE: Reward(1.0, 1.5),
-    InteractionType.INTERACTION_TYPE_COMMENT: Reward(1.0, 0.7),
-    InteractionType.INTERACTION_TYPE_SAVE: Reward(1.0, 1.2),
-    InteractionType.INTERACTION_TYPE_SKIP: Reward(0.0, 0.6),
-    InteractionType.INTERACTION_TYPE_HIDE: Reward(0.0, 1.5),
-    InteractionType.INTERACTION_TYPE_REPORT: Reward(0.0, 2.0),
-}
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """The table above; `weights` by the name of the signal."""
+
+    weights: Mapping[str, float]
+
+    @classmethod
+    def of(cls, changed: Mapping[str, float]) -> Self:
+        """The usual weights, some of them changed.
+
+        Raises:
+            ValueError: there is no such signal, or a weight is not in 0 to HEAVIEST.
+        """
+        if unknown := sorted(changed.keys() - WEIGHTS.keys()):
+            raise ValueError(f"no such signal: {', '.join(unknown)}; there are {', '.join(WEIGHTS)}")
+        if wrong := sorted(name for name, weight in changed.items() if not 0 <= weight <= HEAVIEST):
+            raise ValueError(f"weights are from 0 to {HEAVIEST:.0f}: {', '.join(wrong)}")
+        return cls(WEIGHTS | dict(changed))
+
+    def reward_of(self, interaction: Interaction, text: str) -> Reward | None:
+        """The reward of an interaction with a post of this text; None if it says nothing.
+
+        Dwell is compared with the time that reading the post takes: twice that is fully liked, half of it fully
+        skipped. A rating is graded, 0.5 in the middle: most people say with it how much, where a like says only that.
+        """
+        name = _NAMES.get(interaction.type, "")
+        reward = _reward(name, interaction.value, text, self.weights.get(name, 0.0))
+        return reward if reward and reward.weight > 0 else None
 
 
-def reward_of(interaction: Interaction, text: str) -> Reward | None:
-    """The reward of an interaction with a post of this text; None if it says nothing (an impression, no time spent).
-
-    Dwell is compared with the time that reading the post takes: twice that is fully liked, half of it fully skipped.
-    A rating is a graded label, 0.5 in the middle: most people say with it how much, where a like says only that.
-    """
-    if interaction.type == InteractionType.INTERACTION_TYPE_DWELL:
-        return _of_dwell(interaction.value, text)
-    if interaction.type == InteractionType.INTERACTION_TYPE_RATE:
-        return Reward((1 + interaction.value) / 2, RATE_WEIGHT)
-    return _FIXED.get(interaction.type)
+def _reward(name: str, value: float, text: str, weight: float) -> Reward | None:
+    if name == "dwell":
+        liking = _liking(value, text)
+        return Reward(float(liking > 0), weight * abs(liking))
+    if name == "rate":
+        return Reward((1 + value) / 2, weight)
+    return Reward(LABELS[name], weight) if name in LABELS else None
 
 
-def _of_dwell(milliseconds: float, text: str) -> Reward | None:
+def _liking(milliseconds: float, text: str) -> float:
+    """In [-1, 1], from the time spent."""
     if milliseconds <= 0:
-        return Reward(0.0, DWELL_WEIGHT)
+        return -1.0
     expected = MS_TO_START + MS_A_WORD * len(text.split())
-    liking = max(-1.0, min(1.0, math.log2(milliseconds / expected)))
-    return Reward(float(liking > 0), DWELL_WEIGHT * abs(liking)) if liking else None
+    return max(-1.0, min(1.0, math.log2(milliseconds / expected)))

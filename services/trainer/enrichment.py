@@ -9,7 +9,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from slop.basis import Basis
-from slop.rewards import reward_of
+from slop.rewards import Rewards
 from slop.storage import PostRef, PostText, StoredPost
 from slop.streams import Record
 from slop.v1.interaction_pb2 import Interaction, Rejected
@@ -31,7 +31,8 @@ class Enriched:
 class Enricher:
     """Turns batches of interactions into signals."""
 
-    def __init__(self, catalog: Catalog, basis: Basis) -> None:
+    def __init__(self, catalog: Catalog, basis: Basis, rewards: Rewards) -> None:
+        self._rewards = rewards
         self._catalog, self._basis, self._version = catalog, basis, basis.version
 
     def enrich(self, records: Sequence[Record]) -> Enriched:
@@ -52,7 +53,7 @@ class Enricher:
         if post is None:
             detail = f"no text for post {json.dumps(interaction.post_id)}"
             enriched.rejected.append(_rejected(record, "unknown_post", detail))
-        elif (reward := reward_of(interaction, post.text.text)) is None:
+        elif (reward := self._rewards.reward_of(interaction, post.text.text)) is None:
             enriched.silent += 1
         else:
             enriched.signals.append(

@@ -26,6 +26,7 @@ from redis.exceptions import RedisError
 from kit.logs import configure_logs
 from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
 from slop.basis import Basis, InvalidBasis
+from slop.rewards import Rewards
 from slop.storage import PostRef, Posts, PostText
 from slop.streams import Record, Subscription, worker_producer
 from slop.topics import (
@@ -266,7 +267,7 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
     catalog = Catalog(
         Posts(redis, basis), extractor, settings.featurizer_cached_posts, settings.featurizer_post_wait_s, stop
     )
-    signals = SignalWorker(settings, Enricher(catalog, basis))
+    signals = SignalWorker(settings, Enricher(catalog, basis, Rewards.of(settings.reward_weights)))
     # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
     texts = PostWorker(settings, POST_TEXTS_GROUP, settings.featurizer_batch, catalog.announce)
     features = PostWorker(settings, POST_FEATURES_GROUP, settings.featurizer_posts, PatientFeatures(catalog, stop))

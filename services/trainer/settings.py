@@ -1,7 +1,8 @@
 """Settings of the trainer's workers."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from slop.rewards import Rewards
 from slop.settings import CommonSettings, LearningSettings
 from slop.topics import LEARNER_GROUP
 
@@ -28,6 +29,15 @@ class FeaturizerSettings(CommonSettings):
     featurizer_redis_timeout_s: float = Field(5.0, gt=0, description="for one round trip")
     featurizer_cached_posts: int = Field(20_000, ge=1, description="posts whose features are kept in memory")
     featurizer_post_wait_s: float = Field(5.0, ge=0, description="for how long a batch waits for posts not yet known")
+    reward_weights: dict[str, float] = Field(
+        default_factory=dict, description='signals that weigh something else, {"share": 2}; see slop.rewards'
+    )
     model: str = Field(..., description="folder or hub name of the base model")
     device: str = Field("", description="cpu, cuda, …; empty: a GPU if there is one")
     featurizer_threads: int = Field(0, ge=0, description="posts computed at a time on a CPU; 0: one a core, 4 at most")
+
+    @field_validator("reward_weights")
+    @classmethod
+    def _of_known_signals(cls, weights: dict[str, float]) -> dict[str, float]:
+        Rewards.of(weights)
+        return weights

@@ -12,6 +12,7 @@ from generation.contracts import Personalization, Reason
 from generation.minting import Mint
 from slop.arms import Arm
 from slop.publisher import Limits, Publisher
+from slop.rewards import Rewards
 from slop.storage import PostRef, Posts, PostText, Profiles
 from slop.topics import encode
 from slop.v1.interaction_pb2 import Interaction, InteractionType
@@ -92,7 +93,7 @@ def test_a_reaction_is_learned_under_the_arm_that_wrote_the_post_for_its_reader(
     posts = Posts(redis_client, BASIS)
     wait_until(lambda: posts.texts([PostRef("default", post_id)]) == [PostText("the dog barks", arm, "ann")])
     reactions = [Polled(like(user_id, post_id), offset) for offset, user_id in enumerate(("ann", "bob"))]
-    signals = Enricher(catalog, BASIS).enrich(reactions).signals
+    signals = Enricher(catalog, BASIS, Rewards.of({})).enrich(reactions).signals
     learner = Learner(Profiles(redis_client, BASIS.version, DAY_MS), BASIS, BASIS.prior(1.0, 0.5, 0.998), DAY_MS)
     lessons = learner.learn([encode(signal) for signal in signals]).lessons
     assert (lessons.arms, lessons.liked) == ([arm, ""], [True, True])

@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 
 from slop.basis import Basis
+from slop.rewards import Rewards
 from slop.storage import PostRef, Posts, PostText
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from tests.basis import random_basis
@@ -52,7 +53,7 @@ def catalog(redis_client: Redis, basis: Basis) -> Iterator[Catalog]:
 
 def test_a_signal_carries_the_posts_features_and_its_source(catalog: Catalog, basis: Basis) -> None:
     catalog.announce({PostRef("default", "p1"): PostText("the dog barks")})
-    (signal,) = Enricher(catalog, basis).enrich(polled(interaction("p1"))).signals
+    (signal,) = Enricher(catalog, basis, Rewards.of({})).enrich(polled(interaction("p1"))).signals
     assert (signal.source.partition, signal.source.offset, signal.basis) == (3, 0, basis.version)
     assert (signal.label, signal.weight) == (1, 1)
     assert len(signal.features) == basis.feature_count
@@ -61,20 +62,20 @@ def test_a_signal_carries_the_posts_features_and_its_source(catalog: Catalog, ba
 def test_signals_keep_the_order_of_their_interactions(catalog: Catalog, basis: Basis) -> None:
     catalog.announce({PostRef("default", f"p{i}"): PostText(f"the dog barks {'a ' * i}") for i in range(5)})
     order = ["p3", "p0", "p4", "p3", "p1"]
-    enriched = Enricher(catalog, basis).enrich(polled(*map(interaction, order)))
+    enriched = Enricher(catalog, basis, Rewards.of({})).enrich(polled(*map(interaction, order)))
     assert [signal.post_id for signal in enriched.signals] == order
     assert [signal.source.offset for signal in enriched.signals] == list(range(5))
 
 
 def test_a_text_sent_along_with_the_interaction_is_enough(catalog: Catalog, basis: Basis) -> None:
-    enriched = Enricher(catalog, basis).enrich(polled(interaction("new", post_text="a star shines")))
+    enriched = Enricher(catalog, basis, Rewards.of({})).enrich(polled(interaction("new", post_text="a star shines")))
     assert len(enriched.signals) == 1
 
 
 def test_an_unknown_post_is_rejected_with_its_record_and_the_others_go_on(catalog: Catalog, basis: Basis) -> None:
     catalog.announce({PostRef("default", "p1"): PostText("the dog barks")})
     records = polled(interaction("nobody-sent-it"), interaction("p1"))
-    enriched = Enricher(catalog, basis).enrich(records)
+    enriched = Enricher(catalog, basis, Rewards.of({})).enrich(records)
     assert [rejected.reason for rejected in enriched.rejected] == ["unknown_post"]
     assert enriched.rejected[0].payload == records[0].value
     assert [signal.post_id for signal in enriched.signals] == ["p1"]
@@ -83,7 +84,7 @@ def test_an_unknown_post_is_rejected_with_its_record_and_the_others_go_on(catalo
 def test_a_post_that_arrives_a_moment_later_is_waited_for(catalog: Catalog, basis: Basis) -> None:
     late = threading.Timer(0.15, catalog.announce, [{PostRef("default", "late"): PostText("a star")}])
     late.start()
-    enriched = Enricher(catalog, basis).enrich(polled(interaction("late")))
+    enriched = Enricher(catalog, basis, Rewards.of({})).enrich(polled(interaction("late")))
     late.join()
     assert len(enriched.signals) == 1
 
@@ -91,7 +92,7 @@ def test_a_post_that_arrives_a_moment_later_is_waited_for(catalog: Catalog, basi
 def test_an_impression_says_nothing_and_broken_bytes_are_rejected(catalog: Catalog, basis: Basis) -> None:
     catalog.announce({PostRef("default", "p1"): PostText("the dog barks")})
     impression = interaction("p1", InteractionType.INTERACTION_TYPE_IMPRESSION)
-    enriched = Enricher(catalog, basis).enrich([*polled(impression), Polled(b"\xff\xff", 1)])
+    enriched = Enricher(catalog, basis, Rewards.of({})).enrich([*polled(impression), Polled(b"\xff\xff", 1)])
     assert (enriched.silent, enriched.signals) == (1, [])
     assert [rejected.reason for rejected in enriched.rejected] == ["not_protobuf"]
 
@@ -122,14 +123,14 @@ def test_a_text_announced_by_another_process_is_found_without_waiting(
     redis_client: Redis, catalog: Catalog, basis: Basis
 ) -> None:
     Posts(redis_client, basis).put_texts({PostRef("default", "p1"): PostText("the dog barks")})
-    assert len(Enricher(catalog, basis).enrich(polled(interaction("p1"))).signals) == 1
+    assert len(Enricher(catalog, basis, Rewards.of({})).enrich(polled(interaction("p1"))).signals) == 1
 
 
 WRITTEN_FOR_ANN = PostText("the dog barks", "soft", "ann")
 
 
 def arms_of(catalog: Catalog, basis: Basis, *interactions: Interaction) -> list[str]:
-    return [signal.arm for signal in Enricher(catalog, basis).enrich(polled(*interactions)).signals]
+    return [signal.arm for signal in Enricher(catalog, basis, Rewards.of({})).enrich(polled(*interactions)).signals]
 
 
 def test_a_signal_carries_the_arm_that_wrote_the_post_for_its_reader(catalog: Catalog, basis: Basis) -> None:
@@ -179,7 +180,7 @@ def test_lookups_are_counted_as_found_or_computed(catalog: Catalog, basis: Basis
 
     catalog.announce({PostRef("default", f"p{i}"): PostText(f"the dog barks {'a ' * i}") for i in range(3)})
     before = counted()
-    enricher = Enricher(catalog, basis)
+    enricher = Enricher(catalog, basis, Rewards.of({}))
     enricher.enrich(polled(interaction("p0"), interaction("p1"), interaction("p0"), interaction("nobody-sent-it")))
     enricher.enrich(polled(interaction("p0")))
     assert [now - was for now, was in zip(counted(), before, strict=True)] == [1, 3, 1, 2]

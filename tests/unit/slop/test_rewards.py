@@ -1,20 +1,24 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slop.rewards import DWELL_WEIGHT, MS_A_WORD, MS_TO_START, RATE_WEIGHT, Reward, reward_of
+import slop.rewards
+from slop.rewards import DWELL_WEIGHT, MS_A_WORD, MS_TO_START, RATE_WEIGHT, WEIGHTS, Reward, Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 
 TEXT = "ten words that somebody reads at the usual pace today"
+USUAL = Rewards.of({})
 EXPECTED_MS = MS_TO_START + 10 * MS_A_WORD
 
 
 def dwell(milliseconds: float) -> Reward | None:
-    return reward_of(Interaction(type=InteractionType.INTERACTION_TYPE_DWELL, value=milliseconds), TEXT)
+    return USUAL.reward_of(Interaction(type=InteractionType.INTERACTION_TYPE_DWELL, value=milliseconds), TEXT)
 
 
 def kind(name: str, value: float | None = None) -> Reward | None:
-    return reward_of(Interaction(type=InteractionType.Value(f"INTERACTION_TYPE_{name}"), value=value), TEXT)
+    return USUAL.reward_of(Interaction(type=InteractionType.Value(f"INTERACTION_TYPE_{name}"), value=value), TEXT)
 
 
 @pytest.mark.parametrize("name", ["LIKE", "SHARE", "COMMENT", "SAVE"])
@@ -74,3 +78,25 @@ def test_a_rating_is_a_graded_label_of_one_weight(value: float) -> None:
 
 def test_the_ends_and_the_middle_of_ratings() -> None:
     assert [reward.label for value in (-1.0, 0.0, 1.0) if (reward := kind("RATE", value))] == [0.0, 0.5, 1.0]
+
+
+def test_a_product_changes_the_weights_of_some_signals() -> None:
+    changed = Rewards.of({"share": 3.0, "dwell": 1.0, "skip": 0.0})
+    share = Interaction(type=InteractionType.INTERACTION_TYPE_SHARE)
+    skip = Interaction(type=InteractionType.INTERACTION_TYPE_SKIP)
+    stay = Interaction(type=InteractionType.INTERACTION_TYPE_DWELL, value=9 * EXPECTED_MS)
+    assert changed.reward_of(share, TEXT) == Reward(1.0, 3.0)
+    assert changed.reward_of(stay, TEXT) == Reward(1.0, 1.0)
+    assert changed.reward_of(skip, TEXT) is None
+
+
+@pytest.mark.parametrize("wrong", [{"likes": 1.0}, {"like": -1.0}, {"like": float("nan")}, {"like": 1e9}])
+def test_weights_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"signal|weights"):
+        Rewards.of(wrong)
+
+
+def test_the_documented_table_is_the_one_that_is_used() -> None:
+    cells = [line.strip("| ").split(" | ") for line in str(slop.rewards.__doc__).splitlines() if line.startswith("|")]
+    documented = {name: weight for name, _, weight in cells[2:]}
+    assert {name: float(re.findall(r"[0-9.]+", text)[0]) for name, text in documented.items()} == WEIGHTS
