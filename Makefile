@@ -16,9 +16,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 # Where torch for the CPU comes from if the configured indexes do not have it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# What `make studies` runs, one after the other.
+STUDIES := cost
+
 export DATA OUT READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
-.PHONY: help setup up demo replay basis catalogue export bench loadtest smoke dashboards snapshot restore test lint lock clean
+.PHONY: help setup up demo replay basis catalogue export studies bench loadtest smoke dashboards snapshot restore test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -40,6 +43,9 @@ basis: setup  ## build the soft prompts from the catalogue, without labels, 20 m
 
 catalogue: setup  ## have the model write the catalogue of posts that the basis is built from
 	@$(PY) -m native.up vllm --run "$(PY) -m catalogue.write"
+
+studies: setup  ## research tables and plots into studies/results: all of them, or STUDY=name
+	@for study in $(or $(STUDY),$(STUDIES)); do $(PY) -m studies.$$study; done
 
 export: setup  ## a reader's soft prompt as a PEFT adapter, from the Redis that runs: USER_ID=reader OUT=folder
 	@$(PY) -m trainer.peft_adapter export --model "$$($(PY) -m native.model)" \
