@@ -16,9 +16,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 # Where torch for the CPU comes from if the configured indexes do not have it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# What `make studies` runs, one after the other; humor needs ratings of real people.
+STUDIES := cost $(if $(DATA),humor)
+
 export DATA OUT READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
-.PHONY: help setup up demo replay humor factors basis catalogue bench loadtest smoke dashboards snapshot restore test lint lock clean export
+.PHONY: help setup up demo replay factors basis catalogue export studies bench loadtest smoke dashboards snapshot restore test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -35,9 +38,6 @@ demo: setup  ## readers with hidden tastes react, posts turn to them [OUT=figure
 replay: setup  ## ratings of real people through the same API: DATA=folder [OUT=figures.json] [READERS=200]
 	@$(PY) -m studies.replay
 
-humor: setup  ## how well ratings of real people are ranked, beside rivals: DATA=folder [READERS=500]; studies/results
-	@$(PY) -m studies.humor
-
 factors: setup  ## have the running worker fit factors of posts to many readers' reactions, if they rank better
 	@$(PY) -m jobs run fit_factors
 
@@ -46,6 +46,9 @@ basis: setup  ## build the soft prompts from the catalogue, without labels, 20 m
 
 catalogue: setup  ## have the model write the catalogue of posts that the basis is built from
 	@$(PY) -m native.up vllm --run "$(PY) -m catalogue.write"
+
+studies: setup  ## research tables and plots into studies/results: all, or STUDY=cost or humor [DATA=folder]
+	@for study in $(or $(STUDY),$(STUDIES)); do $(PY) -m studies.$$study; done
 
 export: setup  ## a reader's soft prompt as a PEFT adapter, from the Redis that runs: USER_ID=reader OUT=folder
 	@$(PY) -m trainer.peft_adapter export --model "$$($(PY) -m native.model)" \

@@ -80,7 +80,9 @@ class Stack:
 
 
 @contextmanager
-def running_stack(console: Console | None = None, only: Collection[str] = ()) -> Iterator[Stack]:
+def running_stack(
+    console: Console | None = None, only: Collection[str] = (), chosen: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
     """The stack that runs already, else one that is started now and stopped when the block ends.
 
     SIGTERM ends the block as Ctrl-C does, by an exception: call it in the main thread.
@@ -88,6 +90,7 @@ def running_stack(console: Console | None = None, only: Collection[str] = ()) ->
     Args:
         console: told how it goes; by default standard error.
         only: names of parts, where not all are needed.
+        chosen: settings of the parts as their environment has them; nothing is changed in a stack that runs already.
 
     Raises:
         StackFailed: a port is taken, or a part does not become ready.
@@ -108,7 +111,7 @@ def running_stack(console: Console | None = None, only: Collection[str] = ()) ->
         environment["SLOP_MODEL"] = _prepare_model(settings, console)
     if "kafka" in {part.name for part in some}:
         console.print(f"kafka: {kafka.about(settings)}", soft_wrap=True, highlight=False)
-    with _sigterm_exits(), started(some, settings, console, environment) as process:
+    with _sigterm_exits(), started(some, settings, console, environment | dict(chosen or {})) as process:
         yield Stack(settings, some, process)
 
 

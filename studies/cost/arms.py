@@ -1,0 +1,95 @@
+"""The ways to tell a model who the reader is, and what each has to be sent and stored."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from slop.basis import Basis, Template
+from slop.profiles import Prior, Profile
+from slop.settings import LearningSettings
+from slop.tensor_wire import torch_base64
+
+COUNTS: Final = (10, 50, 200)
+PLAIN: Final = "no personalization"
+SOFT: Final = "soft prompt"
+TURNS: Final = "turns"
+TEXT: Final = "text"
+LIKED: Final = "Posts that this reader liked:"
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A way to say who the reader is; without posts it is the plain model or a soft prompt."""
+
+    name: str
+    posts: int = 0
+
+
+ARMS: Final = (
+    Arm(PLAIN),
+    Arm(SOFT),
+    *(Arm(f"{count} posts as {form}", count) for count in COUNTS for form in (TURNS, TEXT)),
+)
+
+
+def messages_of(arm: Arm, liked: Sequence[str], prompt: npt.NDArray[np.float32], template: Template) -> list[Message]:
+    """The chat that asks for a post.
+
+    Args:
+        arm: which way.
+        liked: the reader's posts; those of the arm are the first.
+        prompt: (k, d), the reader's soft prompt.
+        template: what surrounds them.
+    """
+    request = {"role": "user", "content": template.request}
+    if arm.name == SOFT:
+        part = {"type": "prompt_embeds", "data": torch_base64(prompt)}
+        return [{"role": "system", "content": [part]}, request]
+    shown = liked[: arm.posts]
+    if arm.name.endswith(TURNS):
+        turns = [turn for text in shown for turn in (request, {"role": "assistant", "content": text})]
+        return [{"role": "system", "content": template.plain_system}, *turns, request]
+    lines = [LIKED, *(f"- {' '.join(text.split())}" for text in shown)] if shown else []
+    return [{"role": "system", "content": "\n".join([template.plain_system, *lines])}, request]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One repeat: a reader's liked posts and soft prompt, and the arms in the order that they are asked in."""
+
+    liked: tuple[str, ...]
+    prompt: int
+    arms: tuple[Arm, ...]
+
+
+def rounds(texts: Sequence[str], prompts: int, repeats: int, seed: int) -> Iterator[Round]:
+    """Readers with as many posts as the largest arm takes, drawn from `texts`, none twice for one reader."""
+    rng = np.random.default_rng(seed)
+    for _ in range(repeats):
+        liked = tuple(texts[i] for i in rng.choice(len(texts), max(COUNTS), replace=False))
+        yield Round(liked, int(rng.integers(prompts)), tuple(ARMS[i] for i in rng.permutation(len(ARMS))))
+
+
+class StoredBytes:
+    """What a reader takes to store: a profile, whose size is the same for everybody, or the texts of the posts."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = len(profile.to_bytes())
+
+    @classmethod
+    def under(cls, basis: Basis, settings: LearningSettings) -> Self:
+        """Of profiles over a basis, after as many interactions as the largest arm has posts."""
+        prior = Prior.of(basis.crowd, settings.prior_variance, settings.bias_variance, 1.0, basis.spread)
+        new = Profile.new(basis.version, prior)
+        at_ms, signals = 1_767_225_600_000, max(COUNTS)
+        return cls(new.moved(new.mean, new.variance, signals=signals, at_ms=at_ms, partition=0, offset=1_000_000))
+
+    def of(self, arm: Arm, liked: Sequence[str]) -> int:
+        """Bytes for one reader of an arm."""
+        if arm.name == SOFT:
+            return self._profile
+        return sum(len(text.encode()) for text in liked[: arm.posts])
