@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slop.basis import Basis, Template
-from slop.profiles import Prior, Profile
+from slop.profiles import Profile
 from slop.settings import LearningSettings
 from slop.tensor_wire import torch_base64
 
@@ -83,8 +83,7 @@ class StoredBytes:
     @classmethod
     def under(cls, basis: Basis, settings: LearningSettings) -> Self:
         """Of profiles over a basis, after as many interactions as the largest arm has posts."""
-        prior = Prior.of(basis.crowd, settings.prior_variance, settings.bias_variance, 1.0, basis.spread)
-        new = Profile.new(basis.version, prior)
+        new = Profile.new(basis.version, settings.prior_of(basis))
         at_ms, signals = 1_767_225_600_000, max(COUNTS)
         return cls(new.moved(new.mean, new.variance, signals=signals, at_ms=at_ms, partition=0, offset=1_000_000))
 
