@@ -54,8 +54,8 @@ class DemoSettings(BaseSettings):
     seed: int = Field(0, ge=0, description="of the readers, their feeds and their reactions")
 
     readers: int = Field(12, ge=2, le=200, description="simulated readers")
-    posts: int = Field(5, ge=1, le=16, description="posts that each reader asks for at every count")
-    history_posts: int = Field(3, ge=1, le=16, description="the same for history in the prompt")
+    posts: int = Field(4, ge=1, le=16, description="posts that each reader asks for at every count")
+    history_posts: int = Field(2, ge=1, le=16, description="the same for history in the prompt")
     scored: int = Field(2, ge=1, le=16, description="of these, the posts whose perplexity is taken")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.375, ge=0, le=1, description="share of the shown posts from the reader's own classes")
@@ -102,7 +102,7 @@ async def study(
     people = people_of(settings, catalogue, uuid.uuid4().hex[:6])
     amounts = Amounts(COUNTS, settings.posts, settings.history_posts, settings.freshness)
     sampling = Sampling(settings.temperature, settings.max_tokens, settings.min_p)
-    held_out = held_out_of_tastes([person.reader for person in people], catalogue.held_out, a_taste=3)
+    held_out = held_out_of_tastes([person.reader for person in people], catalogue.held_out, a_taste=2)
     async with connected(running, settings.concurrency) as stack:
         with progress_on(console) as progress:
             outcome = await ClosedLoop(stack, people, amounts, sampling, progress).run()
