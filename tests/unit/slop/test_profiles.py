@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.special import expit
 
 from slop.profiles import (
     MAX_FEATURE,
@@ -65,7 +66,7 @@ def dense_update(
     """Section 4 of the design word for word, for one reader with a full covariance; the bias is a feature of 1."""
     x = np.append(features, 1.0)
     v = float(x @ covariance @ x)
-    p = 1 / (1 + np.exp(-(mean @ x) / np.sqrt(1 + np.pi * v / 8)))
+    p = float(expit((mean @ x) / np.sqrt(1 + np.pi * v / 8)))
     h = p * (1 - p)
     moved = mean + weight * (label - p) * (covariance @ x) / (1 + weight * h * v)
     shrunk = covariance - weight * h / (1 + weight * h * v) * np.outer(covariance @ x, x @ covariance)
