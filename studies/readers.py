@@ -3,7 +3,7 @@
 One interaction is one post seen, with exactly one signal: a like, a skip, or the time spent on it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count as numbers
 from typing import Final, Literal
@@ -69,8 +69,18 @@ def treated(name: str) -> str:
     return next(user_id for user_id in names if arm_of(tenant, user_id, 0.5) == Arm.SOFT)
 
 
+def deal_tastes(labels: Sequence[str], sizes: Iterable[int], rng: np.random.Generator) -> Iterator[tuple[str, ...]]:
+    """Different classes, so many at a time, from a shuffled deck so that every class comes up equally often."""
+    deck: list[str] = []
+    for wanted in sizes:
+        if len(deck) < wanted:
+            deck += [str(label) for label in rng.permutation(labels) if label not in deck]
+        tastes, deck = tuple(deck[:wanted]), deck[wanted:]
+        yield tastes
+
+
 def deal_readers(labels: Sequence[str], count: int, run: str, rng: np.random.Generator) -> list[Reader]:
-    """Readers with one and two tastes in turn, dealt from a shuffled deck so that every class comes up equally often.
+    """Readers with one and two tastes in turn.
 
     Args:
         labels: all classes, at least two.
@@ -78,15 +88,16 @@ def deal_readers(labels: Sequence[str], count: int, run: str, rng: np.random.Gen
         run: goes into the user ids, so that runs do not mix.
         rng: source of the deck and of the reading speeds.
     """
-    deck: list[str] = []
-    readers = []
-    for number in range(count):
-        wanted = 1 + number % 2
-        if len(deck) < wanted:
-            deck += [str(label) for label in rng.permutation(labels) if label not in deck]
-        tastes, deck = tuple(deck[:wanted]), deck[wanted:]
-        readers.append(Reader(treated(f"reader-{run}-{number:02}"), tastes, float(rng.lognormal(sigma=PACE_SPREAD))))
-    return readers
+    dealt = deal_tastes(labels, (1 + number % 2 for number in range(count)), rng)
+    return [
+        Reader(treated(f"reader-{run}-{number:02}"), tastes, pace_of_reading(rng))
+        for number, tastes in enumerate(dealt)
+    ]
+
+
+def pace_of_reading(rng: np.random.Generator) -> float:
+    """A person's, around 1."""
+    return float(rng.lognormal(sigma=PACE_SPREAD))
 
 
 def deal_feeds(

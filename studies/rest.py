@@ -10,10 +10,10 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 
 from slop.basis import Template
+from studies.chats import Chats, Message
 from studies.metrics import TextScore
 from studies.posts import StudyError
 
-Message = dict[str, str]
 T = TypeVar("T")
 
 EVENTS_A_REQUEST: Final = 1_000
@@ -191,13 +191,19 @@ class Generation:
         return ProfileInWords(answer["interactions"], [(t["share"], t["words"]) for t in answer["topics"]])
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Posts that the engine wrote for one chat, and how many tokens the chat has."""
+
+    posts: list[str]
+    prompt_tokens: int
+
+
 class Engine:
     """The stock inference server, past all personalization: for the history baseline and for perplexities."""
 
     def __init__(self, rest: Rest, template: Template, model: str) -> None:
-        self._rest, self.model = rest, model
-        self._plain: list[Message] = [{"role": "system", "content": template.plain_system}]
-        self._request: Message = {"role": "user", "content": template.request}
+        self._rest, self.model, self._chats = rest, model, Chats(template)
 
     @classmethod
     async def of(cls, rest: Rest, template: Template) -> Self:
@@ -208,19 +214,23 @@ class Engine:
         """
         return cls(rest, template, (await rest.call("GET", "/v1/models"))["data"][0]["id"])
 
-    async def write_after(self, liked: Sequence[str], posts: int, sampling: Sampling) -> list[str]:
-        """Posts written after earlier posts that are shown as the assistant's turns."""
-        turns = [turn for text in liked for turn in (self._request, {"role": "assistant", "content": text})]
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
+        """Posts that answer a chat."""
         body = {
             "model": self.model,
-            "messages": [*self._plain, *turns, self._request],
+            "messages": messages,
             "n": posts,
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
             "min_p": sampling.min_p,
         }
         answer = await self._rest.call("POST", "/v1/chat/completions", body)
-        return [(choice["message"]["content"] or "").strip() for choice in answer["choices"]]
+        texts = [(choice["message"]["content"] or "").strip() for choice in answer["choices"]]
+        return Texts(texts, answer["usage"]["prompt_tokens"])
+
+    async def write_after(self, liked: Sequence[str], posts: int, sampling: Sampling) -> list[str]:
+        """Posts written after earlier posts that are shown as the assistant's turns."""
+        return (await self.write(self._chats.after(liked), posts, sampling)).posts
 
     async def score(self, text: str) -> TextScore:
         """How probable a text is by itself, from its second token on.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,15 +10,13 @@ import numpy.typing as npt
 from slop.basis import Basis, Template
 from slop.profiles import Profile
 from slop.settings import LearningSettings
-from slop.tensor_wire import torch_base64
+from studies.chats import Chats, Message
 
 COUNTS: Final = (10, 50, 200)
 PLAIN: Final = "no personalization"
 SOFT: Final = "soft prompt"
 TURNS: Final = "turns"
 TEXT: Final = "text"
-LIKED: Final = "Posts that this reader liked:"
-Message = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +43,10 @@ def messages_of(arm: Arm, liked: Sequence[str], prompt: npt.NDArray[np.float32],
         prompt: (k, d), the reader's soft prompt.
         template: what surrounds them.
     """
-    request = {"role": "user", "content": template.request}
+    chats, shown = Chats(template), liked[: arm.posts]
     if arm.name == SOFT:
-        part = {"type": "prompt_embeds", "data": torch_base64(prompt)}
-        return [{"role": "system", "content": [part]}, request]
-    shown = liked[: arm.posts]
-    if arm.name.endswith(TURNS):
-        turns = [turn for text in shown for turn in (request, {"role": "assistant", "content": text})]
-        return [{"role": "system", "content": template.plain_system}, *turns, request]
-    lines = [LIKED, *(f"- {' '.join(text.split())}" for text in shown)] if shown else []
-    return [{"role": "system", "content": "\n".join([template.plain_system, *lines])}, request]
+        return chats.soft(prompt)
+    return chats.after(shown) if arm.name.endswith(TURNS) else chats.listed(shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,190 @@
+"""The tables of the study on the screen, and its files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from studies import tables
+from studies.metrics import Estimate
+from studies.report import save_json
+from studies.topics.arms import CONTROL, FRESH, SOFT
+from studies.topics.figures import Row
+from studies.topics.people import COUNTS, MAIN, Kind
+from studies.topics.tuned import Effort
+
+Key = tuple[Kind, str, int]
+"""A kind of reader, an arm, and interactions."""
+
+HELD_OUT: Final = "held-out catalogue posts"
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All figures.
+
+    Attributes:
+        rows: of every kind, arm and count.
+        perplexities: of samples of their posts after MAIN interactions, and of HELD_OUT posts of the same tastes; each
+            text by itself.
+        tastes: SLOP's share on each single taste.
+        effort: what learning an interaction costs; None if no prompt was tuned.
+    """
+
+    rows: Sequence[Row]
+    perplexities: Mapping[Key, float]
+    tastes: Mapping[str, Estimate]
+    effort: Effort | None
+
+    def row(self, kind: Kind, arm: str, n: int = MAIN) -> Row | None:
+        """One row, if there is such a one."""
+        return next((row for row in self.rows if (row.kind, row.arm, row.n) == (kind, arm, n)), None)
+
+
+def flat(row: Row, results: Results) -> tables.Row:
+    """A row as files have it."""
+    control = results.perplexities[row.kind, CONTROL, MAIN]
+    own = results.perplexities.get((row.kind, row.arm, row.n))
+    return {
+        "kind": row.kind.value,
+        "arm": row.arm,
+        "n": row.n,
+        **_named("share", row.share),
+        **_named("by_keywords", row.keywords),
+        **_named("every_taste_among_posts", row.every),
+        **_named("all_tastes_in_one_post", row.at_once),
+        "share_by_seed": " ".join(f"{share:.3f}" for share in row.by_seed),
+        "perplexity": round(own, 2) if own else "",
+        "perplexity_x_control": round(own / control, 3) if own else "",
+        "perplexity_held_out": round(results.perplexities[row.kind, HELD_OUT, 0], 2),
+        "distinct2_x_control": round(row.distinct2, 3),
+        "near_copies": round(row.near_copies, 4),
+        "prompt_tokens": round(row.prompt_tokens, 1),
+        "posts_a_reader": round(row.posts / row.readers, 1),
+        "readers": row.readers,
+    }
+
+
+def _named(name: str, estimate: Estimate) -> dict[str, float]:
+    values = {"": estimate.mean, "_low": estimate.low, "_high": estimate.high}
+    return {name + end: round(value, 4) for end, value in values.items()}
+
+
+def table_of(results: Results, kind: Kind) -> Table:
+    """What the arms wrote for one kind of reader."""
+    table = Table(title=f"Readers with {kind}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    headings = ["", "n", "on taste", "95%", "keywords", "every", "at once", "ppl", "distinct-2", "copies", "tokens"]
+    for at, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if at else "left", no_wrap=True)
+    for row in results.rows:
+        if row.kind == kind:
+            table.add_row(*_cells(row, results))
+    return table
+
+
+def _cells(row: Row, results: Results) -> list[str]:
+    share, perplexity = row.share, results.perplexities.get((row.kind, row.arm, row.n))
+    return [
+        row.arm,
+        str(row.n),
+        f"{share.mean:.3f}",
+        f"{share.low:.2f} to {share.high:.2f}",
+        f"{row.keywords.mean:.3f}",
+        f"{row.every.mean:.2f}" if row.arm != CONTROL else "",
+        f"{row.at_once.mean:.3f}",
+        f"{perplexity:.1f}" if perplexity else "",
+        f"{row.distinct2:.2f}",
+        f"{row.near_copies:.1%}",
+        f"{row.prompt_tokens:.0f}",
+    ]
+
+
+def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
+    """What a person needs to know to read the tables."""
+    held_out = ", ".join(f"{kind} {results.perplexities[kind, HELD_OUT, 0]:.1f}" for kind in Kind)
+    lines = [
+        f"{about['model']}, basis {about['basis']}, {about['readers']} readers of each kind and seed, seeds "
+        f"{', '.join(map(str, about['seeds']))}; {about['exposure']:.0%} of what readers see is of their tastes, "
+        f"{about['noise']:.0%} of reactions are wrong. Temperature {about['temperature']}, min-p {about['min_p']}. "
+        "Features, rewards, update and drawing of prompts are production's own; vLLM wrote every text.",
+        f"On taste: share of posts, by a classifier ({about['classifier_accuracy']:.0%} right on the catalogue), with "
+        "95% intervals over readers; keywords: by keyword and surface detectors. Every: readers who find each of their "
+        "tastes among their posts (8 of SLOP's). At once: posts of all tastes of the reader, by the detectors.",
+        f"Perplexity of each text by itself under the plain model; held-out catalogue posts: {held_out}. Distinct-2 is "
+        "by the control's. Copies: half of a post in one run in a catalogue post. Tokens: of the prompt.",
+        "Words: the words that each soft prompt was begun from, as system text. History: the last six liked posts.",
+    ]
+    if (changed := _followed(results)) is not None:
+        lines.append(f"A changed taste, {MAIN} interactions after the change: {changed:.2f} of a fresh reader's share.")
+    if results.effort:
+        lines.append(
+            f"CPU time to learn an interaction: {results.effort.ours:.0f} µs, by tuning a prompt for the reader "
+            f"{results.effort.tuned / 1e6:.2f} s: {results.effort.ratio:,.0f} times as much."
+        )
+    return lines
+
+
+def _followed(results: Results) -> float | None:
+    changed, fresh = results.row(Kind.CHANGED, SOFT), results.row(Kind.CHANGED, FRESH)
+    return changed.share.mean / fresh.share.mean if changed and fresh else None
+
+
+def taste_table(tastes: Mapping[str, Estimate]) -> Table:
+    """SLOP's share on each single taste."""
+    table = Table(title=f"SLOP after {MAIN} interactions, taste by taste", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("taste", "on taste", "95%"):
+        table.add_column(heading)
+    for taste, share in tastes.items():
+        table.add_row(taste, f"{share.mean:.3f}", f"{share.low:.2f} to {share.high:.2f}")
+    return table
+
+
+def save_plot(path: Path, results: Results, note: str) -> None:
+    """A PNG: SLOP's share by interactions for every kind of reader, beside what the others reach."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    kinds = [kind for kind in Kind if kind != Kind.CHANGED]
+    figure, panels = plt.subplots(1, len(kinds), figsize=(14, 4.6), layout="constrained", sharey=True)
+    for axes, kind in zip(panels, kinds, strict=True):
+        for arm in dict.fromkeys(row.arm for row in results.rows if row.kind == kind):
+            rows = sorted((r for r in results.rows if (r.kind, r.arm) == (kind, arm)), key=lambda row: row.n)
+            middles = [row.share.mean for row in rows]
+            ends = [[r.share.mean - r.share.low for r in rows], [r.share.high - r.share.mean for r in rows]]
+            axes.errorbar([row.n for row in rows], middles, ends, marker="o", lw=2 if arm == SOFT else 1, label=arm)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
+        axes.set(title=kind.value, xlabel="interactions", ylim=(0, 1))
+        axes.grid(axis="y", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("share of posts on a hidden taste")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
+    figure.suptitle(note, fontsize=9, color="#555555")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def show(console: Console, results: Results, about: Mapping[str, Any], folder: Path) -> None:
+    """Print the tables, and write topics.csv, .md, .json and .png."""
+    for kind in Kind:
+        console.print(table_of(results, kind))
+    console.print(taste_table(results.tastes))
+    notes = legend(results, about)
+    console.print("\n".join(notes), style="dim", highlight=False)
+    rows = [flat(row, results) for row in results.rows]
+    tastes: list[tables.Row] = [{"taste": taste, **_named("share", share)} for taste, share in results.tastes.items()]
+    tables.save_csv(folder / "topics.csv", rows)
+    parts = ["# Posts on readers' hidden tastes", tables.markdown(rows), tables.markdown(tastes), *notes]
+    (folder / "topics.md").write_text("\n\n".join(parts) + "\n")
+    spent = {"cpu_us_an_interaction": results.effort.ours, "tuned": results.effort.tuned} if results.effort else {}
+    save_json(folder / "topics.json", {**about, "rows": rows, "tastes": tastes, "effort": spent})
+    save_plot(
+        folder / "topics.png", results, f"{about['model']}; bars: 95% over readers of {len(about['seeds'])} seeds"
+    )
+    console.print(f"Results: {folder}/topics.csv, .md, .json and .png", highlight=False)

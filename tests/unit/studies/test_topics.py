@@ -1,0 +1,190 @@
+"""The topics study asks, counts and compares what it says."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.progress import Progress
+
+from catalogue.classes import load_classes
+from slop.basis import Basis, Template
+from slop.profiles import Profile
+from slop.settings import DEFAULT_BASIS, LearningSettings
+from studies.chats import Chats, Message
+from studies.metrics import Estimate
+from studies.posts import Post, by_label
+from studies.readers import Reaction, Reader
+from studies.rest import Engine, Sampling, Texts
+from studies.topics.arms import CONTROL, ORDERED, SOFT, Given, Pool, drawn, from_profiles, pool_orders, served
+from studies.topics.figures import Copies, Judge, by_taste, rows_of
+from studies.topics.orders import Desk, Order
+from studies.topics.people import COUNTS, MAIN, Habits, Kind, Learner, Member, members_of
+from studies.topics.report import HELD_OUT, Results, flat
+
+SAMPLING = Sampling(0.8, 48, 0.05)
+POSTS = by_label(
+    Post(f"{label}-{i}", f"post {i} about {label}, in many words", label) for label in load_classes() for i in range(24)
+)
+HABITS = Habits(readers=8, noise=0.0, exposure=0.5)
+
+
+@pytest.fixture(scope="module")
+def basis() -> Basis:
+    return Basis.load(DEFAULT_BASIS)
+
+
+def learner_of(basis: Basis) -> Learner:
+    """Every class of the catalogue is one prompt of the basis, to the learner's eyes."""
+    rows = {label: np.eye(basis.text_size, dtype=np.float32)[k] for k, label in enumerate(POSTS)}
+    return Learner(basis, {post.post_id: rows[label] for label, posts in POSTS.items() for post in posts})
+
+
+@pytest.mark.parametrize(
+    ("kind", "kinds"), [(Kind.TOPIC, ["topic"]), (Kind.STYLE, ["style"]), (Kind.BOTH, ["topic", "style"])]
+)
+def test_readers_of_a_kind_have_the_tastes_that_it_says(kind: Kind, kinds: list[str]) -> None:
+    for member in members_of(kind, POSTS, HABITS, seed=0):
+        assert [load_classes()[taste].kind for taste in member.tastes] == kinds
+
+
+def test_readers_with_a_changed_taste_liked_something_else_before() -> None:
+    for member in members_of(Kind.CHANGED, POSTS, HABITS, seed=0):
+        assert len(member.before) == MAIN
+        liked_before = {reaction.post.label for reaction in member.before if reaction.liked}
+        assert len(liked_before) == len(member.tastes) == 1
+        assert not liked_before & set(member.tastes)
+
+
+def test_a_seed_gives_the_same_readers_again_and_another_one_others() -> None:
+    first, again, other = (members_of(Kind.TWO, POSTS, HABITS, seed) for seed in (0, 0, 1))
+    assert [m.reactions for m in first] == [m.reactions for m in again]
+    assert [m.reactions for m in first] != [m.reactions for m in other]
+
+
+def test_profiles_turn_to_the_taste_and_count_the_interactions(basis: Basis) -> None:
+    learner = learner_of(basis)
+    for member in members_of(Kind.TOPIC, POSTS, HABITS, seed=0):
+        profiles = learner.profiles(member)
+        assert [profiles[n].interactions for n in COUNTS] == list(COUNTS)
+        assert list(POSTS)[int(profiles[MAIN].mean[: basis.size].argmax())] == member.tastes[0]
+
+
+def test_what_was_learned_before_a_change_counts_in_the_profile_after_it(basis: Basis) -> None:
+    member = members_of(Kind.CHANGED, POSTS, HABITS, seed=0)[0]
+    assert learner_of(basis).profiles(member)[4].interactions == MAIN + 4
+
+
+class Recorder(Engine):
+    """Writes the number of the request."""
+
+    def __init__(self) -> None:
+        self.model, self.asked = "model", 0
+
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
+        self.asked += 1
+        return Texts([f"{self.asked}"] * posts, 7)
+
+
+def test_what_was_written_is_not_asked_for_again_by_the_next_run(tmp_path: Path) -> None:
+    orders = [Order("a", Chats(Template()).plain(), 2), Order("b", Chats(Template()).plain(), 2)]
+    engine, path = Recorder(), tmp_path / "kept.jsonl"
+    first, again = (
+        asyncio.run(Desk(engine, path, Progress(disable=True)).written("title", orders, SAMPLING)) for _ in range(2)
+    )
+    assert engine.asked == 2
+    assert first == again
+    assert first[0].posts != first[1].posts
+
+
+def test_other_sampling_is_written_anew(tmp_path: Path) -> None:
+    orders, engine = [Order("a", Chats(Template()).plain(), 1)], Recorder()
+    desk = Desk(engine, tmp_path / "kept.jsonl", Progress(disable=True))
+    for sampling in (SAMPLING, Sampling(1.0, 48, 0.05)):
+        asyncio.run(desk.written("title", orders, sampling))
+    assert engine.asked == 2
+
+
+def test_a_pool_is_ordered_in_requests_of_bounded_size() -> None:
+    orders = pool_orders([Chats(Template()).plain()] * 3, "pool", ORDERED + 1)
+    assert [order.posts for order in orders] == [ORDERED, 1] * 3
+    assert len({order.name for order in orders}) == 2
+
+
+def test_a_reader_gets_different_posts_of_the_prompts_that_production_allots(basis: Basis) -> None:
+    profile = Profile.new(basis.version, LearningSettings().prior_of(basis))
+    mean = profile.mean.copy()
+    mean[5] = 2.0
+    pool = Pool([[f"{k}/{i}" for i in range(48)] for k in range(basis.size)], 32)
+    posts = served(basis, pool, profile.moved(mean, profile.variance, signals=1, at_ms=0, partition=0, offset=0), rng())
+    assert posts is not None
+    assert len(set(posts)) == len(posts)
+    assert {post.split("/")[0] for post in posts} == {"5"}
+
+
+def test_a_reader_without_a_taste_gets_what_nobody_gets(basis: Basis) -> None:
+    disliked = [Reaction(post, "skip", None, liked=False) for post in POSTS["cooking"] + POSTS["cars"][:8]]
+    member = Member(Kind.TOPIC, 0, Reader("r", ("music",), 1.0), disliked)
+    pool, plain = Pool([["soft"] * 48] * basis.size, 32), Pool([[f"plain {i}" for i in range(48)]], 28)
+    (first, *_) = from_profiles(SOFT, basis, learner_of(basis), {0: (pool, plain)}, [member])
+    assert all(post.startswith("plain") for post in first.posts)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_drawn_posts_are_never_the_same_twice() -> None:
+    assert sorted(drawn(["a", "b", "c"], 3, rng())) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "copy"),
+    [
+        ("The one two three four five six", True),
+        ("one two three, four FIVE six! And now", True),
+        ("one three two four five six of another kind", False),
+        ("", False),
+    ],
+)
+def test_a_copy_has_half_its_words_in_one_run_of_a_catalogue_post(text: str, copy: bool) -> None:
+    assert Copies([Post("p", "zero one two three four five six seven", "x")])(text) is copy
+
+
+def given_of(tastes: tuple[str, ...], posts: list[str], seed: int = 0, arm: str = SOFT) -> Given:
+    kind = Kind.TOPIC if len(tastes) == 1 else Kind.BOTH
+    return Given(arm, MAIN, Member(kind, seed, Reader("r", tastes, 1.0), ()), posts, 32)
+
+
+def judged(given: Sequence[Given]) -> Judge:
+    """A text's classes are its words."""
+    measure = lambda texts: [set(text.split()) for text in texts]  # noqa: E731
+    return Judge(measure, measure, (post for one in given for post in one.posts))
+
+
+def test_rows_tell_any_taste_from_every_taste_and_from_all_at_once() -> None:
+    given = [
+        given_of(("music", "verse"), ["music loud", "verse short", "bread", "salt"]),
+        given_of(("music", "verse"), ["music verse", "music", "bread", "salt"], seed=1),
+    ]
+    (row,) = rows_of(given, judged(given), Copies([]), ["a b c", "d e f"])
+    assert row.share.mean == pytest.approx(0.5)
+    assert row.by_seed == [0.5, 0.5]
+    assert row.every.mean == pytest.approx(1.0)
+    assert row.at_once.mean == pytest.approx(1 / 8)
+
+
+def test_shares_taste_by_taste_are_those_of_readers_with_one_taste() -> None:
+    given = [given_of(("music",), ["music", "bread"]), given_of(("music", "verse"), ["bread", "bread"])]
+    assert {taste: share.mean for taste, share in by_taste(given, judged(given), SOFT).items()} == {"music": 0.5}
+
+
+def test_a_row_is_compared_with_the_control_of_its_kind() -> None:
+    given = [given_of(("music",), ["music"], arm=arm) for arm in (CONTROL, SOFT)]
+    rows = rows_of(given, judged(given), Copies([]), ["a b"])
+    keys = (Kind.TOPIC, CONTROL, MAIN), (Kind.TOPIC, SOFT, MAIN), (Kind.TOPIC, HELD_OUT, 0)
+    results = Results(rows, dict(zip(keys, (5.0, 8.0, 20.0), strict=True)), {}, None)
+    found = flat(next(row for row in rows if row.arm == SOFT), results)
+    assert (found["perplexity"], found["perplexity_x_control"], found["perplexity_held_out"]) == (8.0, 1.6, 20.0)
+    assert isinstance(rows[0].share, Estimate)
