@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # What `make studies` runs, one after the other; humor needs ratings of real people.
-STUDIES := cost topics $(if $(DATA),humor)
+STUDIES := cost topics capacity $(if $(DATA),humor)
 
 export DATA OUT READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
@@ -47,8 +47,8 @@ basis: setup  ## build the soft prompts from the catalogue, without labels, 20 m
 catalogue: setup  ## have the model write the catalogue of posts that the basis is built from
 	@$(PY) -m native.up vllm --run "$(PY) -m catalogue.write"
 
-studies: setup  ## research tables and plots into studies/results: all, or STUDY=cost, topics or humor [DATA=folder]
-	@for study in $(or $(STUDY),$(STUDIES)); do $(PY) -m studies.$$study; done
+studies: setup  ## research tables and plots into studies/results: all, or STUDY=cost, topics, capacity or humor [DATA=folder]
+	@for study in $(or $(STUDY),$(STUDIES)); do $(PY) -m studies.$$study || exit 1; done
 
 export: setup  ## a reader's soft prompt as a PEFT adapter, from the Redis that runs: USER_ID=reader OUT=folder
 	@$(PY) -m trainer.peft_adapter export --model "$$($(PY) -m native.model)" \

@@ -209,8 +209,9 @@ class Basis:
         return np.concatenate([centred, self.length.features(words)], axis=-1)
 
     def save(self, folder: Path) -> None:
-        """Write basis.safetensors and basis.json."""
+        """Write basis.safetensors, what factors there are, and last basis.json: with it the basis is whole."""
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "basis.json").unlink(missing_ok=True)
         tensors: dict[str, npt.NDArray[Any]] = {
             "prompts": self.prompts.astype(np.float16),
             "center": self.center,
@@ -230,9 +231,10 @@ class Basis:
             "words": self.words,
             "built": self.built,
         }
-        (folder / "basis.json").write_text(json.dumps(about, indent=1) + "\n")
+        Factors.remove(folder)
         if self.factors:
             self.factors.save(folder)
+        (folder / "basis.json").write_text(json.dumps(about, indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:

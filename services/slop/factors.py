@@ -92,6 +92,12 @@ class Factors:
         about = {"text_share": self.text_share, "posts": self.posts}
         (folder / POSTS_FILE).write_text(json.dumps(about) + "\n")
 
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Delete the factors of a basis that is written anew."""
+        for name in (FACTORS_FILE, POSTS_FILE):
+            (folder / name).unlink(missing_ok=True)
+
     @classmethod
     def load(cls, folder: Path) -> Self | None:
         """Read factors; None where a basis has none.

@@ -1,12 +1,14 @@
 """Settings that several services share, read from the environment with the prefix `SLOP_`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from slop.basis import Basis
-from slop.profiles import Prior
+if TYPE_CHECKING:  # the images of the model and of vLLM have this file of the package alone
+    from slop.basis import Basis
+    from slop.profiles import Prior
 
 DEFAULT_BASIS = Path(__file__).parent / "bases" / "smollm2-135m-instruct"
 
@@ -37,6 +39,6 @@ class LearningSettings(CommonSettings):
     forgetting: float = Field(0.998, gt=0, le=1, description="share of the distance to the prior kept per signal")
     seen_window_s: int = Field(7 * 24 * 3600, description="for how long an event id is remembered, seconds")
 
-    def prior_of(self, basis: Basis) -> Prior:
+    def prior_of(self, basis: "Basis") -> "Prior":
         """What is believed of a reader under a basis before the first signal."""
         return basis.prior(self.prior_variance, self.bias_variance, self.forgetting)

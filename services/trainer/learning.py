@@ -18,20 +18,21 @@ from trainer.signals import Batch
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-LIKED: Final = 0.5
+NEUTRAL: Final = 0.5
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """The signals of a batch that were learned, one entry each.
+    """The signals of a batch that were learned.
 
     Attributes:
-        received_ms: when it was received.
-        arms: which arm wrote its post for its reader; empty for none.
-        liked: whether it says that the reader liked the post.
-        predicted: the probability of that, as it was believed before.
+        received_ms: when each was received.
+        arms: of each that says like or dislike, not exactly between, which arm wrote its post for its reader; empty
+            for none.
+        liked: which of the two it says.
+        predicted: the probability of a like, as it was believed before.
     """
 
     received_ms: list[int] = field(default_factory=list)
@@ -94,12 +95,12 @@ class Learner:
         mean, variance, predicted = self._moved(active, batch)
         self._profiles.apply(_writes(active, batch, mean, variance))
         rows = [row for reader in active for row in reader.rows]
-        signals = [batch.signals[row] for row in rows]
+        told = [row for row in rows if batch.labels[row] != NEUTRAL]
         return Lessons(
-            received_ms=[signal.received_at_ms for signal in signals],
-            arms=[signal.arm for signal in signals],
-            liked=(batch.labels[rows] >= LIKED).tolist(),
-            predicted=predicted[rows].tolist(),
+            received_ms=[batch.signals[row].received_at_ms for row in rows],
+            arms=[batch.signals[row].arm for row in told],
+            liked=(batch.labels[told] > NEUTRAL).tolist(),
+            predicted=predicted[told].tolist(),
         )
 
     def _readers(self, batch: Batch) -> dict[User, _Reader]:

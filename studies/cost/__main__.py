@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 
@@ -45,9 +45,10 @@ class CostSettings(BaseSettings):
         cli_parse_args=True,
         cli_kebab_case=True,
         cli_prog_name="python -m studies.cost",
+        populate_by_name=True,
     )
 
-    out: Path = Field(RESULTS / "cost.json", description="the JSON; CSV, Markdown and PNG are written beside it")
+    out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     seed: int = Field(0, ge=0, description="of the posts, the prompts and the order of the arms")
     repeats: int = Field(8, ge=2, le=1_000, description="cold and warm requests of every arm")
     device: str = Field("", description="what the engine runs on, for the legend; empty: this machine's cores")
@@ -145,7 +146,7 @@ def measure(settings: CostSettings, console: Console) -> None:
         study = Study(engine, basis, StoredBytes.under(basis, LearningSettings()))
         readers = list(rounds(texts, basis.size, settings.repeats + 1, settings.seed))
         rows = rows_of(study.run(readers, console), window)
-        report.show(console, rows, about(settings, basis, engine, window, load_before), settings.out)
+        report.show(console, rows, about(settings, basis, engine, window, load_before), settings.out / "cost.json")
 
 
 def main() -> int:

@@ -1,7 +1,5 @@
 """What the cost study shows: the table on the screen, CSV, Markdown, a plot, JSON."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from studies import tables
 from studies.cost.arms import SOFT
 from studies.cost.figures import Middle, Row
 from studies.report import save_json
@@ -124,16 +123,6 @@ def _named(name: str, middle: Middle) -> dict[str, float]:
     return {name + end: round(value, 3) for end, value in values.items()}
 
 
-def csv_of(rows: Sequence[Row]) -> str:
-    """The rows for spreadsheets."""
-    listed = [as_json(row) for row in rows]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(listed[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(listed)
-    return text.getvalue()
-
-
 def _kind(row: Row) -> str:
     return "text" if row.posts else "soft" if row.arm == SOFT else "plain"
 
@@ -172,7 +161,7 @@ def show(console: Console, rows: Sequence[Row], about: Mapping[str, Any], out: P
     console.print(table_of(rows))
     console.print(legend(rows, about), style="dim", highlight=False)
     save_json(out, {**about, "rows": [as_json(row) for row in rows]})
-    out.with_suffix(".csv").write_text(csv_of(rows))
+    tables.save_csv(out.with_suffix(".csv"), [as_json(row) for row in rows])
     out.with_suffix(".md").write_text(markdown_of(rows, about))
     note = f"{about['model']}, {about['device']}, {about['repeats']} repeats; bars: medians, lines: 95% intervals"
     save_plot(out.with_suffix(".png"), rows, note)

@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 import native.up
-from native.settings import ROOT
 from native.up import running_stack
 from slop.basis import Basis
 from slop.profiles import Profile
@@ -36,15 +35,14 @@ from studies.posts import Catalogue, Post, by_label, load_catalogue
 from studies.rest import Engine, Rest, Sampling
 from studies.screen import progress_on, run_study
 from studies.topics import report
-from studies.topics.arms import FRESH, POSTS, SOFT, WORDS, Given, Pool, Pools, Rivals, for_nobody, from_profiles
+from studies.topics.arms import FRESH, SOFT, WORDS, Given, Pool, Pools, Rivals, for_nobody, from_profiles
 from studies.topics.figures import Copies, Judge, by_taste, rows_of
-from studies.topics.orders import Desk
+from studies.topics.orders import KEPT, TIMEOUT_S, Desk
 from studies.topics.people import MAIN, Habits, Kind, Learner, Member, members_of
+from studies.topics.shown import learner_and_posts
 from studies.topics.tuned import STEPS, Effort, effort, tuned_prompt
 
 RESULTS: Final = Path(__file__).parents[1] / "results"
-KEPT: Final = ROOT / ".run" / "studies" / "topics"
-TIMEOUT_S: Final = 600.0
 A_TASTE: Final = 4  # held-out posts of each taste whose perplexity is taken
 
 
@@ -69,7 +67,7 @@ class TopicsSettings(BaseSettings):
     rival_posts: int = Field(4, ge=1, le=16, description="posts that a rival writes for each of them")
     tuned_readers: int = Field(3, ge=0, le=100, description="of each kind, those whom a prompt is tuned for")
     scored: int = Field(80, ge=10, le=5_000, description="posts of each arm and kind whose perplexity is taken")
-    shown: int = Field(24, ge=16, le=54, description="catalogue posts of each class that readers may see")
+    shown: int = Field(34, ge=16, le=54, description="catalogue posts of each class that readers may see")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.5, ge=0.1, le=1, description="share of the shown posts from the reader's own classes")
     temperature: float = Field(0.8, ge=0, le=2, description="of every arm")
@@ -122,10 +120,7 @@ TOLD: Final = (Kind.TOPIC, Kind.STYLE, Kind.TWO, Kind.BOTH)
 def prepared(settings: TopicsSettings, catalogue: Catalogue, progress: Progress) -> Prepared:
     """Readers, features, and the prompts tuned for a few of them: all that torch does."""
     basis = Basis.load(LearningSettings().basis_dir)
-    shown = {label: posts[: settings.shown] for label, posts in by_label(catalogue.shown).items()}
-    listed = [post for posts in shown.values() for post in posts]
-    features = jokes.text_features(basis, [post.text for post in listed], progress)
-    learner = Learner(basis, {post.post_id: row for post, row in zip(listed, features, strict=True)})
+    learner, shown = learner_and_posts(basis, catalogue, settings.shown, progress)
     habits = Habits(settings.readers, settings.noise, settings.exposure)
     members = [m for seed in settings.seeds for kind in Kind for m in members_of(kind, shown, habits, seed)]
     ready = Prepared(basis, learner, members, [], None)
@@ -208,7 +203,7 @@ async def study(
 def sampled_posts(given: Iterable[Given], count: int) -> dict[report.Key, list[str]]:
     """Up to `count` different posts of every kind and arm after MAIN interactions, one of each reader in turn."""
     everything, posts = [one for one in given if one.n == MAIN], defaultdict[report.Key, dict[str, None]](dict)
-    for turn in range(POSTS):
+    for turn in range(max(len(one.posts) for one in everything)):
         for one in (one for one in everything if turn < len(one.posts)):
             posts[one.member.kind, one.arm, one.n][one.posts[turn]] = None
     return {key: list(texts)[:count] for key, texts in posts.items()}
@@ -216,7 +211,7 @@ def sampled_posts(given: Iterable[Given], count: int) -> dict[report.Key, list[s
 
 def held_out_of(members: Iterable[Member], held_out: Sequence[Post]) -> dict[report.Key, list[str]]:
     """Catalogue posts of the tastes of each kind of reader that neither the basis nor a reader saw."""
-    posts, tastes = by_label(held_out), defaultdict[Kind, dict[str, None]](dict)
+    posts, tastes = by_label(held_out), defaultdict[str, dict[str, None]](dict)
     for member in members:
         tastes[member.kind].update(dict.fromkeys(member.tastes))
     texts = {taste: [post.text for post in listed[:A_TASTE]] for taste, listed in posts.items()}

@@ -92,12 +92,14 @@ class Pools:
         return Pool(posts, float(np.mean([texts.prompt_tokens for texts in written])))
 
 
-def served(basis: Basis, pool: Pool, profile: Profile, rng: np.random.Generator) -> list[str] | None:
-    """POSTS posts for a reader: as many of each prompt as production allots; None for a reader without a taste."""
+def served(
+    basis: Basis, pool: Pool, profile: Profile, rng: np.random.Generator, posts: int = POSTS
+) -> list[str] | None:
+    """Posts for a reader: as many of each prompt as production allots; None for a reader without a taste."""
     share = shares(profile, basis.size)
     if share is None:
         return None
-    counts = Counter(allot(share, POSTS, rng).tolist())
+    counts = Counter(allot(share, posts, rng).tolist())
     return [post for prompt, count in counts.items() for post in drawn(pool.posts[prompt], count, rng)]
 
 

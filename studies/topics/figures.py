@@ -12,7 +12,7 @@ import numpy as np
 from studies.detectors import Measure
 from studies.metrics import Estimate, distinct2_of, over_readers
 from studies.posts import Post
-from studies.topics.arms import Given
+from studies.topics.arms import POSTS, Given
 from studies.topics.people import MAIN, Kind
 
 Classes = Mapping[str, set[str]]
@@ -62,18 +62,19 @@ class Row:
     Attributes:
         share: of posts on one of the reader's tastes, by the classifier.
         keywords: the same by keyword and surface detectors.
-        every: share of readers with two tastes who find both of them among their posts.
+        every: share of readers with two tastes who find both of them among POSTS posts; None for another
+            number of posts.
         at_once: share of posts that are of all of the reader's tastes, by the detectors.
         by_seed: `share` for each seed.
         distinct2: by the control's, of as many posts.
     """
 
-    kind: Kind
+    kind: str
     arm: str
     n: int
     share: Estimate
     keywords: Estimate
-    every: Estimate
+    every: Estimate | None
     at_once: Estimate
     by_seed: Sequence[float]
     distinct2: float
@@ -85,14 +86,14 @@ class Row:
 
 def rows_of(given: Iterable[Given], judge: Judge, copies: Copies, control: Sequence[str]) -> list[Row]:
     """A row for every kind, arm and count; `control` are the plain model's posts."""
-    groups: dict[tuple[Kind, str, int], list[Given]] = defaultdict(list)
+    groups: dict[tuple[str, str, int], list[Given]] = defaultdict(list)
     for one in given:
         groups[one.member.kind, one.arm, one.n].append(one)
     return [_row(kind, arm, n, group, judge, copies, control) for (kind, arm, n), group in groups.items()]
 
 
 def _row(
-    kind: Kind, arm: str, n: int, group: Sequence[Given], judge: Judge, copies: Copies, control: Sequence[str]
+    kind: str, arm: str, n: int, group: Sequence[Given], judge: Judge, copies: Copies, control: Sequence[str]
 ) -> Row:
     shares = [share_of(one, judge.classifier) for one in group]
     by_seed = [_mean(share_of(one, judge.classifier) for one in of) for of in _seeds(group)]
@@ -105,7 +106,7 @@ def _row(
         n=n,
         share=over_readers(shares),
         keywords=over_readers([share_of(one, judge.keywords) for one in group]),
-        every=over_readers([float(set(one.member.tastes) <= _found(one, judge.classifier)) for one in group]),
+        every=_every(group, judge.classifier),
         at_once=over_readers([_at_once(one, judge.keywords) for one in group]),
         by_seed=by_seed,
         distinct2=distinct2_of(unique, size) / distinct2_of(control, size),
@@ -130,7 +131,14 @@ def share_of(one: Given, classes: Classes) -> float:
     return _mean(bool(classes[text] & set(one.member.tastes)) for text in one.posts)
 
 
-def _found(one: Given, classes: Classes) -> set[str]:
+def _every(group: Sequence[Given], classes: Classes) -> Estimate | None:
+    if any(len(one.posts) != POSTS for one in group):
+        return None
+    return over_readers([float(set(one.member.tastes) <= found_in(one, classes)) for one in group])
+
+
+def found_in(one: Given, classes: Classes) -> set[str]:
+    """All classes that a reader's posts are of."""
     return set(chain.from_iterable(classes[text] for text in one.posts))
 
 

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from rich.progress import Progress
 
+from native.settings import ROOT
 from studies.chats import Message
 from studies.rest import Engine, Sampling, Texts
+
+KEPT: Final = ROOT / ".run" / "studies" / "topics"
+TIMEOUT_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,11 @@ class Member:
     """A reader of the study with all reactions, in order.
 
     Attributes:
+        kind: of the hidden tastes.
         before: reactions of the time when a changed taste was another one.
     """
 
-    kind: Kind
+    kind: str
     seed: int
     reader: Reader
     reactions: Sequence[Reaction]
@@ -111,10 +112,23 @@ def _members(
     rng: np.random.Generator,
 ) -> list[Member]:
     readers = [Reader(f"{kind}-{seed}-{number}", hidden, pace_of_reading(rng)) for number, hidden in enumerate(tastes)]
-    feeds = deal_feeds(readers, posts, max(COUNTS), habits.exposure, rng)
     return [
-        Member(kind, seed, reader, [reader.react(post, habits.noise, rng) for post in feed])
-        for reader, feed in zip(readers, feeds, strict=True)
+        Member(kind, seed, reader, reactions)
+        for reader, reactions in zip(readers, reactions_of(readers, posts, max(COUNTS), habits, rng), strict=True)
+    ]
+
+
+def reactions_of(
+    readers: Sequence[Reader],
+    posts: Mapping[str, Sequence[Post]],
+    length: int,
+    habits: Habits,
+    rng: np.random.Generator,
+) -> list[list[Reaction]]:
+    """What readers do with the first `length` posts that they are shown."""
+    feeds = deal_feeds(readers, posts, length, habits.exposure, rng)
+    return [
+        [reader.react(post, habits.noise, rng) for post in feed] for reader, feed in zip(readers, feeds, strict=True)
     ]
 
 
@@ -126,11 +140,11 @@ class Learner:
         self._basis, self._features = basis, features
         self._prior, self._rewards = LearningSettings().prior_of(basis), Rewards.of({})
 
-    def profiles(self, member: Member) -> dict[int, Profile]:
-        """A reader's profile after each of COUNTS reactions."""
+    def profiles(self, member: Member, counts: Sequence[int] = COUNTS) -> dict[int, Profile]:
+        """A reader's profile after each of so many reactions, rising."""
         profile = self.learned(Profile.new(self._basis.version, self._prior), member.before)
         found = {}
-        for start, stop in pairwise((0, *COUNTS)):
+        for start, stop in pairwise((0, *counts)):
             profile = self.learned(profile, member.reactions[start:stop])
             found[stop] = profile
         return found

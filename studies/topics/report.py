@@ -17,10 +17,11 @@ from studies.topics.figures import Row
 from studies.topics.people import COUNTS, MAIN, Kind
 from studies.topics.tuned import Effort
 
-Key = tuple[Kind, str, int]
+Key = tuple[str, str, int]
 """A kind of reader, an arm, and interactions."""
 
 HELD_OUT: Final = "held-out catalogue posts"
+EVERY: Final = ("every_taste_among_8", "every_taste_among_8_low", "every_taste_among_8_high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Results:
     tastes: Mapping[str, Estimate]
     effort: Effort | None
 
-    def row(self, kind: Kind, arm: str, n: int = MAIN) -> Row | None:
+    def row(self, kind: str, arm: str, n: int = MAIN) -> Row | None:
         """One row, if there is such a one."""
         return next((row for row in self.rows if (row.kind, row.arm, row.n) == (kind, arm, n)), None)
 
@@ -50,12 +51,12 @@ def flat(row: Row, results: Results) -> tables.Row:
     control = results.perplexities[row.kind, CONTROL, MAIN]
     own = results.perplexities.get((row.kind, row.arm, row.n))
     return {
-        "kind": row.kind.value,
+        "kind": row.kind,
         "arm": row.arm,
         "n": row.n,
         **_named("share", row.share),
         **_named("by_keywords", row.keywords),
-        **_named("every_taste_among_posts", row.every),
+        **(_named("every_taste_among_8", row.every) if row.every else dict.fromkeys(EVERY, "")),
         **_named("all_tastes_in_one_post", row.at_once),
         "share_by_seed": " ".join(f"{share:.3f}" for share in row.by_seed),
         "perplexity": round(own, 2) if own else "",
@@ -74,7 +75,7 @@ def _named(name: str, estimate: Estimate) -> dict[str, float]:
     return {name + end: round(value, 4) for end, value in values.items()}
 
 
-def table_of(results: Results, kind: Kind) -> Table:
+def table_of(results: Results, kind: str) -> Table:
     """What the arms wrote for one kind of reader."""
     table = Table(title=f"Readers with {kind}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     headings = ["", "n", "on taste", "95%", "keywords", "every", "at once", "ppl", "distinct-2", "copies", "tokens"]
@@ -94,7 +95,7 @@ def _cells(row: Row, results: Results) -> list[str]:
         f"{share.mean:.3f}",
         f"{share.low:.2f} to {share.high:.2f}",
         f"{row.keywords.mean:.3f}",
-        f"{row.every.mean:.2f}" if row.arm != CONTROL else "",
+        f"{row.every.mean:.2f}" if row.every else "",
         f"{row.at_once.mean:.3f}",
         f"{perplexity:.1f}" if perplexity else "",
         f"{row.distinct2:.2f}",
@@ -113,16 +114,20 @@ def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
         "Features, rewards, update and drawing of prompts are production's own; vLLM wrote every text.",
         f"On taste: share of posts, by a classifier ({about['classifier_accuracy']:.0%} right on the catalogue), with "
         "95% intervals over readers; keywords: by keyword and surface detectors. Every: readers who find each of their "
-        "tastes among their posts (8 of SLOP's). At once: posts of all tastes of the reader, by the detectors.",
+        "tastes among 8 posts. At once: posts of all tastes of the reader, by the detectors.",
         f"Perplexity of each text by itself under the plain model; held-out catalogue posts: {held_out}. Distinct-2 is "
         "by the control's. Copies: half of a post in one run in a catalogue post. Tokens: of the prompt.",
+        f"Posts under a prompt do not depend on the reader: {about['pool']} are written for each prompt and seed; "
+        "readers are given different ones of these, and the control's are judged for every reader. The intervals do "
+        "not see that readers share them; the figures of the seeds, each with posts of its own, do.",
         "Words: the words that each soft prompt was begun from, as system text. History: the last six liked posts.",
     ]
     if (changed := _followed(results)) is not None:
         lines.append(f"A changed taste, {MAIN} interactions after the change: {changed:.2f} of a fresh reader's share.")
     if results.effort:
         lines.append(
-            f"CPU time to learn an interaction: {results.effort.ours:.0f} µs, by tuning a prompt for the reader "
+            f"CPU time to learn an interaction with a post whose features are there (once a post, not a reader): "
+            f"{results.effort.ours:.0f} µs, by tuning a prompt for the reader "
             f"{results.effort.tuned / 1e6:.2f} s: {results.effort.ratio:,.0f} times as much."
         )
     return lines

@@ -6,20 +6,32 @@ rank better than the old ones for readers who were held out.
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from kafka.errors import KafkaError
 
 from slop.basis import Basis, InvalidBasis
 from slop.settings import LearningSettings
-from slop.streams import whole_log
+from slop.streams import Record, whole_log
 from slop.topics import SIGNALS
 from slop.v1.signal_pb2 import Signal
 from trainer.factors.fit import FitOptions
 from trainer.factors.reactions import reactions_of
 from trainer.factors.refit import RefitRefused, refit
+from trainer.signals import Batch
 
-REFUSED = 3
+REFUSED: Final = 3
+CHUNK: Final = 2_000
+
+
+def learnable(records: Iterable[Record], basis: Basis) -> Iterator[Signal]:
+    """The signals under a basis that the learner would learn, retries included."""
+    records = iter(records)
+    while chunk := list(islice(records, CHUNK)):
+        yield from Batch.of([record.value for record in chunk], basis.version, basis.feature_count).signals
 
 
 def main() -> int:
@@ -33,9 +45,7 @@ def main() -> int:
     settings = LearningSettings()
     try:
         basis = Basis.load(settings.basis_dir)
-        signals = (Signal.FromString(record.value or b"") for record in whole_log(settings, SIGNALS))
-        ours = (signal for signal in signals if signal.basis == basis.version)
-        reactions = reactions_of(ours, basis.text_size)
+        reactions = reactions_of(learnable(whole_log(settings, SIGNALS), basis), basis.text_size)
         print(f"{len(reactions.values)} reactions of {reactions.reader_count} readers to {len(reactions.keys)} posts")
         done = refit(basis, reactions, settings.prior_of, FitOptions(size=args.size, seed=args.seed))
     except RefitRefused as error:

@@ -1,7 +1,10 @@
 """What readers made of posts, as arrays."""
 
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +15,8 @@ from slop.v1.signal_pb2 import Signal
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
+
+MOST_REACTIONS: Final = 1_500_000  # about a gigabyte while they are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +60,42 @@ class Reactions:
         return csr_matrix((values, (self.readers, self.posts)), shape=(self.reader_count, len(self.keys)))
 
 
-def reactions_of(signals: Iterable[Signal], text_size: int) -> Reactions:
+def reactions_of(signals: Iterable[Signal], text_size: int, most: int = MOST_REACTIONS) -> Reactions:
     """Reactions from signals in the order of the log; signals of a reader to the same post are one reaction.
 
     Args:
-        signals: of one basis; a signal that was written twice counts once.
+        signals: of one basis; a signal that was written twice, or an event that was sent again, counts once.
         text_size: T, how many of a signal's features are its post's text features.
+        most: reactions kept, the latest, so that a long log does not exhaust the memory.
     """
     users: dict[User, int] = {}
     posts: dict[str, int] = {}
     texts: list[npt.NDArray[np.float32]] = []
-    sums: dict[tuple[int, int], tuple[float, float]] = {}
-    sources: set[tuple[int, int]] = set()
+    sums: OrderedDict[tuple[int, int], tuple[float, float]] = OrderedDict()
+    seen: set[int] = set()
     for signal in signals:
-        source = signal.source.partition, signal.source.offset
-        if source in sources or signal.weight <= 0:
-            continue
-        sources.add(source)
         user = users.setdefault(User(signal.tenant, signal.user_id), len(users))
+        event = _digest(user, signal.event_id)
+        if event in seen or signal.weight <= 0:
+            continue
+        seen.add(event)
         post = posts.setdefault(PostRef(signal.tenant, signal.post_id).key, len(posts))
         if post == len(texts):
             texts.append(np.array(signal.features[:text_size], np.float32))
         weight, total = sums.pop((user, post), (0.0, 0.0))
         sums[user, post] = weight + signal.weight, total + signal.weight * (2 * signal.label - 1)
+        if len(sums) > most:
+            sums.popitem(last=False)
     return _arrays(sums, tuple(posts), texts, text_size)
 
 
+def _digest(user: int, event_id: str) -> int:
+    """Eight bytes that stand for an event, where its id would take a hundred."""
+    return int.from_bytes(blake2b(f"{user} {event_id}".encode(), digest_size=8).digest(), "big")
+
+
 def _arrays(
-    sums: dict[tuple[int, int], tuple[float, float]],
+    sums: Mapping[tuple[int, int], tuple[float, float]],
     keys: Sequence[str],
     texts: Sequence[npt.NDArray[np.float32]],
     text_size: int,

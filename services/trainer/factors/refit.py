@@ -13,7 +13,7 @@ from trainer.factors.fit import Fit, FitOptions
 from trainer.factors.judging import Doubles, Floats, Judge
 from trainer.factors.reactions import Reactions
 
-HELD_OUT: Final = 0.1
+HELD_OUT: Final = 0.1  # of the readers to choose by, and as many to judge by
 FEWEST_HELD_OUT: Final = 10
 TEXT_SHARES: Final = (0.0, 0.25, 0.5, 1.0)
 
@@ -49,24 +49,28 @@ class Refit:
 
 
 def refit(basis: Basis, reactions: Reactions, prior_of: PriorOf, options: FitOptions) -> Refit:
-    """Fit factors to most readers and judge them on the others; then fit them to everybody.
+    """Fit factors to most readers, choose the share of text on some and judge on others; then fit them to everybody.
 
     Raises:
         RefitRefused: there are too few readers, or the new factors do not rank clearly better.
     """
-    rng = np.random.default_rng(options.seed)
-    held = rng.random(reactions.reader_count) < HELD_OUT
-    judge = Judge(reactions.of_readers(held))
-    if judge.size < FEWEST_HELD_OUT:
-        raise RefitRefused(f"{judge.size} held-out readers with enough reactions, {FEWEST_HELD_OUT} are needed")
+    place = np.random.default_rng(options.seed).random(reactions.reader_count)
+    choosing = Judge(reactions.of_readers(place < HELD_OUT))
+    judge = Judge(reactions.of_readers((place >= HELD_OUT) & (place < 2 * HELD_OUT)))
+    few = f"held-out readers to choose and to judge by, {FEWEST_HELD_OUT} of each are needed"
+    if min(choosing.size, judge.size) < FEWEST_HELD_OUT:
+        raise RefitRefused(f"{choosing.size} and {judge.size} {few}")
     before = agreement(judge, basis, reactions, prior_of)
-    trial = with_text_share(basis, Fit(reactions.of_readers(~held), options).run(), judge, reactions, prior_of)
+    if before.size < FEWEST_HELD_OUT:
+        raise RefitRefused(f"{choosing.size} and {before.size} with reactions that differ are the {few}")
+    factors = Fit(reactions.of_readers(place >= 2 * HELD_OUT), options).run()
+    trial = with_text_share(basis, factors, choosing, reactions, prior_of)
     after = agreement(judge, trial, reactions, prior_of)
     share = trial.factors.text_share if trial.factors else 0.0
     whole = replace(basis, factors=replace(Fit(reactions, options).run(), text_share=share))
     done = Refit(whole, before, after)
     gain, margin = done.gain
-    if gain <= margin:
+    if not gain > margin:
         raise RefitRefused(done.summary)
     return done
 

@@ -22,7 +22,7 @@ from native.settings import NativeSettings
 from slop.basis import Template
 from slop.settings import LearningSettings
 from studies.cost import report
-from studies.cost.__main__ import CostSettings, engine_settings, window_of
+from studies.cost.__main__ import RESULTS, CostSettings, engine_settings, window_of
 from studies.cost.arms import ARMS, COUNTS, PLAIN, SOFT, Arm, StoredBytes, messages_of, rounds
 from studies.cost.engine import Answer, CostEngine, cached_tokens, chunk_of
 from studies.cost.figures import Middle, Sample, median_of, ratio_of, rows_of
@@ -303,7 +303,7 @@ def test_json_and_csv_say_the_same(tmp_path: Path) -> None:
 def test_options_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["cost"])
     monkeypatch.setenv("COST_REPEATS", "3")
-    assert (CostSettings().repeats, CostSettings().out.name) == (3, "cost.json")
+    assert (CostSettings().repeats, CostSettings().out) == (3, RESULTS)
 
 
 def test_the_longest_samples_decide_whether_an_arm_fits() -> None:

@@ -165,14 +165,15 @@ def judged(given: Sequence[Given]) -> Judge:
 
 def test_rows_tell_any_taste_from_every_taste_and_from_all_at_once() -> None:
     given = [
-        given_of(("music", "verse"), ["music loud", "verse short", "bread", "salt"]),
-        given_of(("music", "verse"), ["music verse", "music", "bread", "salt"], seed=1),
+        given_of(("music", "verse"), ["music loud", "verse short", *["bread"] * 6]),
+        given_of(("music", "verse"), ["music verse", "music", *["bread"] * 6], seed=1),
     ]
     (row,) = rows_of(given, judged(given), Copies([]), ["a b c", "d e f"])
-    assert row.share.mean == pytest.approx(0.5)
-    assert row.by_seed == [0.5, 0.5]
+    assert row.share.mean == pytest.approx(0.25)
+    assert row.by_seed == [0.25, 0.25]
+    assert row.every is not None
     assert row.every.mean == pytest.approx(1.0)
-    assert row.at_once.mean == pytest.approx(1 / 8)
+    assert row.at_once.mean == pytest.approx(1 / 16)
 
 
 def test_shares_taste_by_taste_are_those_of_readers_with_one_taste() -> None:

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from slop.settings import LearningSettings
 from slop.v1.signal_pb2 import Signal, Source
 from tests.basis import random_basis
 from trainer.factors import Fit, FitOptions, Judge, Reactions, reactions_of
+from trainer.factors.__main__ import learnable
 from trainer.factors.fit import regression
 from trainer.factors.refit import RefitRefused, features_of, refit
 
@@ -33,7 +37,14 @@ def signal(user: str, post: str, label: float, offset: int, weight: float = 1.0)
     features = [float(len(post))] * BASIS.text_size
     source = Source(partition=0, offset=offset)
     return Signal(
-        tenant="t", user_id=user, post_id=post, label=label, weight=weight, source=source, features=[*features, 9.0]
+        event_id=f"e{offset}",
+        tenant="t",
+        user_id=user,
+        post_id=post,
+        label=label,
+        weight=weight,
+        source=source,
+        features=[*features, 9.0],
     )
 
 
@@ -92,10 +103,34 @@ def test_a_signal_that_was_written_twice_counts_once() -> None:
     assert reactions_of(twice, BASIS.text_size).weights.tolist() == [1.0]
 
 
+def test_an_event_that_was_sent_again_counts_once_and_anothers_of_the_same_id_counts_too() -> None:
+    again = signal("a", "p", 1.0, 5)
+    again.source.offset = 9
+    log = [signal("a", "p", 1.0, 5), again, signal("b", "p", 1.0, 5)]
+    assert reactions_of(log, BASIS.text_size).weights.tolist() == [1.0, 1.0]
+
+
+def test_of_a_long_log_the_latest_reactions_are_kept() -> None:
+    log = [signal("a", post, 1.0, at) for at, post in enumerate(["p", "qq", "p", "rrr"])]
+    found = reactions_of(log, BASIS.text_size, most=2)
+    assert [found.keys[post] for post in found.posts] == ["t/p", "t/rrr"]
+
+
+def test_only_what_the_learner_would_learn_is_read() -> None:
+    good, foreign, broken = (signal("a", "p", 1.0, at) for at in range(3))
+    good.basis = broken.basis = BASIS.version
+    foreign.basis = "another"
+    good.features[:] = foreign.features[:] = [0.5] * BASIS.feature_count
+    broken.features[:] = [float("nan")] * BASIS.feature_count
+    values = [good.SerializeToString(), foreign.SerializeToString(), broken.SerializeToString(), b"\xff", None]
+    records = [SimpleNamespace(value=value) for value in values]
+    assert [found.event_id for found in learnable(records, BASIS)] == [good.event_id]
+
+
 def test_a_log_without_signals_has_no_readers() -> None:
     empty = reactions_of([], BASIS.text_size)
     assert (empty.reader_count, len(empty.keys), empty.text_features.shape) == (0, 0, (0, 5))
-    with pytest.raises(RefitRefused, match="0 held-out readers"):
+    with pytest.raises(RefitRefused, match="0 and 0 held-out readers"):
         refit(BASIS, empty, LearningSettings().prior_of, FitOptions())
 
 
@@ -120,6 +155,13 @@ def test_factors_that_rank_better_for_held_out_readers_are_kept() -> None:
     assert done.basis.text_version == BASIS.text_version
     assert isinstance(done.basis.factors, Factors)
     assert features_of(done.basis, given).shape == (POSTS, BASIS.text_size + 3)
+
+
+def test_readers_who_only_ever_like_give_nothing_to_judge_by_and_the_basis_stays() -> None:
+    given, _ = reactions()
+    liked = replace(given, values=np.ones(given.values.size))
+    with pytest.raises(RefitRefused, match="reactions that differ"):
+        refit(BASIS, liked, LearningSettings().prior_of, FitOptions(size=2, rounds=5))
 
 
 def test_reactions_by_chance_are_no_reason_for_a_new_basis() -> None:
