@@ -133,8 +133,7 @@ class Subscription:
     def _connected(self) -> Any:
         bootstrap = self._settings.kafka_bootstrap
         create_topics(bootstrap)
-        return KafkaConsumer(
-            *(topic.name for topic in self._topics),
+        consumer = KafkaConsumer(
             bootstrap_servers=bootstrap.split(","),
             bootstrap_timeout_ms=CONNECT_MS,
             group_id=self._group,
@@ -147,6 +146,13 @@ class Subscription:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             reconnect_backoff_max_ms=1_000,
         )
+        names = [topic.name for topic in self._topics]
+        # Known before joining: a member that leads its group and learns of the partitions meanwhile joins anew, and may
+        # be stuck in that (kafka-python 3.0.12, after KAFKA-3949).
+        for name in names:
+            consumer.partitions_for_topic(name)
+        consumer.subscribe(names)
+        return consumer
 
 
 def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[Record]:

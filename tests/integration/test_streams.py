@@ -1,6 +1,7 @@
 """What a subscription tells of its lag, on real brokers."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from tests.basis import random_basis
 from tests.collectors import read_all
 from tests.learners import publish, wait_until
 from tests.samples import sample
+from tests.servers import KafkaServer
 from tests.signals import a_signal
 
 BASIS = random_basis()
@@ -61,6 +63,17 @@ def read_up(subscription: Subscription, records: int) -> None:
 def test_lag_is_there_before_the_first_poll(subscription: Subscription, group: str) -> None:
     assert subscription
     assert lag(group) == 0
+
+
+def test_none_of_many_members_that_join_at_once_is_left_without_partitions(apache_kafka: KafkaServer) -> None:
+    def join(member: int) -> None:
+        settings = CommonSettings(kafka_bootstrap=apache_kafka.bootstrap)
+        with closing(Subscription(settings, f"joined-{member}-{uuid4().hex[:8]}", [SIGNALS])) as subscription:
+            wait_until(lambda: bool(subscription.poll(0.2, 1)))
+
+    send(apache_kafka.bootstrap, 8, users=8)
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(join, range(18))) == [None] * 18
 
 
 def test_what_was_polled_is_behind_until_it_is_committed(
