@@ -13,7 +13,7 @@ from slop.basis import Template
 from studies.metrics import TextScore
 from studies.posts import StudyError
 
-Message = dict[str, str]
+Message = dict[str, Any]
 T = TypeVar("T")
 
 EVENTS_A_REQUEST: Final = 1_000
@@ -211,9 +211,13 @@ class Engine:
     async def write_after(self, liked: Sequence[str], posts: int, sampling: Sampling) -> list[str]:
         """Posts written after earlier posts that are shown as the assistant's turns."""
         turns = [turn for text in liked for turn in (self._request, {"role": "assistant", "content": text})]
+        return await self.write([*self._plain, *turns, self._request], posts, sampling)
+
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> list[str]:
+        """Posts written for the same messages."""
         body = {
             "model": self.model,
-            "messages": [*self._plain, *turns, self._request],
+            "messages": messages,
             "n": posts,
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
