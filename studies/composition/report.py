@@ -48,8 +48,8 @@ def legend(about: Mapping[str, Any]) -> str:
         "topic's prompt for half of the posts, the style's for the others. Concatenated: both, style first. Factored: "
         "a style and a subject that were trained jointly.\n"
         "Perplexity is under the plain model, each post by itself; distinct-2 is among the posts of a pair. Held-out "
-        f"posts cost {_loss(losses['basis'])} nats a token under the basis and {_loss(losses['factored'])} under the "
-        "factored one."
+        f"posts cost {_loss(losses['basis'])} nats a token under the even mixture of the basis' prompts and "
+        f"{_loss(losses['factored'])} under that of all pairs of the factored basis."
     )
 
 
