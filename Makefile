@@ -17,11 +17,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # What `make studies` runs, one after the other; humor needs ratings of real people.
-STUDIES := cost topics capacity $(if $(DATA),humor)
+STUDIES := cost topics capacity composition $(if $(DATA),humor)
 
 export DATA OUT READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
-.PHONY: help setup up demo replay factors basis catalogue export studies bench loadtest smoke dashboards snapshot restore test lint lock clean
+.PHONY: help setup up demo replay factors basis factored catalogue export studies bench loadtest smoke dashboards snapshot restore test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -44,10 +44,13 @@ factors: setup  ## have the running worker fit factors of posts to many readers'
 basis: setup  ## build the soft prompts from the catalogue, without labels, 20 minutes on 2 cores
 	@$(PY) -m trainer.basis --model "$$($(PY) -m native.model)"
 
+factored: setup  ## build prompts of styles and of subjects that stand together in one post, 20 minutes on 2 cores
+	@$(PY) -m trainer.basis.factored --model "$$($(PY) -m native.model)"
+
 catalogue: setup  ## have the model write the catalogue of posts that the basis is built from
 	@$(PY) -m native.up vllm --run "$(PY) -m catalogue.write"
 
-studies: setup  ## research tables and plots into studies/results: all, or STUDY=cost, topics, capacity or humor [DATA=folder]
+studies: setup  ## research tables and plots into studies/results: all, or STUDY=cost, topics, capacity, composition or humor [DATA=folder]
 	@for study in $(or $(STUDY),$(STUDIES)); do $(PY) -m studies.$$study || exit 1; done
 
 export: setup  ## a reader's soft prompt as a PEFT adapter, from the Redis that runs: USER_ID=reader OUT=folder

@@ -12,11 +12,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
-from catalogue.classes import detected_styles, detected_topic
+from catalogue.classes import detected_styles, detected_topic, load_classes
 from studies.posts import Post, hand_written
 
 Measure = Callable[[Sequence[str]], list[set[str]]]
 """Maps texts to the classes that each of them is of; a set may be empty."""
+
+NO_STYLE: Final = "none"
 
 _WORD_PARTS: Final = re.compile(r"(?P<w>[a-z]+)|(?P<C>[A-Z]{2,})|(?P<U>[A-Z])|(?P<N>\d+)")
 
@@ -31,6 +33,18 @@ def shape(text: str) -> str:
     return _WORD_PARTS.sub(lambda match: str(match.lastgroup), text)
 
 
+def _words() -> TfidfVectorizer:
+    return TfidfVectorizer(sublinear_tf=True)
+
+
+def _parts_of_words() -> TfidfVectorizer:
+    return TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(3, 5))
+
+
+def _shapes() -> TfidfVectorizer:
+    return TfidfVectorizer(sublinear_tf=True, analyzer="char", ngram_range=(1, 4), lowercase=False, preprocessor=shape)
+
+
 class Classifier:
     """Assigns each text to the one class that it most probably is of."""
 
@@ -40,21 +54,36 @@ class Classifier:
     @classmethod
     def trained_on(cls, held_out: Iterable[Post]) -> Self:
         """Fit on held-out posts and the hand-written examples."""
-        pairs = [(post.text, post.label) for post in held_out] + hand_written()
-        blocks = make_union(
-            TfidfVectorizer(sublinear_tf=True),
-            TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(3, 5)),
-            TfidfVectorizer(
-                sublinear_tf=True, analyzer="char", ngram_range=(1, 4), lowercase=False, preprocessor=shape
-            ),
-        )
-        pipeline = make_pipeline(blocks, LinearSVC(random_state=0))
-        texts, labels = zip(*pairs, strict=True)
+        return cls._fitted(_examples(held_out), _words(), _parts_of_words(), _shapes())
+
+    @classmethod
+    def of_topics(cls, held_out: Iterable[Post]) -> Self:
+        """Tells topics apart by words alone, so that the style of a text has no part in it; every text has a topic."""
+        examples = [(text, label) for text, label in _examples(held_out) if load_classes()[label].kind == "topic"]
+        return cls._fitted(examples, _words(), _parts_of_words())
+
+    @classmethod
+    def of_styles(cls, held_out: Iterable[Post]) -> Self:
+        """Tells styles apart by marks alone, so that the topic of a text has no part in it; topics' posts have none."""
+        classes = load_classes()
+        examples = [
+            (text, label if classes[label].kind == "style" else NO_STYLE) for text, label in _examples(held_out)
+        ]
+        return cls._fitted(examples, _shapes())
+
+    @classmethod
+    def _fitted(cls, examples: Iterable[tuple[str, str]], *blocks: TfidfVectorizer) -> Self:
+        pipeline = make_pipeline(make_union(*blocks), LinearSVC(random_state=0))
+        texts, labels = zip(*examples, strict=True)
         return cls(pipeline.fit(texts, labels))
 
     def __call__(self, texts: Sequence[str]) -> list[set[str]]:
         """One class for every text."""
         return [{str(label)} for label in self._pipeline.predict(list(texts))] if texts else []
+
+
+def _examples(held_out: Iterable[Post]) -> list[tuple[str, str]]:
+    return [(post.text, post.label) for post in held_out] + hand_written()
 
 
 def accuracy(measure: Measure, posts: Sequence[Post]) -> float:

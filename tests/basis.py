@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slop.basis import Basis, LengthScale
+from slop.factored import FactoredBasis, norm_range_of
 from slop.profiles import Profile
 
 Floats = npt.NDArray[np.float32]
@@ -35,6 +36,26 @@ def random_basis(size: int = 4, rows: int = 5, width: int = 16, seed: int = 0) -
     """A basis of random prompts, for whatever needs no language model."""
     prompts = np.random.default_rng(seed).normal(size=(size, rows, width)).astype(np.float32)
     return basis_of(prompts)
+
+
+def random_factored(styles: int = 3, subjects: int = 4, width: int = 16, seed: int = 0) -> FactoredBasis:
+    """A factored basis of random prompts, of three rows a style and two a subject, as it is when read from a file."""
+    rng = np.random.default_rng(seed)
+    first, second = (
+        rng.normal(size=(count, rows, width)).astype(np.float16).astype(np.float32)
+        for count, rows in ((styles, 3), (subjects, 2))
+    )
+    words = tuple((f"word{number}", "small") for number in range(max(styles, subjects)))
+    return FactoredBasis(
+        model="test",
+        revision="test",
+        styles=first,
+        subjects=second,
+        style_words=words[:styles],
+        subject_words=words[:subjects],
+        norm_range=norm_range_of(first, second),
+        built={"seed": seed},
+    )
 
 
 def profile_of(basis: Basis, weights: Sequence[float], interactions: int = 16, length: float = 0.0) -> Profile:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler, normalize
 
 Floats = npt.NDArray[np.float32]
+Block = npt.NDArray[np.floating]
 
 COMPONENTS: Final = 32
 STYLE_SHARE: Final = 0.7
@@ -57,8 +58,19 @@ def stylometrics(text: str) -> list[float]:
     ]
 
 
-def clustering_space(posts: Sequence[str], hidden_states: Floats, embeddings: Floats, seed: int) -> Floats:
-    """The three blocks side by side.
+class Blocks(NamedTuple):
+    """What posts are clustered by, (N, D) each: hidden states and embeddings, both compressed, and stylometrics.
+
+    Every row of a block is of unit norm, or zero.
+    """
+
+    hidden: Block
+    embeddings: Block
+    style: Block
+
+
+def blocks_of(posts: Sequence[str], hidden_states: Floats, embeddings: Floats, seed: int) -> Blocks:
+    """The three blocks of N posts.
 
     Args:
         posts: N texts.
@@ -67,15 +79,24 @@ def clustering_space(posts: Sequence[str], hidden_states: Floats, embeddings: Fl
         seed: of the principal components.
 
     Returns:
-        (N, 32 + 32 + stylometrics) float32.
+        Blocks of 32, 32 and some two dozen columns.
     """
     hidden = StandardScaler().fit_transform(hidden_states)
     style = StandardScaler().fit_transform(np.array([stylometrics(text) for text in posts]))
-    blocks = [_compressed(hidden, seed), _compressed(embeddings, seed), STYLE_SHARE * normalize(style)]
-    return np.hstack(blocks).astype(np.float32)
+    return Blocks(_compressed(hidden, seed), _compressed(embeddings, seed), normalize(style))
 
 
-def _compressed(block: npt.NDArray[np.floating], seed: int) -> npt.NDArray[np.floating]:
+def clustering_space(posts: Sequence[str], hidden_states: Floats, embeddings: Floats, seed: int) -> Floats:
+    """The three blocks side by side, stylometrics counting less; the arguments are those of `blocks_of`.
+
+    Returns:
+        (N, 32 + 32 + stylometrics) float32.
+    """
+    blocks = blocks_of(posts, hidden_states, embeddings, seed)
+    return np.hstack([blocks.hidden, blocks.embeddings, STYLE_SHARE * blocks.style]).astype(np.float32)
+
+
+def _compressed(block: Block, seed: int) -> Block:
     components = min(COMPONENTS, *block.shape)
-    compressed: npt.NDArray[np.floating] = normalize(PCA(components, random_state=seed).fit_transform(block))
+    compressed: Block = normalize(PCA(components, random_state=seed).fit_transform(block))
     return compressed

@@ -18,6 +18,13 @@ POSTS_A_STEP: Final = 6
 PROMPTS_AT_ONCE: Final = 4
 
 
+def learning_rate(step: int, total: int) -> float:
+    """Of the step after `step` steps of `total`: linear warm-up, then cosine to a tenth."""
+    warm = min(1.0, (step + 1) / WARMUP)
+    cosine = 0.55 + 0.45 * math.cos(math.pi * min(1.0, step / total))
+    return LEARNING_RATE * warm * cosine
+
+
 @dataclass(slots=True)
 class PromptState:
     """One soft prompt in training: (k, d) rows, its optimiser, steps done, and the best rows on held-out posts."""
@@ -53,10 +60,8 @@ class PromptState:
         return prompt
 
     def schedule(self, total: int) -> None:
-        """Set this step's learning rate: linear warm-up, then cosine to a tenth."""
-        warm = min(1.0, (self.steps + 1) / WARMUP)
-        cosine = 0.55 + 0.45 * math.cos(math.pi * min(1.0, self.steps / total))
-        self.optimizer.param_groups[0]["lr"] = LEARNING_RATE * warm * cosine
+        """Set this step's learning rate."""
+        self.optimizer.param_groups[0]["lr"] = learning_rate(self.steps, total)
 
 
 def train_step(

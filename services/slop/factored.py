@@ -1,0 +1,145 @@
+"""The factored basis: a style and a subject for every post, a few virtual tokens each, trained to stand together."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+
+from slop.basis import NORM_TOLERANCE, InvalidBasis, Template
+
+Floats = npt.NDArray[np.float32]
+Words = tuple[tuple[str, ...], ...]
+
+FORMAT: Final = 1
+TENSORS_FILE: Final = "factored.safetensors"
+ABOUT_FILE: Final = "factored.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FactoredBasis:
+    """S style prompts and J subject prompts for a frozen model; a post is written under one of each.
+
+    Attributes:
+        model: name of the base model that the prompts were trained on.
+        revision: hash of the base model's weights and tokenizer.
+        styles: (S, a, d) float32, the rows being virtual tokens.
+        subjects: (J, b, d) float32, the rows that follow a style's.
+        style_words: for every style the words that describe its cluster, most typical first.
+        subject_words: the same for every subject.
+        norm_range: smallest and largest row norm seen in training; the trust region.
+        built: how it was built, for people.
+    """
+
+    model: str
+    revision: str
+    styles: Floats
+    subjects: Floats
+    style_words: Words
+    subject_words: Words
+    norm_range: tuple[float, float]
+    template: Template = field(default_factory=Template)
+    built: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check shapes and values.
+
+        Raises:
+            InvalidBasis: a shape does not fit, or a row is not finite or outside the trust region.
+        """
+        sets = (self.styles, self.subjects)
+        counts = (len(self.style_words), len(self.subject_words))
+        flat = any(prompts.ndim != 3 for prompts in sets)  # noqa: PLR2004
+        if flat or counts != self.size or self.styles.shape[2] != self.subjects.shape[2]:
+            raise InvalidBasis(f"shapes do not fit: {self.styles.shape} {self.subjects.shape} {counts}")
+        smallest, largest = norm_range_of(*sets)
+        low, high = self.norm_range
+        if not (low / NORM_TOLERANCE <= smallest and largest <= high * NORM_TOLERANCE):  # also catches NaN
+            raise InvalidBasis(f"row norms {smallest:.3f} to {largest:.3f}, trained {low} to {high}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """S and J."""
+        return len(self.styles), len(self.subjects)
+
+    @property
+    def rows(self) -> int:
+        """Virtual tokens of a post's prompt, a + b."""
+        return int(self.styles.shape[1] + self.subjects.shape[1])
+
+    def prompt(self, style: int, subject: int) -> Floats:
+        """The (a + b, d) rows of a style, then of a subject."""
+        return np.concatenate([self.styles[style], self.subjects[subject]])
+
+    def pairs(self) -> Floats:
+        """The prompts of all pairs, (S J, a + b, d); pair s J + j has style s and subject j."""
+        styles, subjects = self.size
+        first = np.repeat(self.styles, subjects, axis=0)
+        return np.concatenate([first, np.tile(self.subjects, (styles, 1, 1))], axis=1)
+
+    @property
+    def version(self) -> str:
+        """Twelve hex digits that change with anything that a post depends on."""
+        digest = hashlib.sha256(json.dumps([FORMAT, self.revision, asdict(self.template)]).encode())
+        for prompts in (self.styles, self.subjects):
+            digest.update(json.dumps(prompts.shape).encode())
+            digest.update(np.ascontiguousarray(prompts, np.float16).tobytes())
+        return digest.hexdigest()[:12]
+
+    def save(self, folder: Path) -> None:
+        """Write factored.safetensors and factored.json; a folder may hold a `slop.basis.Basis` besides."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {"styles": self.styles.astype(np.float16), "subjects": self.subjects.astype(np.float16)}
+        save_file(tensors, folder / TENSORS_FILE)
+        about = {
+            "format": FORMAT,
+            "version": self.version,
+            "model": self.model,
+            "revision": self.revision,
+            "template": asdict(self.template),
+            "norm_range": self.norm_range,
+            "style_words": self.style_words,
+            "subject_words": self.subject_words,
+            "built": self.built,
+        }
+        (folder / ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a factored basis.
+
+        Raises:
+            InvalidBasis: a file is missing or broken, or values are not usable.
+        """
+        try:
+            about = json.loads((folder / ABOUT_FILE).read_text())
+            tensors = load_file(folder / TENSORS_FILE)
+            basis = cls(
+                model=about["model"],
+                revision=about["revision"],
+                styles=tensors["styles"].astype(np.float32),
+                subjects=tensors["subjects"].astype(np.float32),
+                style_words=tuple(map(tuple, about["style_words"])),
+                subject_words=tuple(map(tuple, about["subject_words"])),
+                norm_range=(about["norm_range"][0], about["norm_range"][1]),
+                template=Template(**about["template"]),
+                built=about["built"],
+            )
+        except InvalidBasis:
+            raise
+        except Exception as error:
+            advice = "build one with 'make factored'"
+            raise InvalidBasis(f"no usable factored basis in {folder}: {error}; {advice}") from error
+        if basis.version != about["version"]:
+            raise InvalidBasis(f"{folder}: {ABOUT_FILE} says version {about['version']}, it is {basis.version}")
+        return basis
+
+
+def norm_range_of(*sets: Floats) -> tuple[float, float]:
+    """The smallest and the largest norm of the rows of (..., d) prompts; NaN if a value is."""
+    norms = np.concatenate([np.linalg.norm(prompts.astype(np.float64), axis=-1).ravel() for prompts in sets])
+    return float(norms.min()), float(norms.max())

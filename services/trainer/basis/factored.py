@@ -1,0 +1,310 @@
+"""Build a factored basis: a style and a subject for every post, found without labels, their prompts trained jointly.
+
+    python -m trainer.basis.factored --model FOLDER [--catalogue catalogue/posts.jsonl] [--out FOLDER]
+
+The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read (DESIGN section 4).
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from slop.basis import Template
+from slop.factored import FactoredBasis, norm_range_of
+from slop.settings import DEFAULT_BASIS
+from trainer.basis.__main__ import sentence_embedder
+from trainer.basis.blocks import Blocks, Floats, blocks_of
+from trainer.basis.build import WORDS_A_CLUSTER, WORDS_AT_START, read_catalogue
+from trainer.basis.clusters import Labels, cluster_words, guarded, nearest_clusters
+from trainer.basis.pairs import PairPrompts, drawn, joint_step, losses_under
+from trainer.basis.two_way import TwoWay, two_way_clusters
+from trainer.heap import keep_freed_memory
+from trainer.language_model import LanguageModel, revision_of
+
+STYLE_START: Final = "You write short posts for a social feed"
+SUBJECT_START: Final = " about"
+STYLE, SUBJECT = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class FactoredOptions:
+    """How a factored basis is built.
+
+    Attributes:
+        styles: S, some more than are expected, for the tones of posts that have no style of their own.
+        subjects: J, a little above the expected count.
+        style_rows: a, virtual tokens of a style.
+        subject_rows: b, virtual tokens of a subject.
+        rounds: steps of each round; posts are reassigned between rounds.
+        nearest: how many of its nearest styles, then subjects, a post may move to.
+        held_out: share of posts that only early stopping sees.
+        check_every: steps of the last round between two looks at held-out posts.
+        patience: looks without a gain after which training stops.
+        seed: of everything random.
+    """
+
+    styles: int = 12
+    subjects: int = 20
+    style_rows: int = 8
+    subject_rows: int = 5
+    rounds: tuple[int, ...] = (60, 100)
+    nearest: int = 3
+    held_out: float = 0.1
+    check_every: int = 20
+    patience: int = 2
+    seed: int = 0
+
+    @property
+    def total(self) -> int:
+        """Steps of all rounds."""
+        return sum(self.rounds)
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a build stands; what a checkpoint keeps.
+
+    Attributes:
+        labels: (N, 2), every post's style and subject.
+        reassigned: how often posts have been.
+        best: the (S, a, d) styles and (J, b, d) subjects that were best on held-out posts.
+        best_loss: theirs, nats a token.
+        stale: looks since then.
+    """
+
+    labels: Labels
+    prompts: PairPrompts
+    reassigned: int = 0
+    best: tuple[Tensor, Tensor] | None = None
+    best_loss: float = math.inf
+    stale: int = 0
+
+    def save(self, path: Path, options: FactoredOptions) -> None:
+        """Write a checkpoint, whole or not at all."""
+        state = {
+            "options": asdict(options),
+            "labels": torch.from_numpy(self.labels),
+            "prompts": self.prompts.state(),
+            "reassigned": self.reassigned,
+            "best": self.best,
+            "best_loss": self.best_loss,
+            "stale": self.stale,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+
+    @classmethod
+    def load(cls, path: Path, options: FactoredOptions) -> "Progress":
+        """Read a checkpoint.
+
+        Raises:
+            SystemExit: it is of a build with other options.
+        """
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state.pop("options") != asdict(options):
+            raise SystemExit(f"{path} is of other options: give the same ones again, or begin anew with --fresh")
+        labels, prompts = state.pop("labels").numpy(), PairPrompts.restore(state.pop("prompts"))
+        return cls(labels, prompts, **state)
+
+
+class FactoredBuilder:
+    """Builds a factored basis from posts; `run` may be called again after an interruption."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        embed: Callable[[list[str]], Floats],
+        posts: list[str],
+        options: FactoredOptions,
+        checkpoint: Path,
+    ) -> None:
+        self._lm, self._embed, self._posts, self._options = model, embed, posts, options
+        self._checkpoint = checkpoint
+        self._tokens = [model.post_tokens(text) for text in posts]
+        held = np.random.default_rng(options.seed).random(len(posts)) < options.held_out
+        self._train, self._held = np.flatnonzero(~held), np.flatnonzero(held)
+
+    def run(self) -> Progress:
+        """The finished training, with the best parts on held-out posts."""
+        options = self._options
+        clusters = two_way_clusters(self._blocks(), options.styles, options.subjects, options.seed)
+        progress = self._resume() or self._begin(clusters)
+        with tqdm(total=options.total, initial=progress.prompts.steps, desc="joint training", unit="step") as bar:
+            while progress.prompts.steps < options.total and progress.stale < options.patience:
+                if self._is_reassigning_due(progress):
+                    self._reassign(progress, clusters)
+                bar.set_postfix(loss=f"{self._step(progress):.3f}", held_out=f"{progress.best_loss:.3f}")
+                bar.update()
+                if self._is_check_due(progress.prompts.steps):
+                    self._check_held_out(progress)
+                progress.save(self._checkpoint, self._options)
+        return progress
+
+    def _blocks(self) -> Blocks:
+        kept = self._checkpoint.with_suffix(".blocks.npz")
+        if self._checkpoint.exists() and kept.exists():
+            return Blocks(**np.load(kept))
+        states = np.stack([self._lm.hidden_states(text) for text in tqdm(self._posts, "hidden states", unit="post")])
+        blocks = blocks_of(self._posts, states, self._embed(self._posts), self._options.seed)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, **blocks._asdict())
+        return blocks
+
+    def _resume(self) -> Progress | None:
+        if not self._checkpoint.exists():
+            return None
+        progress = Progress.load(self._checkpoint, self._options)
+        print(f"resumed from {self._checkpoint}: step {progress.prompts.steps}")
+        return progress
+
+    def _begin(self, clusters: TwoWay) -> Progress:
+        style = self._lm.embed_words(STYLE_START, self._options.style_rows)
+        subjects = [
+            self._lm.embed_words(" ".join([SUBJECT_START, *words[:WORDS_AT_START]]), self._options.subject_rows)
+            for words in self.words_of(clusters.labels, SUBJECT)
+        ]
+        return Progress(clusters.labels, PairPrompts.begin([style] * self._options.styles, subjects))
+
+    def words_of(self, labels: Labels, part: int) -> list[list[str]]:
+        """The words of every style (part 0) or subject (part 1) of posts so labelled."""
+        return cluster_words(self._posts, labels[:, part], self._count(part), WORDS_A_CLUSTER)
+
+    def _count(self, part: int) -> int:
+        return (self._options.styles, self._options.subjects)[part]
+
+    def _step(self, progress: Progress) -> float:
+        # Seeded by place, so that a resumed build draws what an uninterrupted one draws.
+        rng = np.random.default_rng([self._options.seed, progress.prompts.steps])
+        batch = drawn(progress.labels[self._train], rng)
+        posts = [self._tokens[i] for i in self._train]
+        return joint_step(self._lm, progress.prompts, posts, batch, self._options.total)
+
+    def _is_reassigning_due(self, progress: Progress) -> bool:
+        ends = list(accumulate(self._options.rounds))[:-1]
+        return progress.reassigned < sum(progress.prompts.steps >= end for end in ends)
+
+    def _reassign(self, progress: Progress, clusters: TwoWay) -> None:
+        """Every post goes to the style that explains it best given its subject, then to the subject given its style."""
+        before = progress.labels.copy()
+        for part in (STYLE, SUBJECT):
+            self._reassign_part(progress, part, clusters.spaces[part])
+        moved = (progress.labels != before).mean(axis=0)
+        print(f"{moved[STYLE]:.1%} of the posts moved to another style, {moved[SUBJECT]:.1%} to another subject")
+        progress.reassigned += 1
+
+    def _reassign_part(self, progress: Progress, part: int, space: Floats) -> None:
+        name, count = ("styles", "subjects")[part], self._count(part)
+        candidates = nearest_clusters(space, progress.labels[:, part], count, self._options.nearest)
+        posts, clusters = np.nonzero(candidates)
+        tried = progress.labels[posts]
+        tried[:, part] = clusters
+        losses = np.full(candidates.shape, np.inf)
+        tokens = [self._tokens[i] for i in posts]
+        losses[posts, clusters] = losses_under(self._lm, progress.prompts, tokens, tried, f"reassigning {name}")
+        labels = losses.argmin(axis=1).astype(np.intp)
+        progress.labels[:, part] = guarded(space, labels, count, self._options.seed)
+
+    def _is_check_due(self, step: int) -> bool:
+        into_last = step - sum(self._options.rounds[:-1])
+        at_look = into_last % self._options.check_every == 0 or step == self._options.total
+        return self._held.size > 0 and into_last > 0 and at_look
+
+    def _check_held_out(self, progress: Progress) -> None:
+        """Early stopping: keep the parts that are best on held-out posts."""
+        tokens, labels = [self._tokens[i] for i in self._held], progress.labels[self._held]
+        loss = float(losses_under(self._lm, progress.prompts, tokens, labels, "held-out posts").mean())
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best, progress.stale = loss, progress.prompts.rows(), 0
+        else:
+            progress.stale += 1
+
+
+def build_factored(
+    model: LanguageModel,
+    about_model: tuple[str, str],
+    embed: Callable[[list[str]], Floats],
+    posts: list[str],
+    options: FactoredOptions,
+    checkpoint: Path,
+) -> tuple[FactoredBasis, Labels]:
+    """Build a factored basis; `about_model` is the base model's name and revision.
+
+    Returns:
+        The basis, and every post's style and subject, (N, 2).
+    """
+    builder = FactoredBuilder(model, embed, posts, options, checkpoint)
+    progress = builder.run()
+    styles, subjects = (part.half().float().cpu().numpy() for part in progress.best or progress.prompts.rows())
+    labels = progress.labels
+    basis = FactoredBasis(
+        model=about_model[0],
+        revision=about_model[1],
+        styles=styles,
+        subjects=subjects,
+        style_words=tuple(map(tuple, builder.words_of(labels, STYLE))),
+        subject_words=tuple(map(tuple, builder.words_of(labels, SUBJECT))),
+        norm_range=norm_range_of(styles, subjects),
+        built={
+            "posts": len(posts),
+            "style_sizes": np.bincount(labels[:, STYLE], minlength=options.styles).tolist(),
+            "subject_sizes": np.bincount(labels[:, SUBJECT], minlength=options.subjects).tolist(),
+            "held_out_nll": round(progress.best_loss, 4) if progress.best else None,
+            "rounds": list(options.rounds),
+            "steps": progress.prompts.steps,
+            "seed": options.seed,
+        },
+    )
+    return basis, labels
+
+
+def show(basis: FactoredBasis) -> None:
+    """Print what a basis consists of."""
+    for part, all_words in (("style", basis.style_words), ("subject", basis.subject_words)):
+        for number, (words, size) in enumerate(zip(all_words, basis.built[f"{part}_sizes"], strict=True)):
+            print(f"  {part} {number:2d} {size:4d} posts  {' '.join(words[:8])}")
+
+
+def main() -> None:
+    """The command line."""
+    defaults = FactoredOptions()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, type=Path, help="folder of the base model")
+    parser.add_argument("--model-name", default="SmolLM2-135M-Instruct")
+    parser.add_argument("--catalogue", type=Path, default=Path("catalogue/posts.jsonl"))
+    parser.add_argument("--out", type=Path, default=DEFAULT_BASIS)
+    parser.add_argument("--checkpoint", type=Path, default=Path(".run/basis/factored.pt"))
+    parser.add_argument("--fresh", action="store_true", help="do not resume from the checkpoint")
+    parser.add_argument("--styles", type=int, default=defaults.styles)
+    parser.add_argument("--subjects", type=int, default=defaults.subjects)
+    parser.add_argument("--rounds", type=int, nargs="+", default=list(defaults.rounds))
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    args = parser.parse_args()
+    if args.fresh:
+        args.checkpoint.unlink(missing_ok=True)
+    keep_freed_memory()
+    torch.manual_seed(args.seed)
+    options = FactoredOptions(args.styles, args.subjects, rounds=tuple(args.rounds), seed=args.seed)
+    model = LanguageModel.load(args.model, Template())
+    about = (args.model_name, revision_of(args.model))
+    posts = read_catalogue(args.catalogue)
+    basis, _ = build_factored(model, about, sentence_embedder, posts, options, args.checkpoint)
+    basis.save(args.out)
+    args.checkpoint.unlink(missing_ok=True)
+    styles, subjects = basis.size
+    print(f"factored basis {basis.version}: {styles} styles and {subjects} subjects, in {args.out}")
+    print(f"held-out posts: {basis.built['held_out_nll']} nats a token")
+    show(basis)
+
+
+if __name__ == "__main__":
+    main()

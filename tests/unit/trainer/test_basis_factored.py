@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from slop.factored import FactoredBasis
+from tests.tiny_model import tiny_model
+from trainer.basis import factored
+from trainer.basis.factored import FactoredBuilder, FactoredOptions, build_factored
+from trainer.basis.pairs import losses_under
+
+MODEL = tiny_model()
+THINGS = ("dog", "star", "garden")
+MANNERS = ("the {} barks and we run !!!", "write short {} system user", "over the {} cook a soup . money")
+EXTRAS = ("", " and", " we", " save", " the", " shines", " soil", " over")
+PLAIN = [manner.format(thing) + extra for extra in EXTRAS for thing in THINGS for manner in MANNERS]
+POSTS = [f"{post} own{'abcdefghi'[n // 9]}{'abcdefghi'[n % 9]}" for n, post in enumerate(PLAIN)]
+OPTIONS = FactoredOptions(3, 3, style_rows=4, subject_rows=2, rounds=(3, 4), nearest=2, check_every=2, held_out=0.15)
+
+
+def embed(texts: list[str]) -> np.ndarray:
+    space = np.random.default_rng(0).normal(size=(len(texts), 8)) * 0.1
+    space[:, :3] += [[5 * (thing in text) for thing in THINGS] for text in texts]
+    return space.astype("f4")
+
+
+def builder(folder: Path, options: FactoredOptions = OPTIONS) -> FactoredBuilder:
+    return FactoredBuilder(MODEL, embed, POSTS, options, folder / "checkpoint.pt")
+
+
+def test_a_build_finds_and_keeps_styles_and_subjects(tmp_path: Path) -> None:
+    basis, labels = build_factored(MODEL, ("tiny", "0"), embed, POSTS, OPTIONS, tmp_path / "c.pt")
+    assert labels.shape == (len(POSTS), 2)
+    assert (basis.size, basis.rows, basis.styles.shape[1]) == ((3, 3), 6, 4)
+    assert sum(basis.built["style_sizes"]) == sum(basis.built["subject_sizes"]) == len(POSTS)
+    assert (basis.built["seed"], basis.built["steps"]) == (0, 7)
+    assert 0 < basis.built["held_out_nll"] < 10
+    basis.save(tmp_path / "basis")
+    assert FactoredBasis.load(tmp_path / "basis").version == basis.version
+
+
+def test_a_build_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = builder(tmp_path / "whole").run()
+    steps, real = iter(range(100)), factored.joint_step
+
+    def interrupted(*args: object) -> float:
+        if next(steps) == 5:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(factored, "joint_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            builder(tmp_path / "cut").run()
+    resumed = builder(tmp_path / "cut").run()
+    assert resumed.prompts.steps == whole.prompts.steps == 7
+    assert resumed.best_loss == whole.best_loss
+    assert all(torch.equal(a, b) for a, b in zip(resumed.prompts.rows(), whole.prompts.rows(), strict=True))
+    np.testing.assert_array_equal(resumed.labels, whole.labels)
+
+
+def test_a_checkpoint_of_other_options_is_not_gone_on_with(tmp_path: Path) -> None:
+    builder(tmp_path).run()
+    with pytest.raises(SystemExit, match="--fresh"):
+        builder(tmp_path, FactoredOptions(2, 3, style_rows=4, subject_rows=2)).run()
+
+
+def test_the_kept_parts_are_those_that_were_best_on_held_out_posts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = FactoredOptions(3, 3, style_rows=4, subject_rows=2, rounds=(2, 8), check_every=1, patience=2)
+    looked, real = [], factored.losses_under
+
+    def worse_each_time(*args: object) -> np.ndarray:
+        looked.append(args[-1])
+        return real(*args) + len(looked)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(factored, "losses_under", worse_each_time)
+    progress = builder(tmp_path, options).run()
+    assert looked.count("held-out posts") == 3
+    assert progress.prompts.steps == 5
+    assert progress.best is not None
+    assert not torch.equal(progress.best[0], progress.prompts.rows()[0])
+
+
+def test_reassigned_posts_are_where_they_are_explained_best(tmp_path: Path) -> None:
+    build = builder(tmp_path, FactoredOptions(3, 3, style_rows=4, subject_rows=2, rounds=(12,), nearest=3, held_out=0))
+    progress = build.run()
+    clusters = factored.two_way_clusters(build._blocks(), 3, 3, 0)
+    tokens = [MODEL.post_tokens(text) for text in POSTS]
+    before = losses_under(MODEL, progress.prompts, tokens, progress.labels, "").mean()
+    build._reassign(progress, clusters)
+    assert losses_under(MODEL, progress.prompts, tokens, progress.labels, "").mean() < before
+    assert progress.reassigned == 1
