@@ -17,7 +17,7 @@ START: Final = "untrained start, chosen"
 TRAINED: Final = "trained, chosen"
 ANY: Final = "trained, any"
 BEST: Final = "trained, best in hindsight"
-SHIPPED: Final = "default basis, chosen"
+SHIPPED: Final = "basis in use, chosen"
 
 MEANINGS: Final = {
     PLAIN: "the system message without a reader",
@@ -26,7 +26,7 @@ MEANINGS: Final = {
     TRAINED: "a soft prompt that was trained on other posts of the same kind",
     ANY: "the mean over all those prompts: no choice",
     BEST: "the prompt under which the second half itself is likeliest: no choice can do better",
-    SHIPPED: "a soft prompt of the default basis, which was trained on the catalogue's posts",
+    SHIPPED: "a soft prompt of the basis in use, by default the one that was trained on the catalogue's posts",
 }
 
 

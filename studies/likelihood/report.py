@@ -13,6 +13,7 @@ from studies import tables
 from studies.likelihood.arms import MEANINGS, PLAIN, Measured
 from studies.metrics import Estimate, TextScore, over_readers, perplexity
 from studies.report import save_json
+from trainer.language_model import MAX_POST_TOKENS
 
 COLUMNS: Final = ("the post after", "nats a token", "95%", "to plain", "95%", "perplexity")
 
@@ -88,9 +89,9 @@ def legend(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
         "Intervals: 95%, bootstrap over posts; to_plain is paired, below 0 is likelier than plain. Perplexity "
         "is over all tokens together.",
         arms,
-        f"The catalogue's posts are those that the default basis {about['basis']} never saw. Other posts are measured "
-        f"in {about['folds']} folds, with {about['prompts']} prompts trained on the rest, in 2 rounds of "
-        f"{about['steps']} steps.",
+        f"The catalogue's posts are those that the basis in use, {about['basis']}, never saw. Other posts are measured "
+        f"in {about['folds']} folds, under {about['prompts']} prompts trained on the rest in 2 rounds of "
+        f"{about['steps']} steps, on {MAX_POST_TOKENS} tokens of a post at most.",
     ]
     return "\n\n".join(paragraphs)
 
@@ -119,7 +120,7 @@ def _draw(panel: Any, name: str, rows: Sequence[Row]) -> None:
     arms = [row for row in rows if row.arm != PLAIN]
     means = [row.change.mean for row in arms]
     ends = [[row.change.mean - row.change.low for row in arms], [row.change.high - row.change.mean for row in arms]]
-    colours = ["#1b7837" if row.arm.startswith(("trained", "default")) else "#762a83" for row in arms]
+    colours = ["#1b7837" if row.arm.startswith(("trained", "basis")) else "#762a83" for row in arms]
     panel.barh(range(len(arms)), means, 0.6, xerr=ends, color=colours, ecolor="#333333")
     panel.set_yticks(range(len(arms)), [row.arm for row in arms])
     panel.invert_yaxis()
