@@ -16,10 +16,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 # Where torch for the CPU comes from if the configured indexes do not have it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-# What `make studies` runs, one after the other; humor needs ratings of real people.
-STUDIES := cost topics capacity composition $(if $(DATA),humor)
+# What `make studies` runs, one after the other; humor and likelihood need ratings of real people, and their jokes.
+STUDIES := cost topics capacity composition $(if $(DATA),humor likelihood)
 
-export DATA OUT READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
+export DATA OUT POSTS READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
 .PHONY: help setup up demo replay factors basis factored catalogue export studies bench loadtest smoke dashboards snapshot restore test lint lock clean
 
@@ -50,7 +50,7 @@ factored: setup  ## build prompts of styles and of subjects that stand together 
 catalogue: setup  ## have the model write the catalogue of posts that the basis is built from
 	@$(PY) -m native.up vllm --run "$(PY) -m catalogue.write"
 
-studies: setup  ## research tables and plots into studies/results: all, or STUDY=cost, topics, capacity, composition or humor [DATA=folder]
+studies: setup  ## research tables and plots into studies/results: all, or STUDY=name [DATA=folder]
 	@for study in $(or $(STUDY),$(STUDIES)); do $(PY) -m studies.$$study || exit 1; done
 
 export: setup  ## a reader's soft prompt as a PEFT adapter, from the Redis that runs: USER_ID=reader OUT=folder

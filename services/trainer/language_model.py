@@ -74,14 +74,18 @@ class LanguageModel:
             ids = self._tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids[0]
         return torch.as_tensor(ids, device=self.device)
 
-    def post_tokens(self, text: str) -> Tensor:
-        """A post's tokens with the end of turn, the first MAX_POST_TOKENS of them: (T,) int64, T >= 1."""
-        return self._tokens(text + self._end)[:MAX_POST_TOKENS]
+    def post_tokens(self, text: str, most: int = MAX_POST_TOKENS) -> Tensor:
+        """A post's tokens with the end of turn, the first `most` of them: (T,) int64, T >= 1."""
+        return self._tokens(text + self._end)[:most]
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Rows of the embedding matrix: (..., T) to (..., T, d)."""
         rows: Tensor = self._model.get_input_embeddings()(tokens)
         return rows
+
+    def embed_text(self, text: str) -> Tensor:
+        """The embeddings of a whole text: (T, d)."""
+        return self.embed(self._tokens(text))
 
     def embed_words(self, text: str, rows: int) -> Tensor:
         """The embeddings of a text, cut or repeated from its last quarter to `rows` rows: (rows, d)."""
@@ -109,8 +113,6 @@ class LanguageModel:
     def losses(self, prompts: Tensor, posts: Sequence[Sequence[Tensor]]) -> Tensor:
         """Mean negative log-likelihood a token of posts under their prompts; differentiable in the prompts.
 
-        What precedes the posts of a prompt is computed once for all of them, which halves the work.
-
         Args:
             prompts: (P, k, d).
             posts: for each prompt the token sequences of its posts, B in all.
@@ -118,12 +120,26 @@ class LanguageModel:
         Returns:
             (B,) nats, in the order of the posts.
         """
+        lengths = torch.tensor([len(post) for post in chain.from_iterable(posts)], device=self.device)
+        return self.losses_by_token(prompts, posts).sum(dim=1) / lengths
+
+    def losses_by_token(self, prompts: Tensor, posts: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Negative log-likelihood of every token of posts under their prompts; differentiable in the prompts.
+
+        What precedes the posts of a prompt is computed once for all of them, which halves the work.
+
+        Args:
+            prompts: (P, k, d).
+            posts: for each prompt the token sequences of its posts, B in all, T tokens the longest.
+
+        Returns:
+            (B, T) nats, in the order of the posts, 0 behind a post's end.
+        """
         tokens, targets = self._padded(list(chain.from_iterable(posts)))
         owners = torch.tensor([owner for owner, group in enumerate(posts) for _ in group], device=self.device)
         states, cache = self.read(self.prefix(prompts), None)
         hidden, _ = self.read(self.embed(tokens), copied(cache, owners))
-        losses = self.token_losses(torch.cat([states[owners, -1:], hidden[:, :-1]], dim=1), targets)
-        return losses.sum(dim=1) / (targets != _IGNORE).sum(dim=1)
+        return self.token_losses(torch.cat([states[owners, -1:], hidden[:, :-1]], dim=1), targets)
 
     def read(self, inputs: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """Last-layer states (B, T, d) of (B, T, d) inputs that follow what `cache` holds, and the cache after them."""

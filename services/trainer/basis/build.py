@@ -4,7 +4,7 @@ The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -93,6 +93,11 @@ def read_catalogue(path: Path) -> list[str]:
     return [json.loads(line)["text"] for line in path.read_text().splitlines() if line.strip()]
 
 
+def start_text(words: Sequence[str]) -> str:
+    """What a cluster's prompt starts from, as text."""
+    return f"{START_WORDS} {', '.join(words[:WORDS_AT_START])}"
+
+
 class Builder:
     """Builds a basis from posts; `run` may be called again after an interruption."""
 
@@ -144,8 +149,8 @@ class Builder:
         count = self._options.prompts
         labels = initial_clusters(space, count, self._options.seed)
         words = cluster_words(self._posts, labels, count, WORDS_A_CLUSTER)
-        starts = (f"{START_WORDS} {', '.join(w[:WORDS_AT_START])}" for w in words)
-        prompts = [PromptState.begin(self._lm.embed_words(start, self._options.rows)) for start in starts]
+        starts = [self._lm.embed_words(start_text(w), self._options.rows) for w in words]
+        prompts = [PromptState.begin(start) for start in starts]
         return Progress(labels, prompts, words=words)
 
     def _reassign(self, progress: Progress, space: Floats) -> None:

@@ -6,12 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tiny_model import WORDS, random_prompts, tiny_model
+from slop.basis import Template
+from tests.tiny_model import WORDS, random_prompts, tiny_model, tiny_tokenizer
 from trainer.language_model import HEAT_TOKENS, MAX_POST_TOKENS, PromptScorer, model_folder, revision_of
 
 MODEL = tiny_model()
 PROMPTS = random_prompts(6)
 EVERYONE = PromptScorer(MODEL, PROMPTS, survivors=6)
+TEXT = "the dog barks over the garden"
 posts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=40).map(" ".join)
 
 
@@ -59,6 +61,7 @@ def test_an_empty_post_is_the_end_of_turn_alone() -> None:
 
 def test_a_long_post_is_cut() -> None:
     assert MODEL.post_tokens("dog " * 500).shape == (MAX_POST_TOKENS,)
+    assert MODEL.post_tokens("dog " * 500, most=100).shape == (100,)
 
 
 def test_posts_that_share_a_prompt_have_the_losses_of_whole_sequences() -> None:
@@ -68,6 +71,24 @@ def test_posts_that_share_a_prompt_have_the_losses_of_whole_sequences() -> None:
         losses = MODEL.losses(PROMPTS[1:3], [tokens[:2], tokens[2:]])
     whole = [-one_by_one(text)[owner] / len(t) for text, owner, t in zip(texts, (1, 1, 2), tokens, strict=True)]
     assert losses.numpy() == pytest.approx(whole, abs=1e-4)
+
+
+def test_losses_by_token_add_up_to_the_posts_losses_and_end_with_the_post() -> None:
+    posts = [MODEL.post_tokens(text) for text in ("a star", TEXT)]
+    with torch.no_grad():
+        by_token = MODEL.losses_by_token(PROMPTS[:1], [posts])
+    assert by_token.shape == (2, len(posts[1]))
+    assert not by_token[0, len(posts[0]) :].any()
+    assert by_token.sum(dim=1).numpy() == pytest.approx([-one_by_one("a star")[0], -one_by_one(TEXT)[0]], abs=1e-4)
+
+
+def test_a_prompt_of_embedded_words_is_those_words_as_the_system_message() -> None:
+    template = tiny_tokenizer().apply_chat_template(
+        [{"role": "system", "content": "the dog"}, {"role": "user", "content": Template().request}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert torch.equal(MODEL.prefix(MODEL.embed_text("the dog")[None])[0], MODEL.embed_text(template))
 
 
 def test_a_prompt_gets_the_gradient_that_it_would_get_alone() -> None:
