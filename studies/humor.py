@@ -1,6 +1,6 @@
 """How well new readers' jokes are ranked after a few of their ratings, for jokes that others rated and for new ones.
 
-    DATA=folder python -m studies.humor [--readers 500] [--language-readers 24] [--tuned-readers 8]
+    DATA=folder python -m studies.humor [--readers 500] [--language-readers 16] [--tuned-readers 6]
 
 The folder is the replay's: jokes.json and ratings.csv.gz. Most readers' ratings fit the factors, exactly as
 `trainer.factors` fits them to the log; the others are new, and their ratings are learned one by one.
@@ -68,8 +68,8 @@ class HumorSettings(BaseSettings):
     )
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     readers: int = Field(500, ge=20, validation_alias=AliasChoices("readers", "READERS"), description="new readers")
-    language_readers: int = Field(24, ge=0, description="of them, those whom a language model is told of in words")
-    tuned_readers: int = Field(8, ge=0, description="of them, those for whom an adapter is trained")
+    language_readers: int = Field(16, ge=0, description="of them, those whom a language model is told of in words")
+    tuned_readers: int = Field(6, ge=0, description="of them, those for whom an adapter is trained")
     size: int = Field(FitOptions().size, ge=1, le=64, description="factors that readers differ in")
     seed: int = Field(0, ge=0, description="of the choice of readers, of everyone's order and of the unseen jokes")
     save_basis: Path | None = Field(None, description="also write the basis with factors of the known jokes here")

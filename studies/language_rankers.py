@@ -276,7 +276,7 @@ class Tuned:
                     optimizer.zero_grad()
                     self._loss(adapted, batch).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
-                state: State = get_peft_model_state_dict(adapted)
+                state: State = get_peft_model_state_dict(adapted, save_embedding_layers=False)
         return state
 
     def gains(self, state: State, jokes: Sequence[int]) -> Doubles:
