@@ -1,15 +1,19 @@
 """How well new readers' jokes are ranked after a few of their ratings, for jokes that others rated and for new ones.
 
-    DATA=folder python -m studies.humor [--readers 500] [--out studies/results]
+    DATA=folder python -m studies.humor [--readers 500] [--language-readers 16] [--tuned-readers 6]
 
 The folder is the replay's: jokes.json and ratings.csv.gz. Most readers' ratings fit the factors, exactly as
 `trainer.factors` fits them to the log; the others are new, and their ratings are learned one by one.
+
+Methods that ask a language model are dear: they rank fewer jokes for fewer readers, after fewer counts of ratings. So
+every method is compared with SLOP on the very readers and jokes that it ranked. Every option can be given in the
+environment too: HUMOR_LANGUAGE_READERS=0 HUMOR_TUNED_READERS=0 leave those methods out.
 """
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
@@ -20,13 +24,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from native import model as native_model
+from native.settings import NativeSettings
 from slop.basis import Basis
 from slop.rewards import RATE_WEIGHT
 from slop.settings import LearningSettings
 from slop.storage import PostRef
 from studies import jokes, tables
 from studies.metrics import CalibrationBin, Estimate, calibration, over_readers, pair_accuracy
-from studies.rankers import Crowd, EmbeddingRidge, MatrixFactorisation, Method, Slop, orders
+from studies.rankers import Crowd, EmbeddingRidge, MatrixFactorisation, Method, PromptTokens, ReaderModel, Slop, course
 from studies.ratings import CLEAR_GAP, FULL_RATING, RatedJokes, Rater, chosen_raters, joke_post_id, load_ratings
 from studies.report import save_json
 from studies.screen import options_or_advice, progress_on, run_study
@@ -34,6 +40,10 @@ from trainer.factors import Fit, FitOptions, Reactions
 from trainer.factors.refit import features_of, refit
 
 COUNTS: Final = (0, 1, 3, 5, 10, 20, 40)
+LANGUAGE_COUNTS: Final = (5, 10, 20, 40)
+TUNED_COUNTS: Final = (10, 40)
+LANGUAGE_ASKED: Final = 20
+AHEAD_COUNTS: Final = (5, 10, 20, 40)
 UNSEEN: Final = 20
 FEWEST_UNSEEN: Final = 8
 TENANT: Final = "default"
@@ -58,6 +68,8 @@ class HumorSettings(BaseSettings):
     )
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     readers: int = Field(500, ge=20, validation_alias=AliasChoices("readers", "READERS"), description="new readers")
+    language_readers: int = Field(16, ge=0, description="of them, those whom a language model is told of in words")
+    tuned_readers: int = Field(6, ge=0, description="of them, those for whom an adapter is trained")
     size: int = Field(FitOptions().size, ge=1, le=64, description="factors that readers differ in")
     seed: int = Field(0, ge=0, description="of the choice of readers, of everyone's order and of the unseen jokes")
     save_basis: Path | None = Field(None, description="also write the basis with factors of the known jokes here")
@@ -65,31 +77,51 @@ class HumorSettings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method's pair accuracy after n ratings."""
+    """One method's pair accuracy after n ratings.
+
+    Attributes:
+        jokes: which are ranked, known or unseen.
+        method: whose order it is.
+        n: ratings learned.
+        accuracy: mean over readers.
+        readers: how many.
+        slop: SLOP's accuracy for the same readers and jokes.
+        ahead: SLOP's accuracy less the method's, paired by reader.
+    """
 
     jokes: str
     method: str
     n: int
     accuracy: Estimate
     readers: int
+    slop: float
+    ahead: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a method keeps of a reader, and what a rating costs to learn."""
+    """What a method costs for a reader.
+
+    Attributes:
+        method: which.
+        stored_bytes: kept for the next request, mean over readers.
+        microseconds: of CPU time to learn a rating, on all cores together; scoring is not in it.
+        tokens: what the reader takes in a prompt, mean over readers.
+    """
 
     method: str
     stored_bytes: int
     microseconds: float
+    tokens: PromptTokens
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
     """All figures."""
 
-    rows: list[Row]
-    costs: dict[str, Cost]
-    calibration: list[CalibrationBin]
+    rows: list[Row] = field(default_factory=list)
+    costs: dict[str, Cost] = field(default_factory=dict)
+    calibration: list[CalibrationBin] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +131,36 @@ class Task:
     name: str
     given: list[list[tuple[int, float]]]
     asked: list[dict[int, float]]
+
+    def part(self, readers: int, asked: int) -> "Task":
+        """The first readers alone, and so many of each one's jokes; both are in random order."""
+        few = [dict(list(ratings.items())[:asked]) for ratings in self.asked[:readers]]
+        return Task(self.name, self.given[:readers], few)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Methods that are compared on the same readers and jokes.
+
+    Attributes:
+        methods: to compare.
+        counts: of ratings, after which they rank.
+        readers: how many at most.
+        asked: jokes that are ranked for each, at most.
+    """
+
+    methods: Sequence[Method]
+    counts: tuple[int, ...]
+    readers: int
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A method's accuracy for every reader by count, the readers in the same order for all methods, and its cost."""
+
+    accuracy: dict[int, list[float]]
+    cost: Cost
 
 
 class Jokes:
@@ -175,24 +237,71 @@ def methods_for(
     )
 
 
-def compared(task: Task, method: Method, progress: Progress) -> tuple[list[Row], Cost]:
-    """A method's rows, and its cost."""
+def measured(task: Task, method: Method, counts: Sequence[int], progress: Progress) -> Measured:
+    """How a method ranks for a task's readers."""
     bar = progress.add_task(f"{task.name} jokes: {method.name}", total=len(task.given))
-    found: dict[int, list[float]] = {count: [] for count in COUNTS}
-    spent, learned, stored = 0.0, 0, 0
+    found: dict[int, list[float]] = {count: [] for count in counts}
+    spent, learned = 0.0, 0
+    readers = []
     for given, asked in zip(task.given, task.asked, strict=True):
-        reader, started = method.reader(), time.process_time()
-        scores = orders(given, reader, COUNTS)
-        spent, learned, stored = spent + time.process_time() - started, learned + len(given), reader.stored_bytes
-        listed = list(asked)
-        for count, of_jokes in scores.items():
-            truth = [asked[joke] for joke in listed]
-            agreed = pair_accuracy(of_jokes[listed].tolist(), truth, CLEAR_GAP / FULL_RATING)
+        reader = method.reader()
+        way = course(given, reader, list(asked), counts)
+        spent, learned = spent + way.learning_s, learned + len(given)
+        readers.append(reader)
+        for count, scores in way.scores.items():
+            agreed = pair_accuracy(scores.tolist(), list(asked.values()), CLEAR_GAP / FULL_RATING)
             if agreed is not None:
                 found[count].append(agreed)
         progress.advance(bar)
-    rows = [Row(task.name, method.name, n, over_readers(values), len(values)) for n, values in found.items() if values]
-    return rows, Cost(method.name, stored, 1e6 * spent / learned)
+    return Measured(found, cost_of(method.name, readers, 1e6 * spent / learned))
+
+
+def cost_of(name: str, readers: Sequence[ReaderModel], microseconds: float) -> Cost:
+    """A method's cost, of readers who have learned all their ratings."""
+    stored, ranking, writing = (
+        round(fmean(sizes))
+        for sizes in zip(*((reader.stored_bytes, *reader.tokens) for reader in readers), strict=True)
+    )
+    return Cost(name, stored, microseconds, PromptTokens(ranking, writing))
+
+
+def compared(task: Task, method: str, theirs: Measured, ours: Measured) -> list[Row]:
+    """A method's rows beside SLOP's on the same task."""
+    rows = []
+    for n, values in theirs.accuracy.items():
+        if values:
+            ahead = [a - b for a, b in zip(ours.accuracy[n], values, strict=True)]
+            slop = fmean(ours.accuracy[n])
+            rows.append(Row(task.name, method, n, over_readers(values), len(values), slop, over_readers(ahead)))
+    return rows
+
+
+def add_group(results: Results, task: Task, ours: Slop, group: Group, progress: Progress) -> None:
+    """Measure methods beside SLOP on the readers and jokes that they are dealt."""
+    dealt = task.part(group.readers, group.asked)
+    reference = measured(dealt, ours, group.counts, progress)
+    for method in group.methods:
+        found = reference if method is ours else measured(dealt, method, group.counts, progress)
+        results.rows.extend(compared(dealt, method.name, found, reference))
+        results.costs.setdefault(method.name, found.cost)
+
+
+def language_groups(settings: HumorSettings, basis: Basis, texts: Sequence[str]) -> list[Group]:
+    """The methods that ask a language model, if there are readers for them."""
+    if not settings.language_readers + settings.tuned_readers:
+        return []
+    from studies import language_rankers as language
+
+    frozen = language.FrozenModel.load(native_model.prepare(NativeSettings()), basis.template, texts)
+    words, seed = {"history in the prompt": language.as_history, "persona prompt": language.as_persona}, settings.seed
+    told = [language.InWords(name, frozen, tell, LANGUAGE_COUNTS) for name, tell in words.items()]
+    tunings = (language.prompt_tuning(frozen, basis.prompts.shape[1]), language.lora())
+    tuned = [language.Tuned(frozen, tuning, TUNED_COUNTS, seed) for tuning in tunings]
+    groups = (
+        Group(told, LANGUAGE_COUNTS, settings.language_readers, LANGUAGE_ASKED),
+        Group(tuned, TUNED_COUNTS, settings.tuned_readers, LANGUAGE_ASKED),
+    )
+    return [group for group in groups if group.readers]
 
 
 def calibrated(task: Task, method: Slop) -> list[CalibrationBin]:
@@ -226,16 +335,15 @@ def study(settings: HumorSettings, console: Console) -> Results:
         unseen = frozenset(rng.permutation(everything)[:UNSEEN].tolist())
         rest = np.array([joke for joke in everything if joke not in unseen])
         raters = list(chosen.values())
-        results = Results([], {}, [])
+        dear = language_groups(settings, basis, all_jokes.texts)
+        results = Results()
         tasks = (known_task(raters, all_jokes), everything), (unseen_task(raters, all_jokes, unseen), rest)
         for task, known in tasks:
             reactions = all_jokes.reactions(data, others, known)
             ours, crowd, factorised, ridge = methods_for(basis, reactions, all_jokes, embedded, settings.size)
-            methods: list[Method] = [ours, crowd, factorised, ridge]
-            for method in methods:
-                more, cost = compared(task, method, progress)
-                results.rows.extend(more)
-                results.costs.setdefault(method.name, cost)
+            everybody = Group([ours, crowd, factorised, ridge], COUNTS, len(raters), len(everything))
+            for group in (everybody, *dear):
+                add_group(results, task, ours, group, progress)
             if task.name == "known":
                 results.calibration.extend(calibrated(task, ours))
                 if settings.save_basis:
@@ -245,33 +353,71 @@ def study(settings: HumorSettings, console: Console) -> Results:
 
 def table_of(rows: Sequence[Row], name: str, costs: Mapping[str, Cost]) -> Table:
     """The figures of known or of unseen jokes."""
-    table = Table(title=f"Pair accuracy, {name} jokes", title_justify="left")
-    columns = ["method", *(f"n = {count}" for count in COUNTS), "bytes a reader", "µs a rating"]
-    for column in columns:
-        table.add_column(column, justify="left" if column == "method" else "right")
+    costly = ("bytes a reader", "µs a rating", "x SLOP's", "tokens to rank", "to write")
+    table = _table(f"Pair accuracy, {name} jokes", ("readers", *map("n = {}".format, COUNTS), *costly))
     for method, cost in costs.items():
-        cells = {row.n: f"{row.accuracy.mean:.3f}" for row in rows if (row.jokes, row.method) == (name, method)}
+        of_method = [row for row in rows if (row.jokes, row.method) == (name, method)]
+        cells = {row.n: f"{row.accuracy.mean:.3f}" for row in of_method}
         figures = [cells.get(count, "") for count in COUNTS]
-        table.add_row(method, *figures, str(cost.stored_bytes), f"{cost.microseconds:.0f}")
+        times = cost.microseconds / costs[Slop.name].microseconds
+        spent = (f"{cost.stored_bytes:,}", f"{cost.microseconds:,.0f}", f"{times:,.1f}", *map(str, cost.tokens))
+        table.add_row(method, str(max((row.readers for row in of_method), default=0)), *figures, *spent)
     return table
+
+
+def ahead_table(rows: Sequence[Row], name: str) -> Table:
+    """How far SLOP is ahead of the others, by reader."""
+    table = _table(
+        f"SLOP's pair accuracy less the method's, same readers and {name} jokes", map("n = {}".format, AHEAD_COUNTS)
+    )
+    others = dict.fromkeys(row.method for row in rows if row.method != Slop.name)
+    for method in others:
+        found = {row.n: row.ahead for row in rows if (row.jokes, row.method) == (name, method)}
+        figures = [
+            f"{a.mean:+.3f} [dim]{a.low:+.3f} to {a.high:+.3f}[/]" if (a := found.get(n)) else "" for n in AHEAD_COUNTS
+        ]
+        table.add_row(method, *figures)
+    return table
+
+
+def _table(title: str, columns: Iterable[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("method")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def flat_rows(results: Results) -> list[tables.Row]:
+    """The rows as the files have them."""
+    slop = results.costs[Slop.name].microseconds
+    return [_flat(row, results.costs[row.method], slop) for row in results.rows]
+
+
+def _flat(row: Row, cost: Cost, slop_microseconds: float) -> tables.Row:
+    return {
+        "jokes": row.jokes,
+        "method": row.method,
+        "n": row.n,
+        "accuracy": round(row.accuracy.mean, 4),
+        "low": round(row.accuracy.low, 4),
+        "high": round(row.accuracy.high, 4),
+        "readers": row.readers,
+        "slop_same_readers": round(row.slop, 4),
+        "slop_ahead": round(row.ahead.mean, 4),
+        "ahead_low": round(row.ahead.low, 4),
+        "ahead_high": round(row.ahead.high, 4),
+        "bytes_a_reader": cost.stored_bytes,
+        "microseconds_a_rating": round(cost.microseconds, 1),
+        "times_slops": round(cost.microseconds / slop_microseconds, 2),
+        "tokens_to_rank": cost.tokens.ranking,
+        "tokens_to_write": cost.tokens.writing,
+    }
 
 
 def save(folder: Path, results: Results, about: dict[str, Any]) -> None:
     """Write humor.csv, humor.md, humor.json and humor.png."""
-    flat: list[tables.Row] = [
-        {
-            "jokes": row.jokes,
-            "method": row.method,
-            "n": row.n,
-            "accuracy": round(row.accuracy.mean, 4),
-            "low": round(row.accuracy.low, 4),
-            "high": round(row.accuracy.high, 4),
-            "readers": row.readers,
-            "bytes_a_reader": results.costs[row.method].stored_bytes,
-            "microseconds_a_rating": round(results.costs[row.method].microseconds, 1),
-        }
-        for row in results.rows
-    ]
+    flat = flat_rows(results)
     tables.save_csv(folder / "humor.csv", flat)
     (folder / "humor.md").write_text(tables.markdown(flat))
     save_json(
@@ -320,9 +466,10 @@ def humor(settings: HumorSettings, console: Console) -> None:
     results = study(settings, console)
     for name in ("known", "unseen"):
         console.print(table_of(results.rows, name, results.costs))
+        console.print(ahead_table(results.rows, name))
     console.print(calibration_table(results.calibration))
     basis = Basis.load(LearningSettings().basis_dir).version
-    about = {"seed": settings.seed, "factors": settings.size, "basis": basis}
+    about = {"seed": settings.seed, "factors": settings.size, "basis": basis, "most_asked_of_a_model": LANGUAGE_ASKED}
     save(settings.out, results, about)
     console.print(f"Results: {settings.out}/humor.csv, .md, .json and .png")
 

@@ -3,9 +3,10 @@
 A method is fitted once to other readers' ratings; `reader` starts a new reader, who learns one rating after the other.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +22,39 @@ Doubles = npt.NDArray[np.float64]
 FLOAT_BYTES: Final = 4
 
 
+class PromptTokens(NamedTuple):
+    """What a reader is in a language model's prompt, in tokens or rows: the system message, and turns if there are any.
+
+    Attributes:
+        ranking: of a request that ranks; 0 where no language model is asked.
+        writing: of a request that writes; 0 where a method has nothing to say to a language model.
+    """
+
+    ranking: int
+    writing: int
+
+
+NO_TOKENS: Final = PromptTokens(0, 0)
+
+
 class ReaderModel(Protocol):
     """What a method knows of one reader."""
 
     def learn(self, joke: int, value: float) -> None:
         """Learn a rating in [-1, 1]."""
 
-    def scores(self) -> Doubles:
-        """(J,) higher is better."""
+    def scores(self, jokes: Sequence[int]) -> Doubles:
+        """(A,) of the jokes asked for; higher is better."""
         ...
 
     @property
     def stored_bytes(self) -> int:
-        """What must be kept of the reader."""
+        """What must be kept of the reader for the next request."""
+        ...
+
+    @property
+    def tokens(self) -> PromptTokens:
+        """What the reader takes in a prompt."""
         ...
 
 
@@ -85,14 +106,19 @@ class SlopReader:
         self.predicted.append(float(believed[0]))
         self._profile = self._profile.moved(mean[0], variance[0], signals=1, at_ms=0, partition=0, offset=0)
 
-    def scores(self) -> Doubles:
-        """(J,)."""
-        return scores(self._profile, self._method.features, self._method.basis.blocks)
+    def scores(self, jokes: Sequence[int]) -> Doubles:
+        """(A,)."""
+        return scores(self._profile, self._method.features, self._method.basis.blocks)[list(jokes)]
 
     @property
     def stored_bytes(self) -> int:
         """Of the profile as Redis has it."""
         return len(self._profile.to_bytes())
+
+    @property
+    def tokens(self) -> PromptTokens:
+        """Ranking asks no language model; the soft prompt that writes has k rows."""
+        return PromptTokens(0, self._method.basis.prompts.shape[1])
 
 
 @dataclass(frozen=True)
@@ -101,6 +127,7 @@ class Crowd:
 
     means: Doubles
     name: str = "crowd's mean"
+    tokens: PromptTokens = NO_TOKENS
 
     def reader(self) -> "Crowd":
         """Everybody is the same reader."""
@@ -109,9 +136,9 @@ class Crowd:
     def learn(self, joke: int, value: float) -> None:
         """Nothing to learn."""
 
-    def scores(self) -> Doubles:
-        """(J,)."""
-        return self.means
+    def scores(self, jokes: Sequence[int]) -> Doubles:
+        """(A,)."""
+        return self.means[list(jokes)]
 
     @property
     def stored_bytes(self) -> int:
@@ -139,6 +166,8 @@ class MatrixFactorisation:
 
 
 class _FoldedIn:
+    tokens = NO_TOKENS
+
     def __init__(self, method: MatrixFactorisation) -> None:
         self._method, self._precision = method, method.prior.copy()
         self._weighted = np.zeros(len(method.prior))
@@ -150,8 +179,8 @@ class _FoldedIn:
         self._weighted += row * (value - self._method.means[joke]) / noise
         self._latent = np.linalg.solve(self._precision, self._weighted)
 
-    def scores(self) -> Doubles:
-        return np.asarray(self._method.means + self._method.rows @ self._latent)
+    def scores(self, jokes: Sequence[int]) -> Doubles:
+        return np.asarray(self._method.means + self._method.rows @ self._latent)[list(jokes)]
 
     @property
     def stored_bytes(self) -> int:
@@ -174,6 +203,8 @@ class EmbeddingRidge:
 
 
 class _RidgeReader:
+    tokens = NO_TOKENS
+
     def __init__(self, method: EmbeddingRidge) -> None:
         self._method = method
         self._jokes: list[int] = []
@@ -187,19 +218,31 @@ class _RidgeReader:
         fitted = Ridge(alpha=self._method.penalty, solver="cholesky").fit(seen, self._values)
         self._scores = fitted.predict(self._method.embeddings)
 
-    def scores(self) -> Doubles:
-        return self._scores
+    def scores(self, jokes: Sequence[int]) -> Doubles:
+        return self._scores[list(jokes)]
 
     @property
     def stored_bytes(self) -> int:
         return FLOAT_BYTES * int(self._method.embeddings.shape[1])
 
 
-def orders(order: Sequence[tuple[int, float]], model: ReaderModel, counts: Sequence[int]) -> dict[int, Doubles]:
-    """What a reader's scores are after each count of ratings, 0 included if it is asked for."""
-    found = {0: model.scores()} if 0 in counts else {}
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A reader's way: the scores of the jokes asked for after each count, (A,), and CPU seconds of learning alone."""
+
+    scores: dict[int, Doubles]
+    learning_s: float
+
+
+def course(
+    order: Sequence[tuple[int, float]], model: ReaderModel, jokes: Sequence[int], counts: Sequence[int]
+) -> Course:
+    """Learn ratings one by one, and score the jokes after each count of them, 0 included if it is asked for."""
+    found, spent = {0: model.scores(jokes)} if 0 in counts else {}, 0.0
     for number, (joke, value) in enumerate(order, start=1):
+        started = time.process_time()
         model.learn(joke, value)
+        spent += time.process_time() - started
         if number in counts:
-            found[number] = model.scores()
-    return found
+            found[number] = model.scores(jokes)
+    return Course(found, spent)

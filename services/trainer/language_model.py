@@ -58,7 +58,7 @@ class LanguageModel:
         messages = [{"role": "system", "content": _SLOT}, {"role": "user", "content": template.request}]
         rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         head, self.tail = rendered.split(_SLOT)
-        self._head, self._tail = self._tokens(head), self._tokens(self.tail)
+        self._head, self._tail = self.tokens(head), self.tokens(self.tail)
         self._end = tokenizer.eos_token
 
     @classmethod
@@ -69,14 +69,15 @@ class LanguageModel:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="sdpa").to(device)
         return cls(model, AutoTokenizer.from_pretrained(source), template)
 
-    def _tokens(self, text: str) -> Tensor:
+    def tokens(self, text: str) -> Tensor:
+        """A text's tokens, special ones as such and none added: (T,) int64."""
         with self._tokenizing:
             ids = self._tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids[0]
         return torch.as_tensor(ids, device=self.device)
 
     def post_tokens(self, text: str, most: int = MAX_POST_TOKENS) -> Tensor:
         """A post's tokens with the end of turn, the first `most` of them: (T,) int64, T >= 1."""
-        return self._tokens(text + self._end)[:most]
+        return self.tokens(text + self._end)[:most]
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Rows of the embedding matrix: (..., T) to (..., T, d)."""
@@ -85,11 +86,11 @@ class LanguageModel:
 
     def embed_text(self, text: str) -> Tensor:
         """The embeddings of a whole text: (T, d)."""
-        return self.embed(self._tokens(text))
+        return self.embed(self.tokens(text))
 
     def embed_words(self, text: str, rows: int) -> Tensor:
         """The embeddings of a text, cut or repeated from its last quarter to `rows` rows: (rows, d)."""
-        tokens = self._tokens(text)
+        tokens = self.tokens(text)
         padding = tokens[-max(1, rows // 4) :].repeat(rows)
         return self.embed(torch.cat([tokens, padding])[:rows]).float()
 
@@ -120,8 +121,7 @@ class LanguageModel:
         Returns:
             (B,) nats, in the order of the posts.
         """
-        lengths = torch.tensor([len(post) for post in chain.from_iterable(posts)], device=self.device)
-        return self.losses_by_token(prompts, posts).sum(dim=1) / lengths
+        return mean_losses(self.losses_by_token(prompts, posts), posts)
 
     def losses_by_token(self, prompts: Tensor, posts: Sequence[Sequence[Tensor]]) -> Tensor:
         """Negative log-likelihood of every token of posts under their prompts; differentiable in the prompts.
@@ -135,11 +135,24 @@ class LanguageModel:
         Returns:
             (B, T) nats, in the order of the posts, 0 behind a post's end.
         """
+        states, cache = self.read(self.prefix(prompts), None)
+        return self.losses_after(states[:, -1:], cache, posts)
+
+    def losses_after(self, last: Tensor, cache: Any, posts: Sequence[Sequence[Tensor]]) -> Tensor:
+        """The same after prefixes that were read already; the cache stays as it is.
+
+        Args:
+            last: (P, 1, d), the prefixes' last states.
+            cache: of the prefixes.
+            posts: for each prefix the token sequences of its posts, B in all, T tokens the longest.
+
+        Returns:
+            (B, T) nats, in the order of the posts, 0 behind a post's end.
+        """
         tokens, targets = self._padded(list(chain.from_iterable(posts)))
         owners = torch.tensor([owner for owner, group in enumerate(posts) for _ in group], device=self.device)
-        states, cache = self.read(self.prefix(prompts), None)
         hidden, _ = self.read(self.embed(tokens), copied(cache, owners))
-        return self.token_losses(torch.cat([states[owners, -1:], hidden[:, :-1]], dim=1), targets)
+        return self.token_losses(torch.cat([last[owners], hidden[:, :-1]], dim=1), targets)
 
     def read(self, inputs: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """Last-layer states (B, T, d) of (B, T, d) inputs that follow what `cache` holds, and the cache after them."""
@@ -160,6 +173,12 @@ class LanguageModel:
         pooled = [states[layer].mean(dim=1)[0] for layer in (len(states) // 2, -1)]
         states_of_post: Floats = torch.cat(pooled).float().cpu().numpy()
         return states_of_post
+
+
+def mean_losses(by_token: Tensor, posts: Sequence[Sequence[Tensor]]) -> Tensor:
+    """(B, T) losses of the tokens of posts, 0 behind a post's end, to (B,) means a token."""
+    lengths = torch.tensor([len(post) for post in chain.from_iterable(posts)], device=by_token.device)
+    return by_token.sum(dim=1) / lengths
 
 
 class PromptScorer:
