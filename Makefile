@@ -19,9 +19,9 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # What `make studies` runs, one after the other; humor and likelihood need ratings of real people, and their jokes.
 STUDIES := cost topics capacity composition $(if $(DATA),humor likelihood)
 
-export DATA OUT POSTS READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
+export BASIS DATA OUT POSTS READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
-.PHONY: help setup up demo replay factors basis factored catalogue export studies bench loadtest smoke dashboards snapshot restore test lint lock clean
+.PHONY: help setup up demo replay factors basis factored catalogue export rollout rollback studies bench loadtest smoke dashboards snapshot restore test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,12 @@ export: setup  ## a reader's soft prompt as a PEFT adapter, from the Redis that 
 	@$(PY) -m trainer.peft_adapter export --model "$$($(PY) -m native.model)" \
 	    --user "$${USER_ID:?whose prompt: make export USER_ID=reader OUT=folder}" \
 	    --out "$${OUT:?where to: make export USER_ID=reader OUT=folder}"
+
+rollout: setup  ## have the running stack learn a new basis beside the live one, then switch to it: BASIS=folder
+	@$(PY) -m jobs rollout "$${BASIS:?which: make rollout BASIS=.run/jobs/bases/...}"
+
+rollback: setup  ## have the running stack go back to the basis that was live before
+	@$(PY) -m jobs rollback
 
 bench: setup  ## how many events a second the learner takes, beside bare consuming and writing
 	@$(PY) -m loadtests.bench_learner

@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import Field
 from redis import Redis
 
+from slop.basis import Basis
 from slop.profiles import Profile
 from slop.storage import profile_key
 from slop.streams import Subscription
@@ -107,7 +108,7 @@ def rate_of_learner(settings: BenchSettings, redis: Redis) -> float:
     """Events a second of the learner, with all that its process does."""
     stop = threading.Event()
     with fresh_group(settings, redis) as subscription:
-        worker = Worker(subscription, learner_of(settings, redis), settings)
+        worker = Worker(subscription, learner_of(settings, redis, Basis.load(settings.basis_dir)), settings)
         return rate(lambda: worker.step(stop), settings.bench_events)
 
 

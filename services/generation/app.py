@@ -20,6 +20,7 @@ from generation.minting import Mint
 from generation.profiles import ProfileTeller
 from generation.ranking import Ranker
 from generation.readers import Readers
+from generation.serving import Live, Serving
 from generation.settings import Settings
 from generation.slots import Slots
 from generation.writing import Writer
@@ -28,6 +29,7 @@ from kit.health import health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
 from slop.basis import Basis
+from slop.live import Place, groups_of
 from slop.publisher import Limits, Publisher
 from slop.storage import Reader
 
@@ -39,24 +41,35 @@ def create_app(settings: Settings) -> FastAPI:
         InvalidBasis: there is no usable basis.
         UnsafeSoftPrompt: the basis has a prompt that must not reach the engine.
     """
-    basis = Basis.load(settings.basis_dir)
+    configured = Place.of(settings.basis_dir)
     redis = redis_client(settings)
     engine = engine_of(settings)
-    featurizer = Featurizer(settings.featurizer_url, basis, settings.features_timeout_s)
+    featurizer = Featurizer(settings.featurizer_url, settings.features_timeout_s)
     publisher = Publisher(settings.kafka_bootstrap, "slop-generation", Limits(settings.publish_queue_bytes))
     metrics.watch(publisher)
 
-    reader = Reader(redis, basis, settings.tenant)
-    readers = Readers(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
-    drawer = Drawer(basis, settings, np.random.default_rng())
     slots = Slots(settings.max_concurrency, settings.max_waiting, settings.max_wait_s)
-    writer = Writer(readers, drawer, engine, slots, Mint(settings.tenant, publisher))
-    ranker = Ranker(basis, readers, reader, featurizer, settings.redis_timeout_s)
+    mint, rng = Mint(settings.tenant, publisher), np.random.default_rng()
+
+    def serving_of(basis: Basis) -> Serving:
+        reader = Reader(redis, basis, settings.tenant)
+        readers = Readers(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
+        return Serving(
+            writer=Writer(readers, Drawer(basis, settings, rng), engine, slots, mint),
+            ranker=Ranker(basis, readers, reader, featurizer, settings.redis_timeout_s),
+            teller=ProfileTeller(basis, readers, settings.prior_variance),
+            groups=groups_of(basis, configured.version, settings),
+        )
+
+    live = Live(redis, configured, serving_of)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             publisher.start()
+            await live.step()
+            following = asyncio.create_task(live.run(settings.follow_s))
+            stack.callback(following.cancel)
             stack.push_async_callback(asyncio.to_thread, publisher.close)
             stack.push_async_callback(redis.aclose)
             stack.push_async_callback(featurizer.close)
@@ -71,9 +84,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_problems(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
-    app.include_router(generation_router(writer, ranker, ProfileTeller(basis, readers, settings.prior_variance)))
+    app.include_router(generation_router(live))
     app.include_router(
-        health_router({"engine": engine.check}, degradable={"redis": reader.ping, "kafka": publisher.check})
+        health_router({"engine": engine.check}, degradable={"redis": live.check, "kafka": publisher.check})
     )
     observe_requests(app)
     return app

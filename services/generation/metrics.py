@@ -7,6 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from generation.contracts import Reason
 from slop.arms import Arm
 from slop.publisher import Publisher
+from slop.topics import Groups
 
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 
@@ -31,10 +32,19 @@ DISTINCT2: Final = Gauge(
 UNPUBLISHED: Final = Counter("slop_unpublished_posts", "Generated posts that did not reach Kafka.")
 PUBLISHING: Final = Gauge("slop_publishing_posts", "Generated posts that Kafka has not acknowledged yet.")
 
+LIVE_GROUP: Final = Gauge("slop_live_group", "1 for each consumer group that learns under the live basis.", ["group"])
+
 for _arm in Arm:
     DISTINCT2.labels(_arm)
     for _reason in Reason:
         POSTS.labels(_arm, _reason)
+
+
+def show_live(groups: Groups) -> None:
+    """Show which consumer groups readers wait for; nobody does for those of the next or the former basis."""
+    LIVE_GROUP.clear()
+    for group, _ in groups.read():
+        LIVE_GROUP.labels(group).set(1)
 
 
 def watch(publisher: Publisher) -> None:

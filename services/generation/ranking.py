@@ -30,7 +30,7 @@ class Ranker:
         self, basis: Basis, readers: Readers, reader: Reader, featurizer: Featurizer, timeout_s: float
     ) -> None:
         self._readers, self._reader, self._featurizer, self._timeout_s = readers, reader, featurizer, timeout_s
-        self._basis, self._blocks = basis.version, basis.blocks
+        self._basis, self._version, self._blocks = basis, basis.version, basis.blocks
         self._crowd = Profile.new(basis.version, basis.prior(1.0, 1.0, 1.0))
 
     async def rank(self, request: RankRequest) -> RankResponse:
@@ -45,7 +45,7 @@ class Ranker:
             taste = self._taste(standing)
             return RankResponse(
                 scores=[None if x is None else float(scores(taste, x[None], self._blocks)[0]) for x in features],
-                personalization=standing.personalization(self._basis),
+                personalization=standing.personalization(self._version),
             )
 
     def _taste(self, standing: Standing) -> Profile:
@@ -55,7 +55,8 @@ class Ranker:
 
     async def _features(self, posts: Sequence[RankedPost]) -> list[Floats | None]:
         known = await self._known([post.post_id for post in posts if post.post_id is not None])
-        computed = await self._featurizer.features([post.text for post in posts if post.text is not None])
+        texts = [post.text for post in posts if post.text is not None]
+        computed = await self._featurizer.features(texts, self._basis)
         by_id, by_text = iter(known), iter(computed)
         return [next(by_text) if post.post_id is None else next(by_id) for post in posts]
 

@@ -1,4 +1,4 @@
-"""`python -m jobs worker|beat|run|restore`: the processes, and what a person does by hand."""
+"""`python -m jobs worker|beat|run|restore|rollout|rollback`: the processes, and what a person does by hand."""
 
 import argparse
 import json
@@ -30,6 +30,9 @@ def _arguments() -> argparse.Namespace:
     restore = commands.add_parser("restore", help="store the profiles of a snapshot; stop the learner before")
     restore.add_argument("file", type=Path)
     restore.add_argument("--replace", action="store_true", help="also of users who have a profile")
+    rollout = commands.add_parser("rollout", help="relearn the log under a new basis beside the live one, then switch")
+    rollout.add_argument("basis", help="its folder, or the version of one that the worker has built")
+    commands.add_parser("rollback", help="switch to the basis that was live before")
     return parser.parse_args()
 
 
@@ -56,6 +59,14 @@ def main() -> None:
             from jobs import by_hand
 
             by_hand.restore(settings, arguments.file, arguments.replace)
+        case "rollout":
+            from jobs import by_hand
+
+            by_hand.rollout(settings, arguments.basis)
+        case "rollback":
+            from jobs import by_hand
+
+            by_hand.rollback(settings)
 
 
 if __name__ == "__main__":

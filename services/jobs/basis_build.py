@@ -23,8 +23,10 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.limits import Limits
+from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
 from slop.basis import Basis
+from slop.live import LiveBases, Place
 
 REFUSED: Final = 3  # what trainer.factors ends with where the new factors rank no better
 POLL_S: Final = 1.0
@@ -136,11 +138,11 @@ def fit_basis(
 def fit_factors(
     job: str, settings: JobsSettings, options: FactorsOptions, limits: Limits, report: Callable[[str], None]
 ) -> Basis:
-    """Fit factors of posts to the log; the basis in use, with them, is then in `settings.bases_dir`.
+    """Fit factors of posts to the log; the live basis, with them, is then in `settings.bases_dir`.
 
     Args:
         job: the same for every attempt.
-        settings: where Kafka and the basis in use are, and where bases go.
+        settings: where Kafka, Redis and the configured basis are, and where bases go.
         options: of the fit.
         limits: of its time.
         report: told of the progress, whenever there is some.
@@ -150,9 +152,13 @@ def fit_factors(
         BuildFailed: the trainer ended without a basis.
         jobs.limits.Interrupted: the worker stops.
         jobs.limits.TookTooLong: the time is over.
+        redis.exceptions.RedisError: Redis, which knows what is live, is away.
     """
     work = _work(job, settings)
-    return _build(work, work.command("trainer.factors", {}, options), settings, limits, report)
+    with connected(settings.redis_url, settings) as redis:
+        live = LiveBases(redis, Place.of(settings.basis_dir)).read().live
+    chosen = settings.model_copy(update={"basis_dir": Path(live.folder)})
+    return _build(work, work.command("trainer.factors", {}, options), chosen, limits, report)
 
 
 def _work(job: str, settings: JobsSettings) -> Work:

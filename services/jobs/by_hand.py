@@ -1,23 +1,27 @@
-"""What a person does by hand: have a job done now, restore a snapshot."""
+"""What a person does by hand: have a job done now, restore a snapshot, roll a basis out and go back."""
 
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from celery.exceptions import TimeoutError as NotDone
+from kafka.errors import KafkaError
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from jobs.app import app
-from jobs.redis_clients import profile_archive
+from jobs.redis_clients import live_archive
+from jobs.rollout import RolloutFailed, RolloutRefused, folder_of, roll_back, roll_out
 from jobs.settings import JobsSettings
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot
 from jobs.snapshots import restore_snapshot
 from jobs.tasks import PROGRESS
-from slop.basis import Basis, InvalidBasis
-from slop.topics import LEARNER_GROUP, SIGNALS
+from slop.basis import InvalidBasis
+from slop.live import Place
+from slop.topics import SIGNALS, Groups
 
 POLL_S: Final = 1.0
 
@@ -48,19 +52,40 @@ def _follow(result: Any) -> None:
 def restore(settings: JobsSettings, path: Path, replace: bool) -> None:
     """Store the profiles of a snapshot, and say what is left to do."""
     try:
-        basis = Basis.load(settings.basis_dir).version
-        with profile_archive(settings, basis) as archive:
-            stored, total = restore_snapshot(path, archive, basis, replace)
+        with live_archive(settings) as (archive, basis):
+            stored, total = restore_snapshot(path, archive, basis.version, replace)
         taken_at_ms = read_snapshot(path)[0].taken_at_ms
     except (InvalidBasis, InvalidSnapshot, RedisError, OSError) as error:
         sys.exit(f"restore: {error}")
     sys.stdout.write(json.dumps({"stored": stored, "in_file": total, "taken_at_ms": taken_at_ms}) + "\n")
+    group = settings.learner_group or Groups.of(basis).signals
     since = datetime.fromtimestamp(taken_at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "")
     _say(
-        f"To learn again what came after it, set {LEARNER_GROUP} back before the learner starts: "
-        f"kafka-consumer-groups.sh --bootstrap-server … --group {LEARNER_GROUP} --topic {SIGNALS.name} "
+        f"To learn again what came after it, set {group} back before the learner starts: "
+        f"kafka-consumer-groups.sh --bootstrap-server … --group {group} --topic {SIGNALS.name} "
         f"--reset-offsets --to-datetime {since} --execute. What a profile has learned already is passed over."
     )
+
+
+def rollout(settings: JobsSettings, basis: str) -> None:
+    """Roll a basis out, tell the progress, and print what is live."""
+    _rolled("rollout", lambda: roll_out(settings, folder_of(basis, settings), _say))
+
+
+def rollback(settings: JobsSettings) -> None:
+    """Go back, tell the progress, and print what is live."""
+    _rolled("rollback", lambda: roll_back(settings, _say))
+
+
+def _rolled(command: str, roll: Callable[[], Place]) -> None:
+    try:
+        live = roll()
+    except (InvalidBasis, RolloutRefused, RolloutFailed, RedisError, KafkaError, OSError) as error:
+        sys.exit(f"{command}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{command}: interrupted; begun again, it goes on from there")
+    sys.stdout.write(json.dumps({"basis": live.version, "folder": live.folder}) + "\n")
+    _say(f"So that it is live even after Redis has lost everything, set SLOP_BASIS_DIR={live.folder}")
 
 
 def _state(result: Any) -> str:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from redis import Redis
 
 from jobs.settings import JobsSettings
+from slop.basis import Basis
+from slop.live import live_basis
 from slop.storage import ProfileArchive
 
 
@@ -16,7 +18,13 @@ def connected(url: str, settings: JobsSettings) -> Redis:
 
 
 @contextmanager
-def profile_archive(settings: JobsSettings, basis: str) -> Iterator[ProfileArchive]:
-    """The profiles under a basis."""
+def live_archive(settings: JobsSettings) -> Iterator[tuple[ProfileArchive, Basis]]:
+    """The profiles under the live basis, and the basis.
+
+    Raises:
+        slop.basis.InvalidBasis: there is no usable basis.
+        redis.exceptions.RedisError: Redis is away.
+    """
     with connected(settings.redis_url, settings) as redis:
-        yield ProfileArchive(redis, basis, 1_000 * settings.seen_window_s)
+        basis = live_basis(settings.basis_dir, redis)
+        yield ProfileArchive(redis, basis.version, 1_000 * settings.seen_window_s), basis

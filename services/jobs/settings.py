@@ -26,6 +26,11 @@ class JobsSettings(LearningSettings):
     snapshots_kept: int = Field(7, ge=1, description="newest snapshots of a basis that are kept")
     snapshot_timeout_s: float = Field(3_600.0, gt=0, description="for a snapshot or a census")
 
+    rollout_timeout_s: float = Field(24 * 3_600.0, gt=0, description="for relearning the log under a new basis")
+    rollout_follow_s: float = Field(120.0, gt=0, description="until all processes have loaded a new basis")
+    rollout_fresh_s: float = Field(5.0, gt=0, description="how old the newest record may be that is not learned yet")
+    rollout_linger_s: float = Field(30.0, ge=0, description="for how long the former basis answers its last requests")
+
     model: str = Field("", description="folder of the base model; without it no basis can be built")
     model_name: str = Field("SmolLM2-135M-Instruct", description="what a new basis calls its base model")
     catalogue: Path = Field(Path("catalogue/posts.jsonl"), description="posts that a basis is built from")

@@ -13,7 +13,7 @@ from jobs import metrics
 from jobs.basis_build import BuildFailed, BuildOptions, FactorsOptions, fit_basis, fit_factors
 from jobs.census import take_census
 from jobs.limits import Interrupted, Limits
-from jobs.redis_clients import profile_archive
+from jobs.redis_clients import live_archive
 from jobs.settings import JobsSettings
 from jobs.snapshots import take_snapshot
 from slop.basis import Basis
@@ -33,17 +33,16 @@ def census() -> None:
     """Count all profiles."""
     settings = JobsSettings()
     limits = Limits(settings.snapshot_timeout_s, STOPPING)
-    with profile_archive(settings, Basis.load(settings.basis_dir).version) as archive, _again_if_interrupted():
+    with live_archive(settings) as (archive, _), _again_if_interrupted():
         metrics.show_census(take_census(archive, round(1_000 * time.time()), limits))
 
 
 def snapshot_profiles() -> dict[str, Any]:
     """Take a snapshot of all profiles; returns its path and how many there are."""
     settings = JobsSettings()
-    basis = Basis.load(settings.basis_dir).version
     limits = Limits(settings.snapshot_timeout_s, STOPPING)
-    with profile_archive(settings, basis) as archive, _again_if_interrupted():
-        snapshot = take_snapshot(archive, basis, settings.snapshots_dir, settings.snapshots_kept, limits)
+    with live_archive(settings) as (archive, basis), _again_if_interrupted():
+        snapshot = take_snapshot(archive, basis.version, settings.snapshots_dir, settings.snapshots_kept, limits)
     metrics.show_snapshot(snapshot)
     log.info("snapshot taken", profiles=snapshot.profiles, path=str(snapshot.path) if snapshot.profiles else None)
     return {"profiles": snapshot.profiles, "path": str(snapshot.path) if snapshot.profiles else None}

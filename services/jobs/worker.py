@@ -17,7 +17,7 @@ from celery import signals
 from jobs import metrics, tasks
 from jobs.app import app
 from jobs.names import CENSUS, SNAPSHOT_PROFILES
-from jobs.redis_clients import connected
+from jobs.redis_clients import connected, live_archive
 from jobs.settings import JobsSettings
 from jobs.snapshots import snapshots
 from kit.worker import health_server, in_thread
@@ -43,11 +43,12 @@ class Readiness:
         if not self._ready.is_set():
             raise NotReady("the worker takes no jobs yet")
 
-    def begin(self, **_: Any) -> None:
+    def begin(self, **_signal: Any) -> None:
         """The worker takes jobs: count the profiles now, and make up for a snapshot that nobody was there to take."""
         self._ready.set()
         app.send_task(CENSUS, expires=self._settings.census_every_s)
-        latest = snapshots(self._settings.snapshots_dir, Basis.load(self._settings.basis_dir).version)[:1]
+        with live_archive(self._settings) as (_, basis):
+            latest = snapshots(self._settings.snapshots_dir, basis.version)[:1]
         for snapshot in latest:
             metrics.show_snapshot(snapshot)
         if not latest or datetime.now(UTC) - latest[0].begun > OVERDUE:

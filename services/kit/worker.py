@@ -1,6 +1,7 @@
 """What a worker without an HTTP API of its own needs: a stop flag, a health server, retries while others are away."""
 
 import asyncio
+import os
 import signal
 import socket
 import threading
@@ -61,6 +62,23 @@ def retry(
         stop.wait(wait_s)
         wait_s = min(2 * wait_s, LONGEST_WAIT_S)
     raise Stopped(what)
+
+
+def worker_thread(name: str, run: Callable[[threading.Event], object], stop: threading.Event) -> threading.Thread:
+    """Run a worker in a thread until `stop` is set; if it fails the process ends, so that it is started again whole."""
+
+    def work() -> None:
+        try:
+            run(stop)
+        except Stopped:
+            log.info("stopped while at work; what is left will come again", worker=name)
+        except Exception:
+            log.exception("worker failed", worker=name)
+            os._exit(1)
+
+    thread = threading.Thread(target=work, name=name)
+    thread.start()
+    return thread
 
 
 def in_thread(check: Callable[[], object]) -> Check:

@@ -29,6 +29,7 @@ class CommonSettings(BaseSettings):
     redis_timeout_s: float = Field(1.0, gt=0, description="for one command, connecting included")
 
     basis_dir: Path = Field(DEFAULT_BASIS, description="folder with basis.json and basis.safetensors")
+    follow_s: float = Field(1.0, gt=0, description="pause between two looks which basis is live (see slop.live)")
 
 
 class LearningSettings(CommonSettings):
@@ -37,6 +38,7 @@ class LearningSettings(CommonSettings):
     prior_variance: float = Field(1.0, gt=0, description="of every weight over the basis before the first signal")
     bias_variance: float = Field(0.5, gt=0, description="of the reader's own bias before the first signal")
     forgetting: float = Field(0.998, gt=0, le=1, description="share of the distance to the prior kept per signal")
+    learner_group: str = Field("", description="consumer group of the learner; empty: named by the basis, as it should")
     seen_window_s: int = Field(7 * 24 * 3600, description="for how long an event id is remembered, seconds")
 
     def prior_of(self, basis: "Basis") -> "Prior":

@@ -79,6 +79,16 @@ def seen_key(basis: str, tenant: str, user_id: str) -> str:
     return f"slop:seen:{basis}:{_user(tenant, user_id)}"
 
 
+def live_key(configured: str) -> str:
+    """Which bases are followed by the processes that were configured with this version (see `slop.live`)."""
+    return f"slop:live:{configured}"
+
+
+def followers_key(basis: str) -> str:
+    """Who follows a basis, and what is in the way of those who can't."""
+    return f"slop:followers:{basis}"
+
+
 def profiles_pattern(basis: str) -> str:
     """What SCAN finds the profiles of all users under a basis with."""
     return f"slop:profile:{basis}:*"
@@ -373,7 +383,3 @@ class Reader:
             None if post is None else self._basis.features(post.text_features, ref.key)
             for ref, post in zip(refs, posts, strict=True)
         ]
-
-    async def ping(self) -> None:
-        """Raise redis.exceptions.RedisError if Redis does not answer."""
-        await self._redis.ping()

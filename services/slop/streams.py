@@ -1,7 +1,7 @@
 """Members of consumer groups and producers, as SLOP's workers use them: bounded waits, offsets committed by hand."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain
 from typing import Any, Final, Protocol
@@ -22,6 +22,8 @@ FETCH_WAIT_MS: Final = 100
 LOG_RECORDS: Final = 2_000
 LOG_POLL_MS: Final = 500
 LOG_STALLED_S: Final = 30.0
+TAIL_POLL_MS: Final = 300
+MOST_TAIL_POLLS: Final = 10
 
 LAG_RECORDS: Final = Gauge(
     "slop_consumer_lag_records",
@@ -54,6 +56,9 @@ class Subscription:
 
     Offsets are committed only by `commit`, so a record that was polled and not committed is delivered again after a
     crash. Only `check` may be called from another thread.
+
+    Attributes:
+        left: records up to the end that the last poll has left, over this process' partitions; None while unknown.
     """
 
     def __init__(self, settings: CommonSettings, group: str, topics: Sequence[Topic], instance: str = "") -> None:
@@ -69,6 +74,7 @@ class Subscription:
         self._settings, self._group, self._topics, self._instance = settings, group, topics, instance
         self._consumer: Any = None
         self._polled: dict[TopicPartition, int] = {}
+        self.left: int | None = None
         for topic in topics:
             LAG_RECORDS.labels(group, topic.name)
 
@@ -84,6 +90,7 @@ class Subscription:
             polled = self._consumer.poll(timeout_ms=round(1000 * wait_s), max_records=max_records)
             self._polled = {partition: len(records) for partition, records in polled.items()}
             self._show_lag()
+            self.left = self._unpolled()
         except KafkaError:
             self.close()
             raise
@@ -111,9 +118,18 @@ class Subscription:
         if consumer is None or consumer.group_metadata().state is not MemberState.STABLE:
             raise NotJoined(f"not yet a member of the group {self._group}")
 
+    def _unpolled(self) -> int | None:
+        consumer = self._consumer
+        if consumer.group_metadata().state is not MemberState.STABLE:
+            return None
+        ends = {partition: consumer.highwater(partition) for partition in consumer.assignment()}
+        if None in ends.values():
+            return None
+        return sum(max(0, int(end - consumer.position(partition))) for partition, end in ends.items())
+
     def close(self) -> None:
         """Leave the group, without committing."""
-        consumer, self._consumer = self._consumer, None
+        consumer, self._consumer, self.left = self._consumer, None, None
         if consumer is not None:
             consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
 
@@ -153,6 +169,46 @@ class Subscription:
             consumer.partitions_for_topic(name)
         consumer.subscribe(names)
         return consumer
+
+
+class GroupLag:
+    """How far a consumer group is behind ends of a topic that were seen before."""
+
+    def __init__(self, settings: CommonSettings, group: str, topic: Topic) -> None:
+        """Connects; it does not join the group.
+
+        Raises:
+            kafka.errors.KafkaError: the brokers are away, here and below.
+        """
+        require_broker(settings.kafka_bootstrap)
+        self._topic = topic
+        self._consumer: Any = KafkaConsumer(
+            bootstrap_servers=settings.kafka_bootstrap.split(","),
+            bootstrap_timeout_ms=CONNECT_MS,
+            group_id=group,
+            enable_auto_commit=False,
+        )
+
+    def ends(self) -> dict[TopicPartition, int]:
+        """The ends of the topic's partitions now."""
+        numbers = self._consumer.partitions_for_topic(self._topic.name) or ()
+        partitions = [TopicPartition(self._topic.name, number) for number in numbers]
+        self._consumer.assign(partitions)
+        for partition, end in self._consumer.end_offsets(partitions).items():
+            self._consumer.seek(partition, end)
+        for _ in range(MOST_TAIL_POLLS):  # Tansu leaves out the end of the last batch
+            if not self._consumer.poll(TAIL_POLL_MS, max_records=LOG_RECORDS):
+                break
+        return {partition: self._consumer.position(partition) for partition in partitions}
+
+    def behind(self, ends: Mapping[TopicPartition, int]) -> int:
+        """Records up to `ends` that the group has not done with."""
+        begins = self._consumer.beginning_offsets(list(ends))
+        return sum(max(0, end - max(begins[at], self._consumer.committed(at) or 0)) for at, end in ends.items())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
 
 
 def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[Record]:

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
@@ -47,15 +47,32 @@ class Turnstile:
 class Extractor:
     """Text features under a basis (see `slop.basis.Basis.text_features`), each the same whatever else is computed."""
 
-    def __init__(self, scorer: PromptScorer, basis: Basis, places: int = 1) -> None:
-        """Computes `places` posts at a time."""
-        self._scorer, self._basis, self._turnstile, self.places = scorer, basis, Turnstile(places), places
+    def __init__(
+        self,
+        scorer: PromptScorer,
+        basis: Basis,
+        places: int = 1,
+        turnstile: Turnstile | None = None,
+        is_live: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Computes `places` posts at a time.
+
+        Args:
+            scorer: of the basis' prompts.
+            basis: makes features of what it scores.
+            places: threads.
+            turnstile: shared with the extractors of other bases; by default its own.
+            is_live: while it is not, nothing is urgent.
+        """
+        self._scorer, self._basis, self._is_live = scorer, basis, is_live
+        self._turnstile = turnstile or Turnstile(places)
         # A pool of their own, so that urgent texts never wait for a thread that waits for them.
         self._patient = ThreadPoolExecutor(places, "patient-features", initializer=_give_way)
         self._urgent = ThreadPoolExecutor(places, "urgent-features")
 
     def features_of(self, texts: Iterable[str], *, urgent: bool) -> Iterator[Floats]:
         """(T,) float32 of each text in order, as they become ready."""
+        urgent = urgent and self._is_live()
         pool = self._urgent if urgent else self._patient
         return pool.map(lambda text: self.features(text, urgent=urgent), texts)
 
@@ -63,6 +80,11 @@ class Extractor:
         """(T,) float32 of one text; `urgent` if a reaction waits for it."""
         with self._turnstile.turn(urgent=urgent), EXTRACTION_SECONDS.time():
             return self._basis.text_features(self._scorer(text), len(text.split()))
+
+    def close(self) -> None:
+        """End the threads; what they have begun is finished."""
+        for pool in (self._patient, self._urgent):
+            pool.shutdown(cancel_futures=True)
 
 
 def _give_way() -> None:

@@ -1,15 +1,16 @@
 """`python -m trainer.featurizer`: from slop.interactions.v1 and slop.posts.v1 to slop.signals.v1.
 
-Three threads: one joins interactions with the features of their posts, and computes what is missing first; one makes
-the texts of posts known as they come; one computes features while nothing is urgent. Each commits its Kafka offsets
-after its work is in Redis or acknowledged by Kafka, so a crash leads to work done twice, which changes nothing:
-features are a function of the text, and signals carry their source.
+Three threads for every basis that is followed (`trainer.following`), all on one copy of the model: one joins
+interactions with the features of their posts, and computes what is missing first; one makes the texts of posts known as
+they come; one computes features while nothing is urgent. Each commits its Kafka offsets after its work is in Redis or
+acknowledged by Kafka, so a crash leads to work done twice, which changes nothing: features are a function of the text,
+and signals carry their source.
 """
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
@@ -24,26 +25,19 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from kit.logs import configure_logs
-from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
+from kit.problems import Problem
+from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals, worker_thread
 from slop.basis import Basis, InvalidBasis
+from slop.live import LiveBases, Place
 from slop.rewards import Rewards
 from slop.storage import PostRef, Posts, PostText
 from slop.streams import Record, Subscription, worker_producer
-from slop.topics import (
-    FEATURIZER_GROUP,
-    INTERACTIONS,
-    POST_FEATURES_GROUP,
-    POST_TEXTS_GROUP,
-    POSTS,
-    REJECTED,
-    SIGNALS,
-    encode,
-    key_of,
-)
+from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Groups, encode, key_of
 from slop.v1.post_pb2 import Post
 from trainer.catalog import Catalog
 from trainer.enrichment import Enriched, Enricher
-from trainer.extraction import Extractor
+from trainer.extraction import Extractor, Turnstile
+from trainer.following import Following
 from trainer.heap import keep_freed_memory
 from trainer.language_model import LanguageModel, PromptScorer, model_folder, revision_of
 from trainer.settings import FeaturizerSettings
@@ -53,6 +47,7 @@ log = structlog.get_logger(__name__)
 MAX_TEXTS = 64
 MAX_TEXT_LENGTH = 20_000
 FLUSH_S = 10.0
+LOOK_S = 0.1
 POSTS_BETWEEN_LOOKS = 8
 MOST_PLACES = 4  # unless the settings say more: each needs some 150 MB
 
@@ -76,27 +71,45 @@ for _outcome in ("computed", "known", "broken"):
 class SignalWorker:
     """Moves interactions through the enricher to slop.signals.v1."""
 
-    def __init__(self, settings: FeaturizerSettings, enricher: Enricher) -> None:
-        self._settings, self._enricher = settings, enricher
+    def __init__(
+        self,
+        settings: FeaturizerSettings,
+        group: str,
+        enricher: Enricher,
+        texts_read: threading.Event,
+        is_live: Callable[[], bool],
+    ) -> None:
+        """Waits for the texts that were published before it began; rejects and counts only while `is_live`."""
+        self._settings, self._enricher, self._texts_read, self._is_live = settings, enricher, texts_read, is_live
         self._producer: Any = None
-        self.subscription = Subscription(settings, FEATURIZER_GROUP, [INTERACTIONS], settings.featurizer_instance)
+        self.subscription = Subscription(settings, group, [INTERACTIONS], settings.featurizer_instance)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
         wait_s, batch = self._settings.featurizer_wait_s, self._settings.featurizer_batch
-        while not stop.is_set():
-            records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll interactions")
-            if records:
-                with BATCH_SECONDS.time():
-                    self._work(records, stop)
+        try:
+            while not stop.is_set():
+                records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll interactions")
+                if records and self._has_texts(stop):
+                    with BATCH_SECONDS.time():
+                        self._work(records, stop)
+        finally:
+            self.close()
+
+    def _has_texts(self, stop: threading.Event) -> bool:
+        """Whether old posts are known before old reactions to them come: who relearns the log reads both at once."""
+        while not (read := self._texts_read.wait(LOOK_S)) and not stop.is_set():
+            pass
+        return read
 
     def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
         enriched = retry(lambda: self._enricher.enrich(records), (RedisError,), stop, "join interactions")
         retry(lambda: self._publish(enriched), (KafkaError,), stop, "publish signals")
         _commit(self.subscription)
-        INTERACTIONS_TOTAL.labels("signal").inc(len(enriched.signals))
-        INTERACTIONS_TOTAL.labels("silent").inc(enriched.silent)
-        INTERACTIONS_TOTAL.labels("rejected").inc(len(enriched.rejected))
+        if self._is_live():
+            INTERACTIONS_TOTAL.labels("signal").inc(len(enriched.signals))
+            INTERACTIONS_TOTAL.labels("silent").inc(enriched.silent)
+            INTERACTIONS_TOTAL.labels("rejected").inc(len(enriched.rejected))
 
     def _publish(self, enriched: Enriched) -> None:
         try:
@@ -105,7 +118,8 @@ class SignalWorker:
                 self._producer.send(SIGNALS.name, key=key_of(signal), value=encode(signal))
                 for signal in enriched.signals
             ]
-            sent += [self._producer.send(REJECTED.name, value=encode(rejected)) for rejected in enriched.rejected]
+            if self._is_live():
+                sent += [self._producer.send(REJECTED.name, value=encode(rejected)) for rejected in enriched.rejected]
             self._producer.flush(timeout=FLUSH_S)
             for future in sent:
                 future.get(timeout=0)
@@ -125,6 +139,7 @@ class PostWorker:
 
     def __init__(self, settings: FeaturizerSettings, group: str, batch: int, handle: Callable[[Texts], object]) -> None:
         self._wait_s, self._batch, self._handle = settings.featurizer_wait_s, batch, handle
+        self.read_once = threading.Event()  # set when all but the newest posts have been handled
         self.subscription = Subscription(settings, group, [POSTS], settings.featurizer_instance)
 
     def run(self, stop: threading.Event) -> None:
@@ -135,6 +150,8 @@ class PostWorker:
                 self._work(texts, stop)
             if records:
                 _commit(self.subscription)
+            if self.subscription.left is not None and self.subscription.left < self._batch:
+                self.read_once.set()
 
     def _poll(self) -> list[Record]:
         return self.subscription.poll(self._wait_s, self._batch)
@@ -194,9 +211,10 @@ def _commit(subscription: Subscription) -> None:
 
 
 class AskedTexts(BaseModel):
-    """Texts whose features are asked for."""
+    """Texts whose features are asked for, under a basis; of the live one, if that is not followed."""
 
     texts: list[str] = Field(min_length=1, max_length=MAX_TEXTS)
+    basis: str = ""
 
 
 class Features(BaseModel):
@@ -206,31 +224,39 @@ class Features(BaseModel):
     features: list[list[float]]
 
 
-def features_router(extractor: Extractor, basis: Basis) -> APIRouter:
-    """The internal call by which generation ranks texts that are no known posts."""
-    router = APIRouter(tags=["features"])
+class SharedModel:
+    """The frozen model, on which the extractors of all bases take turns."""
 
-    @router.post("/v1/features")
-    def features(asked: AskedTexts) -> Features:
-        vectors = extractor.features_of([text[:MAX_TEXT_LENGTH] for text in asked.texts], urgent=True)
-        return Features(basis=basis.version, features=[basis.features(vector).tolist() for vector in vectors])
+    def __init__(self, settings: FeaturizerSettings, basis: Basis) -> None:
+        """Load the model.
 
-    return router
+        Raises:
+            slop.basis.InvalidBasis: `basis` was trained on another model.
+            OSError: the model can't be loaded.
+        """
+        folder = model_folder(settings.model)
+        self._name, self._revision, self._template = settings.model, revision_of(folder), basis.template
+        self._require(basis)
+        self._model = LanguageModel.load(folder, basis.template, settings.device or None)
+        self._places = _places(settings, self._model.device)
+        self._turnstile = Turnstile(self._places)
+        torch.set_num_threads(max(1, torch.get_num_threads() // self._places))
 
+    def extractor(self, basis: Basis, is_live: Callable[[], bool] = lambda: True) -> Extractor:
+        """The model with a basis' prompts before it.
 
-def load_extractor(settings: FeaturizerSettings, basis: Basis) -> Extractor:
-    """The model with the basis' prompts before it.
+        Raises:
+            slop.basis.InvalidBasis: the basis was trained on another model, or has another template.
+        """
+        self._require(basis)
+        scorer = PromptScorer(self._model, torch.from_numpy(basis.prompts))
+        return Extractor(scorer, basis, self._places, self._turnstile, is_live)
 
-    Raises:
-        slop.basis.InvalidBasis: the basis was trained on another model.
-    """
-    folder = model_folder(settings.model)
-    if (revision := revision_of(folder)) != basis.revision:
-        raise InvalidBasis(f"the basis is of {basis.model} {basis.revision}, {settings.model} is {revision}")
-    model = LanguageModel.load(folder, basis.template, settings.device or None)
-    places = _places(settings, model.device)
-    torch.set_num_threads(max(1, torch.get_num_threads() // places))
-    return Extractor(PromptScorer(model, torch.from_numpy(basis.prompts)), basis, places)
+    def _require(self, basis: Basis) -> None:
+        if basis.revision != self._revision:
+            raise InvalidBasis(f"the basis is of {basis.model} {basis.revision}, {self._name} is {self._revision}")
+        if basis.template != self._template:
+            raise InvalidBasis(f"the basis {basis.version} has another template than the one that was configured")
 
 
 def _places(settings: FeaturizerSettings, device: torch.device) -> int:
@@ -240,17 +266,67 @@ def _places(settings: FeaturizerSettings, device: torch.device) -> int:
     return settings.featurizer_threads or min(torch.get_num_threads(), MOST_PLACES)
 
 
-def _until_stopped(run: Callable[[threading.Event], None], stop: threading.Event) -> None:
-    """Run a worker; whatever ends it ends the process, so that it is started again whole."""
-    try:
-        run(stop)
-    except Stopped:
-        log.info("stopped while at work; what is left will come again")
-    except Exception:
-        log.exception("worker failed")
-        os._exit(1)
-    finally:
-        stop.set()
+class FeaturizerLane:
+    """The workers under one basis, each in a thread of its own."""
+
+    def __init__(
+        self,
+        settings: FeaturizerSettings,
+        redis: Redis,
+        basis: Basis,
+        extractor: Extractor,
+        is_live: Callable[[], bool],
+    ) -> None:
+        """Start them; `is_live` tells whether what they do is to be counted."""
+        self._basis, self._extractor, self._stop = basis, extractor, threading.Event()
+        posts, groups = Posts(redis, basis), Groups.of(basis)
+        wait_s = settings.featurizer_post_wait_s
+        catalog = Catalog(posts, extractor, settings.featurizer_cached_posts, wait_s, self._stop)
+        # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
+        texts = PostWorker(settings, groups.texts, settings.featurizer_batch, catalog.announce)
+        patient = PatientFeatures(catalog, self._stop)
+        enricher = Enricher(catalog, basis, Rewards.of(settings.reward_weights))
+        self._workers: dict[str, SignalWorker | PostWorker] = {
+            "interactions": SignalWorker(settings, groups.interactions, enricher, texts.read_once, is_live),
+            "texts": texts,
+            "posts": PostWorker(settings, groups.features, settings.featurizer_posts, patient),
+        }
+        self._threads = [worker_thread(name, worker.run, self._stop) for name, worker in self._workers.items()]
+
+    def features(self, texts: Sequence[str]) -> Features:
+        """Features of texts that a reader waits for."""
+        vectors = self._extractor.features_of([text[:MAX_TEXT_LENGTH] for text in texts], urgent=True)
+        return Features(
+            basis=self._basis.version, features=[self._basis.features(vector).tolist() for vector in vectors]
+        )
+
+    def check(self) -> None:
+        """Raise if a worker is no member of its group."""
+        for worker in self._workers.values():
+            worker.subscription.check()
+
+    def close(self) -> None:
+        """Finish what is under way and leave the groups."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        for worker in self._workers.values():
+            worker.subscription.close()
+        self._extractor.close()
+
+
+def features_router(following: Following[FeaturizerLane]) -> APIRouter:
+    """The internal call by which generation ranks texts that are no known posts."""
+    router = APIRouter(tags=["features"])
+
+    @router.post("/v1/features")
+    def features(asked: AskedTexts) -> Features:
+        lane = following.lanes.get(asked.basis) or following.live
+        if lane is None:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no basis is followed")
+        return lane.features(asked.texts)
+
+    return router
 
 
 def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
@@ -260,38 +336,23 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
         slop.basis.InvalidBasis: there is no usable basis, or it was trained on another model.
         OSError: the model can't be loaded, or the health port is taken.
     """
-    basis = Basis.load(settings.basis_dir)
-    extractor = load_extractor(settings, basis)
+    configured = Place.of(settings.basis_dir)
+    model = SharedModel(settings, configured.load())
     timeout_s = settings.featurizer_redis_timeout_s
     redis = Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
-    catalog = Catalog(
-        Posts(redis, basis), extractor, settings.featurizer_cached_posts, settings.featurizer_post_wait_s, stop
-    )
-    signals = SignalWorker(settings, Enricher(catalog, basis, Rewards.of(settings.reward_weights)))
-    # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
-    texts = PostWorker(settings, POST_TEXTS_GROUP, settings.featurizer_batch, catalog.announce)
-    features = PostWorker(settings, POST_FEATURES_GROUP, settings.featurizer_posts, PatientFeatures(catalog, stop))
-    workers: dict[str, SignalWorker | PostWorker] = {"interactions": signals, "texts": texts, "posts": features}
-    checks = {name: in_thread(worker.subscription.check) for name, worker in workers.items()}
-    checks["redis"] = in_thread(redis.ping)
-    router = features_router(extractor, basis)
-    with health_server(settings.host, settings.featurizer_port, checks, router) as port:
-        log.info("featurizer started", port=port, basis=basis.version, model=settings.model)
-        _run_all(workers, stop)
-        signals.close()
+
+    def start(basis: Basis) -> FeaturizerLane:
+        def is_live() -> bool:
+            return following.is_live(basis.version)
+
+        return FeaturizerLane(settings, redis, basis, model.extractor(basis, is_live), is_live)
+
+    following = Following(LiveBases(redis, configured), "featurizer", start)
+    checks = {"redis": in_thread(redis.ping), "kafka": in_thread(following.check)}
+    with health_server(settings.host, settings.featurizer_port, checks, features_router(following)) as port:
+        log.info("featurizer started", port=port, basis=configured.version, model=settings.model)
+        following.run(settings.follow_s, stop)
     log.info("featurizer stopped")
-
-
-def _run_all(workers: Mapping[str, SignalWorker | PostWorker], stop: threading.Event) -> None:
-    threads = [
-        threading.Thread(target=_until_stopped, args=(worker.run, stop), name=name) for name, worker in workers.items()
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for worker in workers.values():
-        worker.subscription.close()
 
 
 def main() -> None:

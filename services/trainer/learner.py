@@ -2,12 +2,15 @@
 
 A profile is written together with the source offset of its last signal and the ids of its events, in one atomic call;
 Kafka's offsets are committed after. So a crash anywhere leads to signals that come again and are seen to be old.
+
+Every basis that is followed has a consumer group and a key space of its own (`trainer.following`): a new one is learned
+from the start of the log beside the live one.
 """
 
 import sys
 import threading
 import time
-from contextlib import closing
+from collections.abc import Callable
 
 import structlog
 from kafka.errors import KafkaError
@@ -15,11 +18,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from kit.logs import configure_logs
-from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
+from kit.worker import health_server, in_thread, retry, stop_on_signals, worker_thread
 from slop.basis import Basis, InvalidBasis
+from slop.live import LiveBases, Place, groups_of
 from slop.storage import Profiles
 from slop.streams import Record, Subscription
 from slop.topics import SIGNALS
+from trainer.following import Following
 from trainer.learner_metrics import BATCH_SECONDS, BATCH_SIGNALS, LearnerMetrics
 from trainer.learning import Learner, Outcome
 from trainer.settings import LearnerSettings
@@ -30,17 +35,26 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Moves batches from the subscription through the learner until it is told to stop."""
 
-    def __init__(self, subscription: Subscription, learner: Learner, settings: LearnerSettings) -> None:
-        self._subscription, self._learner, self._metrics = subscription, learner, LearnerMetrics()
+    def __init__(
+        self,
+        subscription: Subscription,
+        learner: Learner,
+        settings: LearnerSettings,
+        is_live: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Counts what it learns while `is_live`: who relearns the log under another basis has seen it all before."""
+        self._subscription, self._learner, self._is_live = subscription, learner, is_live
+        self._metrics = LearnerMetrics()
         self._wait_s, self._max_records = settings.learner_wait_s, settings.learner_batch
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; a batch under way is finished unless Redis is away."""
-        try:
-            while not stop.is_set():
-                self.step(stop)
-        except Stopped:
-            log.info("stopped while waiting; the batch will come again")
+        """Work until `stop` is set; a batch under way is finished unless Redis is away.
+
+        Raises:
+            kit.worker.Stopped: as `step` does.
+        """
+        while not stop.is_set():
+            self.step(stop)
 
     def step(self, stop: threading.Event) -> int:
         """Poll, learn and commit; returns how many records there were.
@@ -62,7 +76,8 @@ class Worker:
         return self._subscription.poll(self._wait_s, self._max_records)
 
     def _count(self, outcome: Outcome) -> None:
-        self._metrics.count(outcome, now_ms=time.time() * 1_000)
+        if self._is_live():
+            self._metrics.count(outcome, now_ms=time.time() * 1_000)
         if outcome.refused:
             log.error("records refused", records=outcome.refused)
 
@@ -73,13 +88,26 @@ class Worker:
             log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")
 
 
-def learner_of(settings: LearnerSettings, redis: Redis) -> Learner:
-    """The learner of the settings' basis.
+class LearnerLane:
+    """Learns under one basis, in a thread of its own."""
 
-    Raises:
-        slop.basis.InvalidBasis: there is no usable basis.
-    """
-    basis = Basis.load(settings.basis_dir)
+    def __init__(self, worker: Worker, subscription: Subscription) -> None:
+        self._subscription, self._stop = subscription, threading.Event()
+        self._thread = worker_thread("learner", worker.run, self._stop)
+
+    def check(self) -> None:
+        """Raise if the brokers do not answer, or it is no member of its group."""
+        self._subscription.check()
+
+    def close(self) -> None:
+        """Finish the batch under way and leave the group."""
+        self._stop.set()
+        self._thread.join()
+        self._subscription.close()
+
+
+def learner_of(settings: LearnerSettings, redis: Redis, basis: Basis) -> Learner:
+    """The learner under a basis."""
     window_ms = 1_000 * settings.seen_window_s
     return Learner(Profiles(redis, basis.version, window_ms), basis, settings.prior_of(basis), window_ms)
 
@@ -93,12 +121,21 @@ def run(settings: LearnerSettings, stop: threading.Event) -> None:
     """
     timeout_s = settings.learner_redis_timeout_s
     redis = Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
-    subscription = Subscription(settings, settings.learner_group, [SIGNALS], settings.learner_instance)
-    checks = {"redis": in_thread(redis.ping), "kafka": in_thread(subscription.check)}
-    worker = Worker(subscription, learner_of(settings, redis), settings)
-    with redis, health_server(settings.host, settings.learner_port, checks) as port, closing(subscription):
-        log.info("learner started", port=port, group=settings.learner_group)
-        worker.run(stop)
+    live = LiveBases(redis, Place.of(settings.basis_dir))
+
+    def start(basis: Basis) -> LearnerLane:
+        group = groups_of(basis, live.configured.version, settings).signals
+        subscription = Subscription(settings, group, [SIGNALS], settings.learner_instance)
+        learner = learner_of(settings, redis, basis)
+        worker = Worker(subscription, learner, settings, lambda: following.is_live(basis.version))
+        log.info("learning", group=group, basis=basis.version)
+        return LearnerLane(worker, subscription)
+
+    following = Following(live, "learner", start)
+    checks = {"redis": in_thread(redis.ping), "kafka": in_thread(following.check)}
+    with redis, health_server(settings.host, settings.learner_port, checks) as port:
+        log.info("learner started", port=port)
+        following.run(settings.follow_s, stop)
     log.info("learner stopped")
 
 

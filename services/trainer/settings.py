@@ -4,7 +4,6 @@ from pydantic import Field, field_validator
 
 from slop.rewards import Rewards
 from slop.settings import CommonSettings, LearningSettings
-from slop.topics import LEARNER_GROUP
 
 
 class LearnerSettings(LearningSettings):
@@ -13,7 +12,6 @@ class LearnerSettings(LearningSettings):
     learner_port: int = Field(8012, ge=0, le=65_535, description="of /healthz, /readyz and /metrics")
     learner_batch: int = Field(1_000, ge=1, le=2_000, description="signals learned in one round trip, at most")
     learner_wait_s: float = Field(0.5, gt=0, le=5, description="for how long one poll waits for signals")
-    learner_group: str = Field(LEARNER_GROUP, description="another one relearns everything, for another basis, say")
     learner_instance: str = Field("", description="name of this replica, if it keeps one: restarts rejoin at once")
     learner_redis_timeout_s: float = Field(5.0, gt=0, description="for the round trip of a whole batch")
 

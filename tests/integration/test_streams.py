@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from slop.settings import CommonSettings
-from slop.streams import Subscription
+from slop.streams import GroupLag, Subscription
 from slop.topics import SIGNALS
 from tests.basis import random_basis
 from tests.collectors import read_all
@@ -94,6 +94,29 @@ def test_what_was_polled_is_behind_until_it_is_committed(
     assert lag(group) > 0
     subscription.commit()
     assert lag(group) == 0
+
+
+def test_what_a_poll_has_left_is_known_once_every_partition_was_fetched(
+    bootstrap: str, subscription: Subscription, group: str
+) -> None:
+    assert subscription.left is None
+    send(bootstrap, 30, users=1)
+    read_up(subscription, len(read_all(bootstrap, SIGNALS)))
+    wait_until(lambda: subscription.poll(0.2, 500) == [] and subscription.left == 0)
+    send(bootstrap, 30, users=1)
+    wait_until(lambda: len(subscription.poll(0.2, 1)) == 1)
+    assert subscription.left == 29
+
+
+def test_the_lag_of_a_group_is_told_to_who_is_no_member(bootstrap: str, subscription: Subscription, group: str) -> None:
+    send(bootstrap, 30, users=30)
+    with closing(GroupLag(CommonSettings(kafka_bootstrap=bootstrap), group, SIGNALS)) as lag_of_group:
+        total = len(read_all(bootstrap, SIGNALS))
+        wait_until(lambda: lag_of_group.behind(lag_of_group.ends()) == total)
+        ends = lag_of_group.ends()
+        send(bootstrap, 5, users=5)
+        read_up(subscription, total + 5)
+        assert lag_of_group.behind(ends) == 0
 
 
 def test_lag_grows_with_what_is_written_and_falls_with_what_is_done(

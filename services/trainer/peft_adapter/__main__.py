@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from transformers.utils.logging import disable_progress_bar
 
 from slop.basis import Basis, InvalidBasis
+from slop.live import live_basis
 from slop.profiles import InvalidProfile, Profile
 from slop.settings import LearningSettings
 from slop.soft_prompts import UnsafeSoftPrompt, checked, shares
@@ -50,9 +51,26 @@ def prompt_of_reader(settings: LearningSettings, basis: Basis, user_id: str) -> 
     return int(share.argmax())
 
 
-def _profile(settings: LearningSettings, basis: Basis, user_id: str) -> Profile:
+def _redis(settings: LearningSettings) -> Redis:
     timeout_s = settings.redis_timeout_s
-    with Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as redis:
+    return Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+
+
+def _basis(settings: LearningSettings, *, live: bool) -> Basis:
+    """The live basis, which readers are learned under, or the one that SLOP_BASIS_DIR names, for which no Redis runs.
+
+    Raises:
+        InvalidBasis: there is no usable basis.
+        RedisError: Redis does not answer.
+    """
+    if not live:
+        return Basis.load(settings.basis_dir)
+    with _redis(settings) as redis:
+        return live_basis(settings.basis_dir, redis)
+
+
+def _profile(settings: LearningSettings, basis: Basis, user_id: str) -> Profile:
+    with _redis(settings) as redis:
         archive = ProfileArchive(redis, basis.version, 1_000 * settings.seen_window_s)
         (data,) = archive.profiles([User(settings.tenant, user_id)])
     if data is None:
@@ -128,11 +146,12 @@ def run(arguments: argparse.Namespace, settings: AdapterSettings) -> str:
     Raises:
         InvalidAdapter, InvalidBasis, InvalidProfile, NoSoftPrompt, RedisError, UnsafeSoftPrompt: why it can't be done.
     """
-    basis = Basis.load(settings.basis_dir)
+    of_reader = arguments.command == "export" and arguments.user is not None
+    basis = _basis(settings, live=of_reader)
     if arguments.command == "import":
         import_prompt(basis, load_model(arguments.model, basis), arguments.folder, arguments.out)
         return f"soft prompt of {arguments.folder} in {arguments.out}"
-    if arguments.user is not None:
+    if of_reader:
         prompt = prompt_of_reader(settings, basis, arguments.user)
     else:
         prompt = prompt_of_basis(basis, arguments.prompt)

@@ -76,3 +76,23 @@ def test_a_turn_ends_when_its_work_fails() -> None:
             pass
     with turnstile.turn(urgent=False):
         pass
+
+
+def test_nothing_is_urgent_for_a_basis_that_is_not_live() -> None:
+    basis, threads = random_basis(), set()
+    scorer = PromptScorer(tiny_model(), random_prompts(basis.size))
+
+    class Watched(PromptScorer):
+        def __init__(self) -> None:
+            pass
+
+        def __call__(self, text: str) -> np.ndarray:
+            threads.add(threading.current_thread().name.rsplit("_", 1)[0])
+            return scorer(text)
+
+    for is_live in (False, True):
+        extractor = Extractor(Watched(), basis, is_live=lambda is_live=is_live: is_live)
+        list(extractor.features_of(["the dog barks"], urgent=True))
+        extractor.close()
+        assert threads == {"urgent-features" if is_live else "patient-features"}
+        threads.clear()

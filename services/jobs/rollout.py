@@ -1,0 +1,225 @@
+"""Rolling a new basis out without a pause, and going back.
+
+The running featurizer and learner learn the next basis beside the live one (blue/green): its consumer groups read the
+log from the start, and its profiles are in a key space of their own. When it has caught up, generation switches, and
+the former basis is followed no more. Its profiles and its groups' offsets stay; going back switches at once, and then
+catches up on what came meanwhile.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from redis import Redis
+from redis.exceptions import LockError
+from redis.lock import Lock
+
+from jobs.redis_clients import connected
+from jobs.settings import JobsSettings
+from slop.basis import Basis
+from slop.live import Bases, LiveBases, Place, groups_of
+from slop.streams import GroupLag
+
+PARTS: Final = ("featurizer", "generation", "learner")
+LOOK_S: Final = 0.5
+LOCK_S: Final = 60
+SAY_S: Final = 5.0
+
+Say = Callable[[str], None]
+
+
+class RolloutRefused(ValueError):  # noqa: N818
+    """The basis can't be rolled out; nothing was changed, and the message says why."""
+
+
+class RolloutFailed(RuntimeError):  # noqa: N818
+    """The basis was not followed, or did not catch up in time; the live one stays, and the message says why."""
+
+
+def folder_of(name: str, settings: JobsSettings) -> Path:
+    """A folder by its path, or by a version among the bases that the worker has built."""
+    built = settings.bases_dir / name
+    return built if built.is_dir() else Path(name)
+
+
+def roll_out(settings: JobsSettings, folder: Path, say: Say) -> Place:
+    """Relearn the log under the basis in `folder`, and switch to it; returns what is live then.
+
+    It may be repeated: it goes on where it was.
+
+    Raises:
+        slop.basis.InvalidBasis: there is no usable basis, or none that may be live.
+        RolloutRefused: the basis is of another model or template than the live one, or another rollout is under way.
+        RolloutFailed: it was not followed, or did not catch up in time.
+        redis.exceptions.RedisError, kafka.errors.KafkaError: a server is away; the live basis stays.
+    """
+    with _rollout(settings) as rollout:
+        return rollout.forward(Place.of(folder), say)
+
+
+def roll_back(settings: JobsSettings, say: Say) -> Place:
+    """Switch to what was live before, then wait until it has caught up; returns what is live then.
+
+    Raises:
+        As `roll_out`; RolloutRefused where nothing was live before.
+    """
+    with _rollout(settings) as rollout:
+        return rollout.back(say)
+
+
+@contextmanager
+def _rollout(settings: JobsSettings) -> Iterator["Rollout"]:
+    with connected(settings.redis_url, settings) as redis:
+        lock = redis.lock("slop:rollout", timeout=LOCK_S, blocking=False)
+        if not lock.acquire():
+            raise RolloutRefused(f"another rollout is under way, or was killed within the last {LOCK_S} s")
+        try:
+            yield Rollout(settings, redis, lock)
+        finally:
+            _released(lock)
+
+
+def _released(lock: Lock) -> None:
+    try:
+        lock.release()
+    except LockError:  # it took too long to be ours still
+        return
+
+
+class Rollout:
+    """The one rollout that is under way."""
+
+    def __init__(self, settings: JobsSettings, redis: Redis, lock: Lock) -> None:
+        self._settings, self._lock = settings, lock
+        self._live = LiveBases(redis, Place.of(settings.basis_dir))
+        self._deadline = time.monotonic() + settings.rollout_timeout_s
+
+    def forward(self, new: Place, say: Say) -> Place:
+        """As `roll_out`."""
+        bases, basis = self._live.read(), new.load()
+        if new.version == bases.live.version:
+            say(f"{new.version} is live already")
+            return bases.live
+        _require_same_model(basis, bases.live.load())
+        self._live.forget(new.version)
+        try:
+            self._live.write(replace(bases, beside=new))
+            self._await_followers(new, say)
+            self._await_caught_up(basis, say)
+        except BaseException:
+            self._live.write(replace(bases, beside=None))
+            raise
+        self._switch(Bases(live=new, beside=bases.live, before=bases.live), say)
+        return new
+
+    def back(self, say: Say) -> Place:
+        """As `roll_back`."""
+        bases = self._live.read()
+        if bases.before is None:
+            raise RolloutRefused(f"nothing was live before {bases.live.version}; roll another out, by its folder")
+        old = bases.before
+        basis = old.load()
+        self._live.forget(old.version)
+        try:
+            self._live.write(replace(bases, beside=old))
+            self._await_followers(old, say)
+        except BaseException:
+            self._live.write(replace(bases, beside=None))
+            raise
+        self._switch(Bases(live=old, beside=bases.live, before=bases.live), say)
+        self._await_caught_up(basis, say)
+        return old
+
+    def _switch(self, bases: Bases, say: Say) -> None:
+        """Make a basis live; the former one is followed for as long as a request under it may take."""
+        self._live.write(bases)
+        say(f"{bases.live.version} is live")
+        deadline = time.monotonic() + self._settings.rollout_linger_s
+        try:
+            while time.monotonic() < deadline:
+                self._pause()
+        finally:
+            self._live.write(replace(bases, beside=None))
+
+    def _await_followers(self, place: Place, say: Say) -> None:
+        say(f"waiting until {', '.join(PARTS)} follow {place.version}")
+        deadline = time.monotonic() + self._settings.rollout_follow_s
+        while missing := set(PARTS) - self._followers(place):
+            if time.monotonic() > deadline:
+                raise RolloutFailed(
+                    f"{place.version} is not followed by {', '.join(sorted(missing))}: do they run, with the "
+                    f"SLOP_BASIS_DIR that is set here?"
+                )
+            self._pause()
+
+    def _followers(self, place: Place) -> set[str]:
+        """The parts that follow a basis.
+
+        Raises:
+            RolloutFailed: one says that it can't.
+        """
+        followers = self._live.followers(place.version)
+        for name, error in followers.items():
+            if error:
+                raise RolloutFailed(f"{name} can't follow {place.version}: {error}")
+        return {name.partition("@")[0] for name in followers}
+
+    def _await_caught_up(self, basis: Basis, say: Say) -> None:
+        """Wait until all that was in the log `rollout_fresh_s` ago has been learned.
+
+        Each group is waited for in turn, since signals are written only after their interactions were read.
+        """
+        groups = groups_of(basis, self._live.configured.version, self._settings)
+        with ExitStack() as stack:
+            lags = [stack.enter_context(closing(GroupLag(self._settings, *group))) for group in groups.read()]
+            names = [group for group, _ in groups.read()]
+            told = _Told(say)
+            while True:
+                began = time.monotonic()
+                for name, lag in zip(names, lags, strict=True):
+                    self._await_group(name, lag, told)
+                if time.monotonic() - began <= self._settings.rollout_fresh_s:
+                    say(f"{basis.version} has caught up")
+                    return
+
+    def _await_group(self, name: str, lag: GroupLag, told: "_Told") -> None:
+        ends = lag.ends()
+        while left := lag.behind(ends):
+            told.left(name, left)
+            if time.monotonic() > self._deadline:
+                seconds = self._settings.rollout_timeout_s
+                raise RolloutFailed(
+                    f"{name} is {left:,} records behind after {seconds:,.0f} s. What is learned stays learned: begun "
+                    "again, with a longer SLOP_ROLLOUT_TIMEOUT_S, it goes on from there"
+                )
+            self._pause()
+
+    def _pause(self) -> None:
+        time.sleep(LOOK_S)
+        self._lock.reacquire()
+
+
+class _Told:
+    """Tells progress, at most every SAY_S."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._at = say, 0.0
+
+    def left(self, group: str, records: int) -> None:
+        """So many records are left to a group."""
+        if time.monotonic() - self._at >= SAY_S:
+            self._say(f"{group}: {records:,} records left")
+            self._at = time.monotonic()
+
+
+def _require_same_model(new: Basis, live: Basis) -> None:
+    if new.revision != live.revision:
+        raise RolloutRefused(
+            f"{new.version} is of {new.model} {new.revision}, the engine serves {live.model} {live.revision}: another "
+            "model is a restart, with SLOP_BASIS_DIR (see infra/README.md)"
+        )
+    if new.template != live.template:
+        raise RolloutRefused(f"{new.version} has another template than {live.version}: restart with SLOP_BASIS_DIR")

@@ -1,0 +1,100 @@
+"""Which bases a process follows, told by a real Redis."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from slop.basis import Basis, InvalidBasis
+from slop.live import Bases, LiveBases, Place
+from tests.basis import random_basis
+from trainer.following import Following
+
+
+@dataclass
+class Lane:
+    """Work that only says whether it goes on."""
+
+    basis: str
+    at_work: bool = True
+
+    def check(self) -> None:
+        assert self.at_work
+
+    def close(self) -> None:
+        self.at_work = False
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> list[Place]:
+    folders = [tmp_path / name for name in ("first", "second")]
+    for seed, folder in enumerate(folders):
+        random_basis(seed=seed).save(folder)
+    return [Place.of(folder) for folder in folders]
+
+
+def start(basis: Basis) -> Lane:
+    return Lane(basis.version)
+
+
+def test_lanes_come_and_go_with_what_is_followed(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    live = LiveBases(redis_client, first)
+    following = Following(live, "test", start)
+    following.step()
+    assert list(following.lanes) == [first.version]
+    old = following.lanes[first.version]
+
+    live.write(Bases(first, beside=second))
+    following.step()
+    assert set(following.lanes) == {first.version, second.version}
+    assert following.lanes[first.version] is old
+    assert following.is_live(first.version)
+
+    live.write(Bases(second, before=first))
+    following.step()
+    assert list(following.lanes) == [second.version]
+    assert not old.at_work
+    assert following.live is not None
+    assert following.live.basis == second.version
+
+
+def test_followers_say_what_is_in_the_way(redis_client: Redis, places: list[Place], tmp_path: Path) -> None:
+    first, _ = places
+    gone = Place("0" * 12, str(tmp_path / "gone"))
+    live = LiveBases(redis_client, first)
+    live.write(Bases(first, beside=gone))
+    following = Following(live, "test", start)
+    following.step()
+    assert list(live.followers(first.version).values()) == [""]
+    ((name, error),) = live.followers(gone.version).items()
+    assert name.startswith("test@")
+    assert "no usable basis" in error
+    following.check()
+
+
+def test_a_live_basis_that_cannot_be_loaded_is_not_ready(
+    redis_client: Redis, places: list[Place], tmp_path: Path
+) -> None:
+    live = LiveBases(redis_client, places[0])
+    live.write(Bases(Place("0" * 12, str(tmp_path / "gone"))))
+    following = Following(live, "test", start)
+    following.step()
+    with pytest.raises(InvalidBasis, match="0" * 12):
+        following.check()
+
+
+def test_without_redis_what_was_followed_is_followed_on(places: list[Place]) -> None:
+    with Redis(host="127.0.0.1", port=1) as nobody:
+        following = Following(LiveBases(nobody, places[0]), "test", start)
+        for _ in range(2):
+            following.step()
+        assert list(following.lanes) == [places[0].version]
+
+
+def test_who_is_configured_with_another_basis_has_that_one(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    LiveBases(redis_client, first).write(Bases(second, before=first))
+    assert LiveBases(redis_client, first).read().live == second
+    assert LiveBases(redis_client, second).read() == Bases(second)

@@ -1,0 +1,301 @@
+"""A new basis is learned beside the live one and takes its place while readers ask; and back."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import httpx
+import pytest
+from kafka import KafkaProducer
+from redis import Redis
+
+from jobs.rollout import RolloutFailed, RolloutRefused, roll_back, roll_out
+from jobs.settings import JobsSettings
+from native.ports import free_port
+from native.ready import http_answers
+from slop.basis import Basis, InvalidBasis, Template
+from slop.live import Bases, LiveBases, Place
+from slop.rewards import Rewards
+from slop.storage import PostRef, Posts, PostText, Profiles
+from slop.streams import whole_log
+from slop.topics import INTERACTIONS, POSTS, create_topics, encode, key_of
+from slop.v1.interaction_pb2 import Interaction, InteractionType
+from slop.v1.post_pb2 import Post
+from tests.basis import basis_of
+from tests.jobs import environment, jobs_settings
+from tests.learners import everything
+from tests.servers import HOST, KafkaServer, Server
+from tests.tiny_model import WORDS, random_prompts, save_tiny_model
+from tests.waiting import eventually
+from trainer.catalog import Catalog
+from trainer.enrichment import Enricher
+from trainer.featurizer import SharedModel
+from trainer.language_model import revision_of
+from trainer.learning import Learner
+from trainer.settings import FeaturizerSettings, LearnerSettings
+
+ROOT = Path(__file__).parents[2]
+READERS = [f"reader-{number}" for number in range(6)]
+TEXTS = {f"post-{number}": " ".join([*WORDS[number : number + 4], "."]) for number in range(12)}
+EVENTS = count()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    save_tiny_model(folder)
+    return folder
+
+
+def saved(folder: Path, model: Path, seed: int, template: Template | None = None) -> Path:
+    """A basis of the model, in a folder of its own."""
+    basis = basis_of(random_prompts(4, seed=seed).numpy())
+    replace(basis, revision=revision_of(model), template=template or Template()).save(folder / f"basis-{seed}")
+    return folder / f"basis-{seed}"
+
+
+@pytest.fixture
+def settings(
+    tmp_path: Path, model: Path, redis_client: Redis, redis_url: str, fresh_kafka: KafkaServer
+) -> JobsSettings:
+    """Settings of a stack with nothing in it, whose configured basis is that of seed 1."""
+    assert redis_client.dbsize() == 0
+    create_topics(fresh_kafka.bootstrap)
+    return jobs_settings(
+        tmp_path,
+        redis_url,
+        basis_dir=saved(tmp_path, model, seed=1),
+        kafka_bootstrap=fresh_kafka.bootstrap,
+        model=str(model),
+        follow_s=0.2,
+        rollout_linger_s=2,
+        rollout_timeout_s=120,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Featurizer, learner and generation, and where generation answers."""
+
+    generation: httpx.Client
+
+    def basis(self) -> str:
+        """What a reader's profile is told under."""
+        return str(self.generation.get(f"/v1/users/{READERS[0]}/profile").raise_for_status().json()["basis"])
+
+    def interactions(self) -> int:
+        """How many signals of a reader were learned, under the live basis."""
+        answer = self.generation.get(f"/v1/users/{READERS[0]}/profile")
+        return int(answer.json().get("interactions", 0))
+
+
+@pytest.fixture
+def running(settings: JobsSettings, tmp_path: Path) -> Iterator[Running]:
+    ports = {name: free_port() for name in ("featurizer", "learner", "generation")}
+    more = {f"SLOP_{name.upper()}_PORT": str(port) for name, port in ports.items()}
+    more |= {"SLOP_FEATURIZER_URL": f"http://{HOST}:{ports['featurizer']}", "SLOP_FEATURIZER_THREADS": "1"}
+    more |= {"SLOP_VLLM_URL": f"http://{HOST}:{free_port()}/v1"}
+    with ExitStack() as stack:
+        for name, module, path in (
+            ("featurizer", "trainer.featurizer", "readyz"),
+            ("learner", "trainer.learner", "readyz"),
+            ("generation", "generation", "healthz"),
+        ):
+            url = f"http://{HOST}:{ports[name]}"
+            env = environment(settings) | more
+            answers, log = partial(http_answers, f"{url}/{path}"), tmp_path / f"{name}.log"
+            server = Server([sys.executable, "-m", module], answers, log, env, timeout_s=180)
+            stack.callback(server.stop)
+            server.start()
+        yield Running(stack.enter_context(httpx.Client(base_url=url, timeout=60)))
+
+
+def publish(bootstrap: str, reactions: int) -> None:
+    """Publish all posts, then so many reactions of every reader."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap)
+    try:
+        for post_id, text in TEXTS.items():
+            post = Post(post_id=post_id, tenant="default", text=text)
+            producer.send(POSTS.name, key=key_of(post), value=encode(post)).get(timeout=30)
+        for _ in range(reactions):
+            for user_id in READERS:
+                event = next(EVENTS)
+                interaction = Interaction(
+                    event_id=f"event-{event}",
+                    tenant="default",
+                    user_id=user_id,
+                    post_id=f"post-{event * 7 % len(TEXTS)}",
+                    type=InteractionType.INTERACTION_TYPE_LIKE if event % 3 else InteractionType.INTERACTION_TYPE_SKIP,
+                    received_at_ms=round(1_000 * time.time()),
+                )
+                producer.send(INTERACTIONS.name, key=key_of(interaction), value=encode(interaction)).get(timeout=30)
+    finally:
+        producer.close(timeout=5)
+
+
+def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[bytes, object]:
+    """What a featurizer and a learner that never ran before make of the whole log, into an empty Redis."""
+    redis.flushdb()
+    featurizing = FeaturizerSettings(_env_file=None, model=settings.model, featurizer_threads=1)
+    learning = LearnerSettings(_env_file=None, **settings.model_dump(include=set(LearnerSettings.model_fields)))
+    posts = Posts(redis, basis)
+    posts.put_texts({PostRef("default", post_id): PostText(text) for post_id, text in TEXTS.items()})
+    extractor = SharedModel(featurizing, basis).extractor(basis)
+    catalog = Catalog(posts, extractor, cached=100, wait_s=0, stop=threading.Event())
+    signals = Enricher(catalog, basis, Rewards.of({})).enrich(list(whole_log(settings, INTERACTIONS))).signals
+    extractor.close()
+    redis.flushdb()
+    window_ms = 1_000 * settings.seen_window_s
+    learner = Learner(Profiles(redis, basis.version, window_ms), basis, learning.prior_of(basis), window_ms)
+    assert learner.learn([encode(signal) for signal in signals]).learned == len(signals) > 0
+    return everything(redis)
+
+
+def learned(redis: Redis, basis: Basis) -> dict[bytes, object]:
+    """The profiles and the seen events under a basis."""
+    found: dict[bytes, object] = {key: redis.hgetall(key) for key in redis.keys(f"slop:profile:{basis.version}:*")}
+    for key in redis.keys(f"slop:seen:{basis.version}:*"):
+        found[key] = redis.zrange(key, 0, -1, withscores=True)
+    return found
+
+
+@contextmanager
+def readers_asking(generation: httpx.Client) -> Iterator[list[str]]:
+    """Ask for ranks of texts, which the featurizer computes, all the time; yields the bases of the answers so far."""
+    seen, failures, stop = list[str](), list[str](), threading.Event()
+
+    def ask() -> None:
+        body = {"user_id": READERS[0], "posts": [{"text": "the dog barks"}, {"post_id": "post-1"}]}
+        while not stop.is_set():
+            answer = generation.post("/v1/rank", json=body)
+            if answer.is_success and None not in answer.json()["scores"]:
+                seen.append(answer.json()["personalization"]["basis"])
+            else:
+                failures.append(answer.text)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join(60)
+    assert failures == []
+
+
+def switches(bases: list[str]) -> list[str]:
+    """The bases in the order in which they followed each other."""
+    return [basis for at, basis in enumerate(bases) if at == 0 or bases[at - 1] != basis]
+
+
+def test_a_basis_is_rolled_out_and_back_while_readers_ask(
+    settings: JobsSettings, running: Running, redis_client: Redis, redis_url: str, tmp_path: Path, model: Path
+) -> None:
+    old, new = Basis.load(settings.basis_dir), Basis.load(saved(tmp_path, model, seed=2))
+    publish(settings.kafka_bootstrap, reactions=5)
+    eventually(lambda: running.interactions() == 5)
+    features = {"user_id": READERS[0], "posts": [{"post_id": post_id} for post_id in TEXTS]}
+    eventually(lambda: None not in running.generation.post("/v1/rank", json=features).json()["scores"])
+    said: list[str] = []
+
+    with readers_asking(running.generation) as bases, Redis.from_url(redis_url.replace("/0", "/1")) as empty:
+        assert roll_out(settings, tmp_path / "basis-2", said.append).version == new.version
+        assert running.basis() == new.version
+        assert f"{new.version} has caught up" in said
+        assert learned(redis_client, new) == relearned(settings, new, empty)
+
+        publish(settings.kafka_bootstrap, reactions=3)
+        eventually(lambda: running.interactions() == 8)
+        before = learned(redis_client, old)
+        assert LiveBases(redis_client, Place.of(settings.basis_dir)).read().beside is None
+
+        assert roll_back(settings, said.append).version == old.version
+        assert running.basis() == old.version
+        after = learned(redis_client, old)
+        assert after != before
+        assert after == relearned(settings, old, empty)
+        assert learned(redis_client, new) == relearned(settings, new, empty)
+    assert switches(bases) == [old.version, new.version, old.version]
+
+
+def followed_by_all(redis: Redis, settings: JobsSettings, folder: Path) -> None:
+    """Say that a basis is followed, a moment from now, as processes do."""
+
+    def tell() -> None:
+        live, version = LiveBases(redis, Place.of(settings.basis_dir)), Place.of(folder).version
+        eventually(lambda: live.read().beside is not None)
+        for part in ("featurizer", "learner", "generation"):
+            live.tell(part, {version: ""})
+
+    threading.Thread(target=tell).start()
+
+
+def test_what_does_not_catch_up_in_time_is_not_live(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    publish(settings.kafka_bootstrap, reactions=1)
+    hurried, folder = settings.model_copy(update={"rollout_timeout_s": 1}), saved(tmp_path, model, seed=2)
+    followed_by_all(redis_client, settings, folder)
+    with pytest.raises(RolloutFailed, match="records behind"):
+        roll_out(hurried, folder, lambda _: None)
+    configured = Place.of(settings.basis_dir)
+    assert LiveBases(redis_client, configured).read() == Bases(configured)
+
+
+def test_a_basis_that_nobody_follows_is_not_waited_for_long(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    hurried = settings.model_copy(update={"rollout_follow_s": 0.1})
+    with pytest.raises(RolloutFailed, match="featurizer, generation, learner: do they run"):
+        roll_out(hurried, saved(tmp_path, model, seed=2), lambda _: None)
+    assert LiveBases(redis_client, Place.of(settings.basis_dir)).read().beside is None
+
+
+def test_what_is_in_a_followers_way_is_told(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    folder = saved(tmp_path, model, seed=2)
+    live = LiveBases(redis_client, Place.of(settings.basis_dir))
+
+    def tell() -> None:
+        eventually(lambda: live.read().beside is not None)
+        live.tell("learner", {Place.of(folder).version: "no usable basis there"})
+
+    threading.Thread(target=tell).start()
+    with pytest.raises(RolloutFailed, match=r"learner@.* no usable basis there"):
+        roll_out(settings, folder, lambda _: None)
+
+
+def test_only_a_basis_of_the_models_weights_and_template_is_rolled_out(
+    settings: JobsSettings, tmp_path: Path, model: Path
+) -> None:
+    basis_of(random_prompts(4).numpy()).save(tmp_path / "foreign")
+    with pytest.raises(RolloutRefused, match="another model is a restart"):
+        roll_out(settings, tmp_path / "foreign", lambda _: None)
+    folder = saved(tmp_path, model, seed=2, template=Template(request="Write a poem."))
+    with pytest.raises(RolloutRefused, match="template"):
+        roll_out(settings, folder, lambda _: None)
+    with pytest.raises(InvalidBasis, match="no usable basis"):
+        roll_out(settings, tmp_path / "nothing", lambda _: None)
+
+
+def test_there_is_no_way_back_from_the_first_basis(settings: JobsSettings) -> None:
+    with pytest.raises(RolloutRefused, match="nothing was live before"):
+        roll_back(settings, lambda _: None)
+
+
+def test_there_is_one_rollout_at_a_time(settings: JobsSettings, redis_client: Redis) -> None:
+    with redis_client.lock("slop:rollout", timeout=60), pytest.raises(RolloutRefused, match="another rollout"):
+        roll_back(settings, lambda _: None)
+
+
+def test_what_is_live_already_needs_no_rollout(settings: JobsSettings) -> None:
+    said: list[str] = []
+    roll_out(settings, settings.basis_dir, said.append)
+    assert said == [f"{Place.of(settings.basis_dir).version} is live already"]
