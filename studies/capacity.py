@@ -59,7 +59,7 @@ class CapacitySettings(BaseSettings):
     tastes: list[int] = Field([1, 2, 3, 4, 6, 8, 12], min_length=1, description="how many tastes readers have")
     counts: list[int] = Field([4, 8, 16, 32, 64], min_length=1, description="interactions, rising")
     posts: int = Field(16, ge=1, le=64, description="that each reader asks for at every count")
-    pool: int = Field(48, ge=8, le=500, description="posts under each prompt and seed; 48 are those of topics")
+    pool: int = Field(32, ge=16, le=500, description="posts under each prompt and seed; 32 are those of topics")
     shown: int = Field(34, ge=16, le=54, description="catalogue posts of each class that readers may see")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.5, ge=0.1, le=1, description="share of the shown posts from the reader's own classes")
@@ -121,8 +121,8 @@ async def pools_of(settings: CapacitySettings, running: Stack, basis: Basis, pro
     """Posts under every prompt for each seed."""
     async with Rest(running.vllm_url.removesuffix("/").removesuffix("/v1"), timeout_s=TIMEOUT_S) as rest:
         desk = Desk(await Engine.of(rest, basis.template), KEPT / f"{basis.text_version}.jsonl", progress)
-        pools = Pools(desk, basis, Sampling(0.8, 48, 0.05), settings.pool)
-        return {seed: await pools.soft(seed) for seed in settings.seeds}
+        pools = Pools(desk, basis, Sampling(0.8, 48, 0.05))
+        return {seed: await pools.soft(seed, settings.pool) for seed in settings.seeds}
 
 
 def study(settings: CapacitySettings, console: Console, catalogue: Catalogue, basis: Basis) -> list[Cell]:

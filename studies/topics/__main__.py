@@ -62,10 +62,11 @@ class TopicsSettings(BaseSettings):
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="of the readers; each has posts of its own")
     readers: int = Field(60, ge=2, le=1_000, description="readers of each kind and seed")
-    pool: int = Field(48, ge=8, le=500, description="posts under each prompt and seed, which readers get theirs from")
-    rival_readers: int = Field(20, ge=0, le=1_000, description="of each kind and seed, those whom rivals write for")
+    pool: int = Field(32, ge=8, le=500, description="posts under each prompt and seed, which readers get theirs from")
+    words_pool: int = Field(16, ge=8, le=500, description="the same under each prompt's words as text")
+    rival_readers: int = Field(12, ge=0, le=1_000, description="of each kind and seed, those whom rivals write for")
     rival_posts: int = Field(4, ge=1, le=16, description="posts that a rival writes for each of them")
-    tuned_readers: int = Field(3, ge=0, le=100, description="of each kind, those whom a prompt is tuned for")
+    tuned_readers: int = Field(2, ge=0, le=100, description="of each kind, those whom a prompt is tuned for")
     scored: int = Field(80, ge=10, le=5_000, description="posts of each arm and kind whose perplexity is taken")
     shown: int = Field(34, ge=16, le=54, description="catalogue posts of each class that readers may see")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
@@ -156,13 +157,13 @@ def _kept_prompt(
 async def written(settings: TopicsSettings, ready: Prepared, engine: Engine, progress: Progress) -> Writings:
     """What all arms write."""
     desk = Desk(engine, KEPT / f"{ready.basis.text_version}.jsonl", progress)
-    pools = Pools(desk, ready.basis, settings.sampling, settings.pool)
+    pools = Pools(desk, ready.basis, settings.sampling)
     soft, words, plain = {}, {}, {}
     for seed in settings.seeds:
         plain[seed], soft[seed], words[seed] = (
-            await pools.control(seed),
-            await pools.soft(seed),
-            await pools.words(seed),
+            await pools.control(seed, settings.pool),
+            await pools.soft(seed, settings.pool),
+            await pools.words(seed, settings.words_pool),
         )
     given = [
         *for_nobody(plain, ready.members),

@@ -65,31 +65,30 @@ def pool_orders(chats: Sequence[Sequence[Message]], name: str, posts: int) -> li
 class Pools:
     """Writes pools."""
 
-    def __init__(self, desk: Desk, basis: Basis, sampling: Sampling, posts: int) -> None:
-        """`posts` are written under every prompt."""
-        self._desk, self._basis, self._sampling, self._posts = desk, basis, sampling, posts
+    def __init__(self, desk: Desk, basis: Basis, sampling: Sampling) -> None:
+        self._desk, self._basis, self._sampling = desk, basis, sampling
         self._chats = Chats(basis.template)
 
-    async def soft(self, seed: int) -> Pool:
-        """Under the soft prompts."""
-        return await self._pool(SOFT, [self._chats.soft(prompt) for prompt in self._basis.prompts], seed)
+    async def soft(self, seed: int, posts: int) -> Pool:
+        """So many posts under each soft prompt."""
+        return await self._pool(SOFT, [self._chats.soft(prompt) for prompt in self._basis.prompts], seed, posts)
 
-    async def words(self, seed: int) -> Pool:
+    async def words(self, seed: int, posts: int) -> Pool:
         """Under the text that the soft prompts were begun from."""
         texts = (f"{START_WORDS} {', '.join(words[:WORDS_AT_START])}." for words in self._basis.words)
-        return await self._pool(WORDS, [self._chats.under(text) for text in texts], seed)
+        return await self._pool(WORDS, [self._chats.under(text) for text in texts], seed, posts)
 
-    async def control(self, seed: int) -> Pool:
+    async def control(self, seed: int, posts: int) -> Pool:
         """Under the plain system message."""
-        return await self._pool(CONTROL, [self._chats.plain()], seed)
+        return await self._pool(CONTROL, [self._chats.plain()], seed, posts)
 
-    async def _pool(self, arm: str, chats: Sequence[Sequence[Message]], seed: int) -> Pool:
-        orders = pool_orders(chats, f"{arm}/{seed}", self._posts)
+    async def _pool(self, arm: str, chats: Sequence[Sequence[Message]], seed: int, posts: int) -> Pool:
+        orders = pool_orders(chats, f"{arm}/{seed}", posts)
         written = await self._desk.written(f"{arm}, seed {seed}", orders, self._sampling)
         each = len(orders) // len(chats)
         parts = [written[start : start + each] for start in range(0, len(orders), each)]
-        posts = [[post for texts in part for post in texts.posts] for part in parts]
-        return Pool(posts, float(np.mean([texts.prompt_tokens for texts in written])))
+        lists = [[post for texts in part for post in texts.posts] for part in parts]
+        return Pool(lists, float(np.mean([texts.prompt_tokens for texts in written])))
 
 
 def served(

@@ -117,7 +117,8 @@ def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
         "tastes among 8 posts. At once: posts of all tastes of the reader, by the detectors.",
         f"Perplexity of each text by itself under the plain model; held-out catalogue posts: {held_out}. Distinct-2 is "
         "by the control's. Copies: half of a post in one run in a catalogue post. Tokens: of the prompt.",
-        f"Posts under a prompt do not depend on the reader: {about['pool']} are written for each prompt and seed; "
+        f"Posts under a prompt do not depend on the reader: {about['pool']} are written for each prompt and seed "
+        f"({about['words_pool']} for its words); "
         "readers are given different ones of these, and the control's are judged for every reader. The intervals do "
         "not see that readers share them; the figures of the seeds, each with posts of its own, do.",
         "Words: the words that each soft prompt was begun from, as system text. History: the last six liked posts.",
