@@ -32,7 +32,17 @@ from slop.settings import LearningSettings
 from slop.storage import PostRef
 from studies import jokes, tables
 from studies.metrics import CalibrationBin, Estimate, calibration, over_readers, pair_accuracy
-from studies.rankers import Crowd, EmbeddingRidge, MatrixFactorisation, Method, PromptTokens, ReaderModel, Slop, course
+from studies.rankers import (
+    SLOP,
+    Crowd,
+    EmbeddingRidge,
+    MatrixFactorisation,
+    Method,
+    PromptTokens,
+    ReaderModel,
+    Slop,
+    course,
+)
 from studies.ratings import CLEAR_GAP, FULL_RATING, RatedJokes, Rater, chosen_raters, joke_post_id, load_ratings
 from studies.report import save_json
 from studies.screen import options_or_advice, progress_on, run_study
@@ -117,8 +127,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All figures."""
+    """All figures; `fitted_readers` are the others whose reactions the methods were fitted to."""
 
+    fitted_readers: int = 0
     rows: list[Row] = field(default_factory=list)
     costs: dict[str, Cost] = field(default_factory=dict)
     calibration: list[CalibrationBin] = field(default_factory=list)
@@ -216,8 +227,12 @@ def unseen_task(raters: Sequence[Rater], all_jokes: Jokes, unseen: frozenset[int
 
 def methods_for(
     basis: Basis, reactions: Reactions, all_jokes: Jokes, embedded: npt.NDArray[np.float32], size: int
-) -> tuple[Slop, Crowd, MatrixFactorisation, EmbeddingRidge]:
-    """All methods, fitted to the other readers' reactions."""
+) -> tuple[Slop, list[Method]]:
+    """SLOP and the others, fitted to the other readers' reactions.
+
+    The crowd judges a joke that nobody rated by its text, as the factors do; length alone is in the direction that the
+    crowd prefers.
+    """
     options, settings = FitOptions(size=size), LearningSettings()
     fitted = refit(basis, reactions, settings.prior_of, options).basis
     every = Reactions(
@@ -229,12 +244,16 @@ def methods_for(
     rows = features[:, basis.text_size :]
     fit = Fit(reactions, options)
     factors = fit.run()
-    return (
-        Slop(fitted, settings.prior_of(fitted), features),
-        Crowd(rows[:, -1].astype(np.float64)),
+    ours, means = Slop(fitted, settings.prior_of(fitted), features), rows[:, -1].astype(np.float64)
+    lengths = all_jokes.text_features[:, -1].astype(np.float64)
+    return ours, [
+        ours,
+        Slop(basis, settings.prior_of(basis), all_jokes.text_features, f"{SLOP} by text, no factors"),
+        Crowd(means),
+        Crowd(np.sign(np.corrcoef(lengths, means)[0, 1]) * lengths, "length alone"),
         MatrixFactorisation(factors, rows, fit.noise, fit.bias_variance),
         EmbeddingRidge(embedded),
-    )
+    ]
 
 
 def measured(task: Task, method: Method, counts: Sequence[int], progress: Progress) -> Measured:
@@ -305,7 +324,7 @@ def language_groups(settings: HumorSettings, basis: Basis, texts: Sequence[str])
 
 
 def calibrated(task: Task, method: Slop) -> list[CalibrationBin]:
-    """How often readers like what they are predicted to like, over all ratings before each was learned."""
+    """How much readers like what they are predicted to like, a rating as a label in [0, 1], before each is learned."""
     predicted, observed = [], []
     for given in task.given:
         reader = method.reader()
@@ -336,12 +355,12 @@ def study(settings: HumorSettings, console: Console) -> Results:
         rest = np.array([joke for joke in everything if joke not in unseen])
         raters = list(chosen.values())
         dear = language_groups(settings, basis, all_jokes.texts)
-        results = Results()
+        results = Results(fitted_readers=len(others))
         tasks = (known_task(raters, all_jokes), everything), (unseen_task(raters, all_jokes, unseen), rest)
         for task, known in tasks:
             reactions = all_jokes.reactions(data, others, known)
-            ours, crowd, factorised, ridge = methods_for(basis, reactions, all_jokes, embedded, settings.size)
-            everybody = Group([ours, crowd, factorised, ridge], COUNTS, len(raters), len(everything))
+            ours, methods = methods_for(basis, reactions, all_jokes, embedded, settings.size)
+            everybody = Group(methods, COUNTS, len(raters), len(everything))
             for group in (everybody, *dear):
                 add_group(results, task, ours, group, progress)
             if task.name == "known":
@@ -359,7 +378,7 @@ def table_of(rows: Sequence[Row], name: str, costs: Mapping[str, Cost]) -> Table
         of_method = [row for row in rows if (row.jokes, row.method) == (name, method)]
         cells = {row.n: f"{row.accuracy.mean:.3f}" for row in of_method}
         figures = [cells.get(count, "") for count in COUNTS]
-        times = cost.microseconds / costs[Slop.name].microseconds
+        times = cost.microseconds / costs[SLOP].microseconds
         spent = (f"{cost.stored_bytes:,}", f"{cost.microseconds:,.0f}", f"{times:,.1f}", *map(str, cost.tokens))
         table.add_row(method, str(max((row.readers for row in of_method), default=0)), *figures, *spent)
     return table
@@ -370,7 +389,7 @@ def ahead_table(rows: Sequence[Row], name: str) -> Table:
     table = _table(
         f"SLOP's pair accuracy less the method's, same readers and {name} jokes", map("n = {}".format, AHEAD_COUNTS)
     )
-    others = dict.fromkeys(row.method for row in rows if row.method != Slop.name)
+    others = dict.fromkeys(row.method for row in rows if row.method != SLOP)
     for method in others:
         found = {row.n: row.ahead for row in rows if (row.jokes, row.method) == (name, method)}
         figures = [
@@ -390,7 +409,7 @@ def _table(title: str, columns: Iterable[str]) -> Table:
 
 def flat_rows(results: Results) -> list[tables.Row]:
     """The rows as the files have them."""
-    slop = results.costs[Slop.name].microseconds
+    slop = results.costs[SLOP].microseconds
     return [_flat(row, results.costs[row.method], slop) for row in results.rows]
 
 
@@ -469,7 +488,13 @@ def humor(settings: HumorSettings, console: Console) -> None:
         console.print(ahead_table(results.rows, name))
     console.print(calibration_table(results.calibration))
     basis = Basis.load(LearningSettings().basis_dir).version
-    about = {"seed": settings.seed, "factors": settings.size, "basis": basis, "most_asked_of_a_model": LANGUAGE_ASKED}
+    about = {
+        "seed": settings.seed,
+        "factors": settings.size,
+        "basis": basis,
+        "fitted_readers": results.fitted_readers,
+        "most_asked_of_a_model": LANGUAGE_ASKED,
+    }
     save(settings.out, results, about)
     console.print(f"Results: {settings.out}/humor.csv, .md, .json and .png")
 

@@ -20,6 +20,7 @@ from slop.rewards import RATE_WEIGHT
 Doubles = npt.NDArray[np.float64]
 
 FLOAT_BYTES: Final = 4
+SLOP: Final = "SLOP"
 
 
 class PromptTokens(NamedTuple):
@@ -74,11 +75,9 @@ class Method(Protocol):
 class Slop:
     """Production's own feature map, prior and update."""
 
-    name = "SLOP"
-
-    def __init__(self, basis: Basis, prior: Prior, features: Floats) -> None:
+    def __init__(self, basis: Basis, prior: Prior, features: Floats, name: str = SLOP) -> None:
         """`features` are the (J, F) features of the jokes under the basis."""
-        self.basis, self.prior, self.features = basis, prior, features
+        self.basis, self.prior, self.features, self.name = basis, prior, features, name
 
     def reader(self) -> "SlopReader":
         """A new reader."""
@@ -123,7 +122,7 @@ class SlopReader:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Every joke's mean rating by others; an unseen joke has the mean of all."""
+    """One order for everybody: `means` by others, or what stands for them; higher is better."""
 
     means: Doubles
     name: str = "crowd's mean"
