@@ -160,14 +160,14 @@ class Basis:
             return (Block(self.text_size),)
         return Block(self.text_size, self.factors.text_share), Block(self.factors.size)
 
-    def prior(self, variance: float, bias_variance: float, forgetting: float) -> Prior:
+    def prior(self, variance: float, bias_variance: float, forgetting: float, factor_forgetting: float = 1.0) -> Prior:
         """What is believed of a reader before the first signal; `variance` is of the weights over text features."""
         text = Prior.of(self.crowd, variance, bias_variance, forgetting)
         if self.factors is None:
             return text
         crowd, spread = np.zeros(self.factors.size), np.ones(self.factors.size)
         crowd[-1], spread[-1] = 1, CROWD_VARIANCE
-        return text.joined(Prior.of(crowd, 1.0, bias_variance, forgetting, spread))
+        return text.joined(Prior.of(crowd, 1.0, bias_variance, factor_forgetting, spread))
 
     @property
     def text_version(self) -> str:

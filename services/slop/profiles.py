@@ -56,13 +56,13 @@ class Prior:
     Attributes:
         mean: (D,) float64; for each block the crowd's direction c, and 0 for the bias.
         variance: (D,) float64, all > 0.
-        forgetting: share of the distance to the prior that is kept per signal, in (0, 1].
+        forgetting: for each block the share of the distance to the prior that is kept per signal, in (0, 1].
         sizes: how many features each block has; D is their sum and one bias for each.
     """
 
     mean: Doubles
     variance: Doubles
-    forgetting: float
+    forgetting: tuple[float, ...]
     sizes: tuple[int, ...]
 
     @classmethod
@@ -78,19 +78,25 @@ class Prior:
         mean = np.append(np.asarray(crowd, dtype=np.float64), 0.0)
         variances = np.full(mean.size, bias_variance)
         variances[:-1] = variance * np.asarray(spread, dtype=np.float64)
-        return cls(mean, variances, forgetting, (mean.size - 1,))
+        return cls(mean, variances, (forgetting,), (mean.size - 1,))
 
     def joined(self, other: Self) -> Self:
         """The prior of this one's blocks and the other's after them."""
         mean, variance = np.append(self.mean, other.mean), np.append(self.variance, other.variance)
-        return replace(self, mean=mean, variance=variance, sizes=self.sizes + other.sizes)
+        return replace(
+            self,
+            mean=mean,
+            variance=variance,
+            forgetting=self.forgetting + other.forgetting,
+            sizes=self.sizes + other.sizes,
+        )
 
     def blocks(self) -> Iterator[tuple[slice, slice, Self]]:
         """Each block's slice of the latent and of the features, and its own prior."""
         latent = features = 0
-        for size in self.sizes:
+        for size, kept in zip(self.sizes, self.forgetting, strict=True):
             part = slice(latent, latent + size + 1)
-            prior = replace(self, mean=self.mean[part], variance=self.variance[part], sizes=(size,))
+            prior = replace(self, mean=self.mean[part], variance=self.variance[part], forgetting=(kept,), sizes=(size,))
             yield part, slice(features, features + size), prior
             latent, features = latent + size + 1, features + size
 
@@ -212,7 +218,7 @@ def update(
 def _update_block(
     mean: Floats, variance: Floats, features: Floats, label: Floats, weight: Floats, prior: Prior
 ) -> tuple[Floats, Floats, Doubles]:
-    kept = prior.forgetting
+    (kept,) = prior.forgetting
     m = prior.mean + kept * (mean.astype(np.float64) - prior.mean)
     s = prior.variance + kept**2 * (variance.astype(np.float64) - prior.variance)
     x = np.ones_like(m)

@@ -37,10 +37,16 @@ class LearningSettings(CommonSettings):
 
     prior_variance: float = Field(1.0, gt=0, description="of every weight over the basis before the first signal")
     bias_variance: float = Field(0.5, gt=0, description="of the reader's own bias before the first signal")
-    forgetting: float = Field(0.998, gt=0, le=1, description="share of the distance to the prior kept per signal")
+    forgetting: float = Field(
+        0.965,
+        gt=0,
+        le=1,
+        description="share of the weights over the prompts kept per signal: tastes change",
+    )
+    factor_forgetting: float = Field(0.998, gt=0, le=1, description="the same of the weights over posts' factors")
     learner_group: str = Field("", description="consumer group of the learner; empty: named by the basis, as it should")
     seen_window_s: int = Field(7 * 24 * 3600, description="for how long an event id is remembered, seconds")
 
     def prior_of(self, basis: "Basis") -> "Prior":
         """What is believed of a reader under a basis before the first signal."""
-        return basis.prior(self.prior_variance, self.bias_variance, self.forgetting)
+        return basis.prior(self.prior_variance, self.bias_variance, self.forgetting, self.factor_forgetting)

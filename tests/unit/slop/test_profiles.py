@@ -27,7 +27,7 @@ from slop.profiles import (
 
 K = 5
 PRIOR = Prior.of(np.linspace(-0.2, 0.2, K), variance=1.0, bias_variance=0.5, forgetting=0.99)
-NEVER_FORGETS = replace(PRIOR, forgetting=1.0)
+NEVER_FORGETS = replace(PRIOR, forgetting=(1.0,))
 
 RECORDED_EXPONENTIALS = [
     "0x1.cf46d99d52b3ap-1",
@@ -134,6 +134,16 @@ def test_blocks_learn_the_same_signal_as_if_alone() -> None:
     for at in (0, 1):
         assert together[at].tobytes() == np.hstack([part[at] for part in alone]).tobytes()
     assert together[2].tobytes() == alone[1][2].tobytes()
+
+
+def test_each_block_forgets_at_its_own_pace() -> None:
+    slow = Prior.of(np.zeros(2), variance=1.0, bias_variance=0.5, forgetting=0.9)
+    prior = slow.joined(Prior.of(np.zeros(3), variance=1.0, bias_variance=0.5, forgetting=0.5))
+    mean, nothing = np.ones((1, 7), np.float32), np.zeros(1, np.float32)
+    moved, _, _ = update(
+        mean, prior.variance.astype(np.float32)[None], np.zeros((1, 5), np.float32), nothing, nothing, prior
+    )
+    np.testing.assert_allclose(moved[0], [0.9] * 3 + [0.5] * 4, rtol=1e-6)
 
 
 def test_a_post_scores_the_sum_of_its_blocks_shares_without_the_biases() -> None:
