@@ -99,7 +99,7 @@ class Rollout:
 
     def forward(self, new: Place, say: Say) -> Place:
         """As `roll_out`."""
-        bases, basis = self._live.read(), new.load()
+        bases, basis = self._bases(), new.load()
         if new.version == bases.live.version:
             say(f"{new.version} is live already")
             return bases.live
@@ -117,7 +117,7 @@ class Rollout:
 
     def back(self, say: Say) -> Place:
         """As `roll_back`."""
-        bases = self._live.read()
+        bases = self._bases()
         if bases.before is None:
             raise RolloutRefused(f"nothing was live before {bases.live.version}; roll another out, by its folder")
         old = bases.before
@@ -132,6 +132,15 @@ class Rollout:
         self._switch(Bases(live=old, beside=bases.live, before=bases.live), say)
         self._await_caught_up(basis, say)
         return old
+
+    def _bases(self) -> Bases:
+        record, configured = self._live.record(), self._live.configured
+        if record is not None and record.configured != configured.version:
+            raise RolloutRefused(
+                f"the processes were started with the basis {record.configured}, SLOP_BASIS_DIR has "
+                f"{configured.version} here: set it as it was then, or start them again"
+            )
+        return self._live.read()
 
     def _switch(self, bases: Bases, say: Say) -> None:
         """Make a basis live; the former one is followed for as long as a request under it may take."""

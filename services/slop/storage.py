@@ -20,6 +20,7 @@ from slop.v1.profile_pb2 import Profile as ProfileRecord
 Floats = npt.NDArray[np.float32]
 
 POST_TTL_S: Final = 30 * 24 * 3600
+LIVE_KEY: Final = "slop:live"  # which bases are followed (see `slop.live`)
 
 # KEYS: profile, seen. ARGV: event ids. Returns the profile's bytes and for every id when it was seen (ms) or false.
 _READ = """
@@ -77,11 +78,6 @@ def profile_key(basis: str, tenant: str, user_id: str) -> str:
 def seen_key(basis: str, tenant: str, user_id: str) -> str:
     """The recent event ids of a user, a sorted set by received time."""
     return f"slop:seen:{basis}:{_user(tenant, user_id)}"
-
-
-def live_key(configured: str) -> str:
-    """Which bases are followed by the processes that were configured with this version (see `slop.live`)."""
-    return f"slop:live:{configured}"
 
 
 def followers_key(basis: str) -> str:

@@ -38,7 +38,7 @@ class Following(Generic[L]):
             start: starts the work under a basis; may raise InvalidBasis.
         """
         self._live, self._part, self._start = live, part, start
-        self._bases = Bases(live.configured)
+        self._bases, self._claimed = Bases(live.configured), False
         self._lanes: dict[str, L] = {}
 
     @property
@@ -75,6 +75,9 @@ class Following(Generic[L]):
     def step(self) -> None:
         """Look what is to be followed, and follow it; without Redis, what was followed before."""
         try:
+            if not self._claimed:
+                self._live.claim()
+                self._claimed = True
             self._bases = self._live.read()
         except RedisError as error:
             log.warning("can't see which basis is live", error=f"{type(error).__name__}: {error}")

@@ -98,3 +98,13 @@ def test_who_is_configured_with_another_basis_has_that_one(redis_client: Redis, 
     LiveBases(redis_client, first).write(Bases(second, before=first))
     assert LiveBases(redis_client, first).read().live == second
     assert LiveBases(redis_client, second).read() == Bases(second)
+
+
+def test_the_setting_decides_again_however_often_it_is_set_back(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    LiveBases(redis_client, first).write(Bases(second, before=first))
+    for configured in (second, first, second):
+        following = Following(LiveBases(redis_client, configured), "test", start)
+        following.step()
+        assert list(following.lanes) == [configured.version]
+        assert LiveBases(redis_client, configured).read().live == configured

@@ -290,6 +290,17 @@ def test_there_is_no_way_back_from_the_first_basis(settings: JobsSettings) -> No
         roll_back(settings, lambda _: None)
 
 
+def test_who_has_another_setting_than_the_processes_rolls_nothing_out(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    second, third = (saved(tmp_path, model, seed=seed) for seed in (2, 3))
+    live = LiveBases(redis_client, Place.of(second))
+    live.write(Bases(Place.of(third), before=Place.of(second)))
+    with pytest.raises(RolloutRefused, match="were started with"):
+        roll_out(settings, third, lambda _: None)
+    assert live.read().live == Place.of(third)
+
+
 def test_there_is_one_rollout_at_a_time(settings: JobsSettings, redis_client: Redis) -> None:
     with redis_client.lock("slop:rollout", timeout=60), pytest.raises(RolloutRefused, match="another rollout"):
         roll_back(settings, lambda _: None)
