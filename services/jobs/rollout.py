@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from kafka.errors import KafkaError
 from redis import Redis
 from redis.exceptions import LockError
 from redis.lock import Lock
@@ -63,8 +64,11 @@ def roll_out(settings: JobsSettings, folder: Path, say: Say) -> Place:
 def roll_back(settings: JobsSettings, say: Say) -> Place:
     """Switch to what was live before, then wait until it has caught up; returns what is live then.
 
+    What was live is bad and never gone back to: a second call is refused. After the switch nothing fails, the basis
+    catches up whether somebody waits for it or not.
+
     Raises:
-        As `roll_out`; RolloutRefused where nothing was live before.
+        As `roll_out`, before the switch; RolloutRefused where nothing was live before.
     """
     with _rollout(settings) as rollout:
         return rollout.back(say)
@@ -112,14 +116,17 @@ class Rollout:
         except BaseException:
             self._live.write(replace(bases, beside=None))
             raise
-        self._switch(Bases(live=new, beside=bases.live, before=bases.live), say)
+        self._live.write(Bases(live=new, beside=bases.live, before=bases.live))
+        self._linger(new, say)
         return new
 
     def back(self, say: Say) -> Place:
         """As `roll_back`."""
         bases = self._bases()
         if bases.before is None:
-            raise RolloutRefused(f"nothing was live before {bases.live.version}; roll another out, by its folder")
+            raise RolloutRefused(
+                f"nothing was live before {bases.live.version}, or it was gone back from: roll a basis out, by its folder"
+            )
         old = bases.before
         basis = old.load()
         self._live.forget(old.version)
@@ -129,8 +136,10 @@ class Rollout:
         except BaseException:
             self._live.write(replace(bases, beside=None))
             raise
-        self._switch(Bases(live=old, beside=bases.live, before=bases.live), say)
-        self._await_caught_up(basis, say)
+        self._live.write(Bases(live=old, beside=bases.live))  # nobody goes back to what was bad
+        with _all_but_done(old, say):
+            self._linger(old, say)
+            self._await_caught_up(basis, say)
         return old
 
     def _bases(self) -> Bases:
@@ -142,16 +151,15 @@ class Rollout:
             )
         return self._live.read()
 
-    def _switch(self, bases: Bases, say: Say) -> None:
-        """Make a basis live; the former one is followed for as long as a request under it may take."""
-        self._live.write(bases)
-        say(f"{bases.live.version} is live")
+    def _linger(self, live: Place, say: Say) -> None:
+        """Have the former basis followed for as long as a request under it may take."""
+        say(f"{live.version} is live")
         deadline = time.monotonic() + self._settings.rollout_linger_s
         try:
             while time.monotonic() < deadline:
                 self._pause()
         finally:
-            self._live.write(replace(bases, beside=None))
+            self._live.write(replace(self._live.read(), beside=None))
 
     def _await_followers(self, place: Place, say: Say) -> None:
         say(f"waiting until {', '.join(PARTS)} follow {place.version}")
@@ -209,6 +217,15 @@ class Rollout:
     def _pause(self) -> None:
         time.sleep(LOOK_S)
         self._lock.reacquire()
+
+
+@contextmanager
+def _all_but_done(live: Place, say: Say) -> Iterator[None]:
+    """Nothing is left but to wait, which may end early."""
+    try:
+        yield
+    except (RolloutFailed, KafkaError, KeyboardInterrupt) as error:
+        say(f"{live.version} is live, and catches up by itself; not waited for: {str(error) or 'interrupted'}")
 
 
 class _Told:

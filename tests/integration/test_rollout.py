@@ -222,6 +222,8 @@ def test_a_basis_is_rolled_out_and_back_while_readers_ask(
         assert after == relearned(settings, old, empty)
         assert learned(redis_client, new) == relearned(settings, new, empty)
     assert switches(bases) == [old.version, new.version, old.version]
+    with pytest.raises(RolloutRefused, match="gone back from"):
+        roll_back(settings, said.append)
 
 
 def followed_by_all(redis: Redis, settings: JobsSettings, folder: Path) -> None:
@@ -246,6 +248,23 @@ def test_what_does_not_catch_up_in_time_is_not_live(
         roll_out(hurried, folder, lambda _: None)
     configured = Place.of(settings.basis_dir)
     assert LiveBases(redis_client, configured).read() == Bases(configured)
+
+
+def test_who_goes_back_is_back_however_long_it_takes_to_catch_up(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    publish(settings.kafka_bootstrap, reactions=1)
+    first, bad = Place.of(settings.basis_dir), Place.of(saved(tmp_path, model, seed=2))
+    live = LiveBases(redis_client, first)
+    live.write(Bases(bad, before=first))
+    followed_by_all(redis_client, settings, settings.basis_dir)
+    said: list[str] = []
+    hurried = settings.model_copy(update={"rollout_timeout_s": 1})
+    assert roll_back(hurried, said.append) == first
+    assert "catches up by itself" in said[-1]
+    assert live.read() == Bases(first)
+    with pytest.raises(RolloutRefused, match="gone back from"):
+        roll_back(hurried, said.append)
 
 
 def test_a_basis_that_nobody_follows_is_not_waited_for_long(
