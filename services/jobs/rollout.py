@@ -125,7 +125,7 @@ class Rollout:
         bases = self._bases()
         if bases.before is None:
             raise RolloutRefused(
-                f"nothing was live before {bases.live.version}, or it was gone back from: roll a basis out, by its folder"
+                f"nothing was live before {bases.live.version}, or it was gone back from: roll one out, by its folder"
             )
         old = bases.before
         basis = old.load()

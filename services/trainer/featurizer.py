@@ -10,6 +10,7 @@ and signals carry their source.
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
@@ -31,7 +32,7 @@ from slop.basis import Basis, InvalidBasis
 from slop.live import LiveBases, Place
 from slop.rewards import Rewards
 from slop.storage import PostRef, Posts, PostText
-from slop.streams import Record, Subscription, worker_producer
+from slop.streams import GroupLag, Record, Subscription, worker_producer
 from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Groups, encode, key_of
 from slop.v1.post_pb2 import Post
 from trainer.catalog import Catalog
@@ -47,7 +48,7 @@ log = structlog.get_logger(__name__)
 MAX_TEXTS = 64
 MAX_TEXT_LENGTH = 20_000
 FLUSH_S = 10.0
-LOOK_S = 0.1
+LOOK_S = 1.0
 POSTS_BETWEEN_LOOKS = 8
 MOST_PLACES = 4  # unless the settings say more: each needs some 150 MB
 
@@ -68,6 +69,38 @@ for _outcome in ("computed", "known", "broken"):
     POSTS_TOTAL.labels(_outcome)
 
 
+class TextsRead:
+    """Whether old posts are known before old reactions to them come: who relearns the log reads both at once.
+
+    Attributes:
+        done: whether all replicas together have read what was published before `wait` began.
+    """
+
+    def __init__(self, settings: FeaturizerSettings, group: str) -> None:
+        """`group` reads the texts."""
+        self._settings, self._group = settings, group
+        self.done = False
+
+    def wait(self, stop: threading.Event) -> None:
+        """Wait until it is done.
+
+        Raises:
+            kit.worker.Stopped: `stop` was set before.
+        """
+        lag = retry(
+            lambda: GroupLag(self._settings, self._group, POSTS), (KafkaError,), stop, "look what texts there are"
+        )
+        with closing(lag):
+            ends = retry(lag.ends, (KafkaError,), stop, "look what texts there are")
+            log.info("interactions wait until texts are read", group=self._group)
+            while retry(lambda: lag.behind(ends), (KafkaError,), stop, "look whether texts are read"):
+                stop.wait(LOOK_S)
+        self.done = True
+
+    def _lag(self) -> GroupLag:
+        return GroupLag(self._settings, self._group, POSTS)
+
+
 class SignalWorker:
     """Moves interactions through the enricher to slop.signals.v1."""
 
@@ -76,31 +109,31 @@ class SignalWorker:
         settings: FeaturizerSettings,
         group: str,
         enricher: Enricher,
-        texts_read: threading.Event,
+        texts: TextsRead,
         is_live: Callable[[], bool],
     ) -> None:
         """Waits for the texts that were published before it began; rejects and counts only while `is_live`."""
-        self._settings, self._enricher, self._texts_read, self._is_live = settings, enricher, texts_read, is_live
+        self._settings, self._enricher, self._texts, self._is_live = settings, enricher, texts, is_live
         self._producer: Any = None
         self.subscription = Subscription(settings, group, [INTERACTIONS], settings.featurizer_instance)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
         wait_s, batch = self._settings.featurizer_wait_s, self._settings.featurizer_batch
+        self._texts.wait(stop)  # before it polls: who holds records for long is thrown out of the group
         try:
             while not stop.is_set():
                 records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll interactions")
-                if records and self._has_texts(stop):
+                if records:
                     with BATCH_SECONDS.time():
                         self._work(records, stop)
         finally:
             self.close()
 
-    def _has_texts(self, stop: threading.Event) -> bool:
-        """Whether old posts are known before old reactions to them come: who relearns the log reads both at once."""
-        while not (read := self._texts_read.wait(LOOK_S)) and not stop.is_set():
-            pass
-        return read
+    def check(self) -> None:
+        """Raise if it is no member of its group, except while texts are being read."""
+        if self._texts.done:
+            self.subscription.check()
 
     def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
         enriched = retry(lambda: self._enricher.enrich(records), (RedisError,), stop, "join interactions")
@@ -139,7 +172,6 @@ class PostWorker:
 
     def __init__(self, settings: FeaturizerSettings, group: str, batch: int, handle: Callable[[Texts], object]) -> None:
         self._wait_s, self._batch, self._handle = settings.featurizer_wait_s, batch, handle
-        self.read_once = threading.Event()  # set when all but the newest posts have been handled
         self.subscription = Subscription(settings, group, [POSTS], settings.featurizer_instance)
 
     def run(self, stop: threading.Event) -> None:
@@ -150,8 +182,10 @@ class PostWorker:
                 self._work(texts, stop)
             if records:
                 _commit(self.subscription)
-            if self.subscription.left is not None and self.subscription.left < self._batch:
-                self.read_once.set()
+
+    def check(self) -> None:
+        """Raise if it is no member of its group."""
+        self.subscription.check()
 
     def _poll(self) -> list[Record]:
         return self.subscription.poll(self._wait_s, self._batch)
@@ -283,12 +317,13 @@ class FeaturizerLane:
         wait_s = settings.featurizer_post_wait_s
         catalog = Catalog(posts, extractor, settings.featurizer_cached_posts, wait_s, self._stop)
         # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
-        texts = PostWorker(settings, groups.texts, settings.featurizer_batch, catalog.announce)
         patient = PatientFeatures(catalog, self._stop)
         enricher = Enricher(catalog, basis, Rewards.of(settings.reward_weights))
         self._workers: dict[str, SignalWorker | PostWorker] = {
-            "interactions": SignalWorker(settings, groups.interactions, enricher, texts.read_once, is_live),
-            "texts": texts,
+            "interactions": SignalWorker(
+                settings, groups.interactions, enricher, TextsRead(settings, groups.texts), is_live
+            ),
+            "texts": PostWorker(settings, groups.texts, settings.featurizer_batch, catalog.announce),
             "posts": PostWorker(settings, groups.features, settings.featurizer_posts, patient),
         }
         self._threads = [worker_thread(name, worker.run, self._stop) for name, worker in self._workers.items()]
@@ -301,9 +336,9 @@ class FeaturizerLane:
         )
 
     def check(self) -> None:
-        """Raise if a worker is no member of its group."""
+        """Raise if a worker is no member of its group; interactions are not polled while older texts are being read."""
         for worker in self._workers.values():
-            worker.subscription.check()
+            worker.check()
 
     def close(self) -> None:
         """Finish what is under way and leave the groups."""
