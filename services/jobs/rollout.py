@@ -74,6 +74,18 @@ def roll_back(settings: JobsSettings, say: Say) -> Place:
         return rollout.back(say)
 
 
+def cancel(settings: JobsSettings, say: Say) -> Place:
+    """Have nothing followed beside the live basis, after a rollout that was killed; returns what is live.
+
+    Raises:
+        slop.basis.InvalidBasis: there is no usable basis in the settings' folder.
+        RolloutRefused: a rollout is under way; it is to be interrupted.
+        redis.exceptions.RedisError: Redis is away.
+    """
+    with _rollout(settings) as rollout:
+        return rollout.cancel(say)
+
+
 @contextmanager
 def _rollout(settings: JobsSettings) -> Iterator["Rollout"]:
     with connected(settings.redis_url, settings) as redis:
@@ -142,6 +154,16 @@ class Rollout:
             self._await_caught_up(basis, say)
         return old
 
+    def cancel(self, say: Say) -> Place:
+        """As `cancel` of the module."""
+        bases = self._bases()
+        if bases.beside is None:
+            say(f"nothing is followed beside {bases.live.version}")
+        else:
+            self._live.write(replace(bases, beside=None))
+            say(f"{bases.beside.version} is followed no more")
+        return bases.live
+
     def _bases(self) -> Bases:
         record, configured = self._live.record(), self._live.configured
         if record is not None and record.configured != configured.version:
@@ -164,7 +186,7 @@ class Rollout:
     def _await_followers(self, place: Place, say: Say) -> None:
         say(f"waiting until {', '.join(PARTS)} follow {place.version}")
         deadline = time.monotonic() + self._settings.rollout_follow_s
-        while missing := set(PARTS) - self._followers(place):
+        while missing := set(PARTS) - self._followers(place.version):
             if time.monotonic() > deadline:
                 raise RolloutFailed(
                     f"{place.version} is not followed by {', '.join(sorted(missing))}: do they run, with the "
@@ -172,16 +194,16 @@ class Rollout:
                 )
             self._pause()
 
-    def _followers(self, place: Place) -> set[str]:
+    def _followers(self, version: str) -> set[str]:
         """The parts that follow a basis.
 
         Raises:
             RolloutFailed: one says that it can't.
         """
-        followers = self._live.followers(place.version)
+        followers = self._live.followers(version)
         for name, error in followers.items():
             if error:
-                raise RolloutFailed(f"{name} can't follow {place.version}: {error}")
+                raise RolloutFailed(f"{name} can't follow {version}: {error}")
         return {name.partition("@")[0] for name in followers}
 
     def _await_caught_up(self, basis: Basis, say: Say) -> None:
@@ -197,14 +219,15 @@ class Rollout:
             while True:
                 began = time.monotonic()
                 for name, lag in zip(names, lags, strict=True):
-                    self._await_group(name, lag, told)
+                    self._await_group(basis.version, name, lag, told)
                 if time.monotonic() - began <= self._settings.rollout_fresh_s:
                     say(f"{basis.version} has caught up")
                     return
 
-    def _await_group(self, name: str, lag: GroupLag, told: "_Told") -> None:
+    def _await_group(self, version: str, name: str, lag: GroupLag, told: "_Told") -> None:
         ends = lag.ends()
         while left := lag.behind(ends):
+            self._followers(version)
             told.left(name, left)
             if time.monotonic() > self._deadline:
                 seconds = self._settings.rollout_timeout_s

@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 
 from kit.logs import configure_logs
 from kit.problems import Problem
-from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals, worker_thread
+from kit.worker import health_server, in_thread, retry, stop_on_signals
 from slop.basis import Basis, InvalidBasis
 from slop.live import LiveBases, Place
 from slop.rewards import Rewards
@@ -38,7 +38,7 @@ from slop.v1.post_pb2 import Post
 from trainer.catalog import Catalog
 from trainer.enrichment import Enriched, Enricher
 from trainer.extraction import Extractor, Turnstile
-from trainer.following import Following
+from trainer.following import Following, LaneThreads
 from trainer.heap import keep_freed_memory
 from trainer.language_model import LanguageModel, PromptScorer, model_folder, revision_of
 from trainer.settings import FeaturizerSettings
@@ -111,11 +111,12 @@ class SignalWorker:
         enricher: Enricher,
         texts: TextsRead,
         is_live: Callable[[], bool],
+        instance: str = "",
     ) -> None:
         """Waits for the texts that were published before it began; rejects and counts only while `is_live`."""
         self._settings, self._enricher, self._texts, self._is_live = settings, enricher, texts, is_live
         self._producer: Any = None
-        self.subscription = Subscription(settings, group, [INTERACTIONS], settings.featurizer_instance)
+        self.subscription = Subscription(settings, group, [INTERACTIONS], instance)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -170,9 +171,16 @@ class SignalWorker:
 class PostWorker:
     """Reads posts and hands their texts on; `handle` may be repeated with the same texts."""
 
-    def __init__(self, settings: FeaturizerSettings, group: str, batch: int, handle: Callable[[Texts], object]) -> None:
+    def __init__(
+        self,
+        settings: FeaturizerSettings,
+        group: str,
+        batch: int,
+        handle: Callable[[Texts], object],
+        instance: str = "",
+    ) -> None:
         self._wait_s, self._batch, self._handle = settings.featurizer_wait_s, batch, handle
-        self.subscription = Subscription(settings, group, [POSTS], settings.featurizer_instance)
+        self.subscription = Subscription(settings, group, [POSTS], instance)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; to be called in a thread of its own."""
@@ -197,21 +205,19 @@ class PostWorker:
 class PatientFeatures:
     """Computes features before anybody reacts to a post, and gives way to everything else meanwhile."""
 
-    def __init__(self, catalog: Catalog, stop: threading.Event) -> None:
-        self._catalog, self._stop = catalog, stop
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def __call__(self, texts: Texts) -> None:
         """Compute the features that are missing.
 
         Raises:
-            Stopped: the process is to end; the rest is left.
+            kit.worker.Stopped: the lane is to end; the rest is left.
         """
         new = self._catalog.announce(texts)
         POSTS_TOTAL.labels("known").inc(len(texts) - len(new))
         left = iter(new.items())
         while some := dict(islice(left, POSTS_BETWEEN_LOOKS)):
-            if self._stop.is_set():
-                raise Stopped("posts are left")
             self._catalog.compute(some, urgent=False)
             POSTS_TOTAL.labels("computed").inc(len(some))
 
@@ -300,6 +306,11 @@ def _places(settings: FeaturizerSettings, device: torch.device) -> int:
     return settings.featurizer_threads or min(torch.get_num_threads(), MOST_PLACES)
 
 
+def instance_under(basis: Basis, settings: FeaturizerSettings) -> str:
+    """The name of this replica in the groups: lanes whose bases share text features are members of one group."""
+    return settings.featurizer_instance and f"{settings.featurizer_instance}.{basis.version}"
+
+
 class FeaturizerLane:
     """The workers under one basis, each in a thread of its own."""
 
@@ -312,21 +323,27 @@ class FeaturizerLane:
         is_live: Callable[[], bool],
     ) -> None:
         """Start them; `is_live` tells whether what they do is to be counted."""
-        self._basis, self._extractor, self._stop = basis, extractor, threading.Event()
+        self._basis, self._extractor, self._threads = basis, extractor, LaneThreads(is_live)
         posts, groups = Posts(redis, basis), Groups.of(basis)
-        wait_s = settings.featurizer_post_wait_s
-        catalog = Catalog(posts, extractor, settings.featurizer_cached_posts, wait_s, self._stop)
+        wait_s, instance = settings.featurizer_post_wait_s, instance_under(basis, settings)
+        catalog = Catalog(posts, extractor, settings.featurizer_cached_posts, wait_s, self._threads.stop)
         # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
-        patient = PatientFeatures(catalog, self._stop)
+        patient = PatientFeatures(catalog)
         enricher = Enricher(catalog, basis, Rewards.of(settings.reward_weights))
         self._workers: dict[str, SignalWorker | PostWorker] = {
             "interactions": SignalWorker(
-                settings, groups.interactions, enricher, TextsRead(settings, groups.texts), is_live
+                settings, groups.interactions, enricher, TextsRead(settings, groups.texts), is_live, instance
             ),
-            "texts": PostWorker(settings, groups.texts, settings.featurizer_batch, catalog.announce),
-            "posts": PostWorker(settings, groups.features, settings.featurizer_posts, patient),
+            "texts": PostWorker(settings, groups.texts, settings.featurizer_batch, catalog.announce, instance),
+            "posts": PostWorker(settings, groups.features, settings.featurizer_posts, patient, instance),
         }
-        self._threads = [worker_thread(name, worker.run, self._stop) for name, worker in self._workers.items()]
+        for name, worker in self._workers.items():
+            self._threads.start(name, worker.run)
+
+    @property
+    def error(self) -> str:
+        """What ended it; empty while nothing did."""
+        return self._threads.error
 
     def features(self, texts: Sequence[str]) -> Features:
         """Features of texts that a reader waits for."""
@@ -336,15 +353,18 @@ class FeaturizerLane:
         )
 
     def check(self) -> None:
-        """Raise if a worker is no member of its group; interactions are not polled while older texts are being read."""
+        """Raise if a worker has failed or is no member of its group; while texts are being read, one needs not be."""
+        self._threads.check()
         for worker in self._workers.values():
             worker.check()
 
+    def stop(self) -> None:
+        """Tell the workers to end."""
+        self._threads.stop.set()
+
     def close(self) -> None:
         """Finish what is under way and leave the groups."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._threads.join()
         for worker in self._workers.values():
             worker.subscription.close()
         self._extractor.close()

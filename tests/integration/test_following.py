@@ -1,5 +1,6 @@
 """Which bases a process follows, told by a real Redis."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,14 @@ class Lane:
 
     basis: str
     at_work: bool = True
+    told_to_stop: bool = False
+    error: str = ""
 
     def check(self) -> None:
         assert self.at_work
+
+    def stop(self) -> None:
+        self.told_to_stop = True
 
     def close(self) -> None:
         self.at_work = False
@@ -83,6 +89,66 @@ def test_a_live_basis_that_cannot_be_loaded_is_not_ready(
     following.step()
     with pytest.raises(InvalidBasis, match="0" * 12):
         following.check()
+
+
+def test_a_bug_under_the_next_basis_is_told_and_harms_no_other(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    live, tried = LiveBases(redis_client, first), list[str]()
+
+    def fragile(basis: Basis) -> Lane:
+        tried.append(basis.version)
+        if basis.version == second.version:
+            raise ZeroDivisionError("of nothing")
+        return Lane(basis.version)
+
+    live.write(Bases(first, beside=second))
+    following = Following(live, "test", fragile)
+    for _ in range(2):
+        following.step()
+    assert list(following.lanes) == tried[:1] == [first.version]
+    assert tried[1:] == [second.version]
+    assert list(live.followers(second.version).values()) == ["ZeroDivisionError: of nothing"]
+    live.write(Bases(second))
+    with pytest.raises(ZeroDivisionError):
+        following.step()
+
+
+def test_a_lane_that_ended_is_told_and_begun_again_once_it_is_live(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    live = LiveBases(redis_client, first)
+    live.write(Bases(first, beside=second))
+    following = Following(live, "test", start)
+    following.step()
+    ended = following.lanes[second.version]
+    ended.error = "it broke"
+    following.step()
+    assert following.lanes[second.version] is ended
+    assert list(live.followers(second.version).values()) == ["it broke"]
+    live.write(Bases(second))
+    following.step()
+    assert following.lanes[second.version] is not ended
+    assert not ended.at_work
+    assert list(live.followers(second.version).values()) == [""]
+
+
+def test_lanes_are_told_to_stop_before_any_is_waited_for(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    live, stop, seen = LiveBases(redis_client, first), threading.Event(), list[bool]()
+    live.write(Bases(first, beside=second))
+
+    class Watching(Lane):
+        def close(self) -> None:
+            seen.append(all(lane.told_to_stop for lane in begun))
+
+    begun: list[Watching] = []
+
+    def watched(basis: Basis) -> Watching:
+        begun.append(Watching(basis.version))
+        stop.set()
+        return begun[-1]
+
+    Following(live, "test", watched).run(0.1, stop)
+    assert seen == [True, True]
 
 
 def test_without_redis_what_was_followed_is_followed_on(places: list[Place]) -> None:
