@@ -3,7 +3,7 @@
 The running featurizer and learner learn the next basis beside the live one (blue/green): its consumer groups read the
 log from the start, and its profiles are in a key space of their own. When it has caught up, generation switches, and
 the former basis is followed no more. Its profiles and its groups' offsets stay; going back switches at once, and then
-catches up on what came meanwhile.
+catches up on what came meanwhile. The profiles of the basis before the former one are deleted.
 """
 
 import time
@@ -20,9 +20,11 @@ from redis.lock import Lock
 
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
-from slop.basis import Basis
+from slop.basis import Basis, InvalidBasis
 from slop.live import Bases, LiveBases, Place, groups_of
+from slop.storage import delete_profiles
 from slop.streams import GroupLag
+from slop.topics import INTERACTIONS, POSTS, SIGNALS
 
 PARTS: Final = ("featurizer", "generation", "learner")
 LOOK_S: Final = 0.5
@@ -109,7 +111,7 @@ class Rollout:
     """The one rollout that is under way."""
 
     def __init__(self, settings: JobsSettings, redis: Redis, lock: Lock) -> None:
-        self._settings, self._lock = settings, lock
+        self._settings, self._redis, self._lock = settings, redis, lock
         self._live = LiveBases(redis, Place.of(settings.basis_dir))
         self._deadline = time.monotonic() + settings.rollout_timeout_s
 
@@ -130,6 +132,8 @@ class Rollout:
             raise
         self._live.write(Bases(live=new, beside=bases.live, before=bases.live))
         self._linger(new, say)
+        if bases.before is not None and bases.before.version not in {new.version, bases.live.version}:
+            self._clear(bases.before, say)
         return new
 
     def back(self, say: Say) -> Place:
@@ -182,6 +186,28 @@ class Rollout:
                 self._pause()
         finally:
             self._live.write(replace(self._live.read(), beside=None))
+
+    def _clear(self, former: Place, say: Say) -> None:
+        """Delete the profiles under a basis that nobody goes back to; rolled out again, it reads the log anew."""
+        try:
+            self._rewind(former.load())
+        except (InvalidBasis, KafkaError) as error:
+            say(f"the profiles under {former.version} stay: {error}")
+            return
+        deleted = 0
+        for keys in delete_profiles(self._redis, former.version):
+            deleted += keys
+            self._lock.reacquire()
+        say(f"{former.version} was live before that: {deleted:,} keys of its profiles are deleted")
+
+    def _rewind(self, basis: Basis) -> None:
+        """Have a basis' groups read the log anew. Its old signals come again, and before newer ones only if skipped."""
+        groups = groups_of(basis, self._live.configured.version, self._settings)
+        for group, topic in ((groups.texts, POSTS), (groups.interactions, INTERACTIONS)):
+            with closing(GroupLag(self._settings, group, topic)) as lag:
+                lag.rewind()
+        with closing(GroupLag(self._settings, groups.signals, SIGNALS)) as lag:
+            lag.skip()
 
     def _await_followers(self, place: Place, say: Say) -> None:
         say(f"waiting until {', '.join(PARTS)} follow {place.version}")

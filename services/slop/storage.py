@@ -85,9 +85,23 @@ def followers_key(basis: str) -> str:
     return f"slop:followers:{basis}"
 
 
+def seen_pattern(basis: str) -> str:
+    """What SCAN finds the recent event ids of all users under a basis with."""
+    return f"slop:seen:{basis}:*"
+
+
 def profiles_pattern(basis: str) -> str:
     """What SCAN finds the profiles of all users under a basis with."""
     return f"slop:profile:{basis}:*"
+
+
+def delete_profiles(redis: Redis, basis: str, batch: int = 1_000) -> Iterator[int]:
+    """Delete all that is stored of users under a basis; yields how many keys went with each batch of about `batch`."""
+    for pattern in (profiles_pattern(basis), seen_pattern(basis)):
+        cursor = None
+        while cursor != 0:
+            cursor, keys = redis.scan(cursor or 0, match=pattern, count=batch)
+            yield cast("int", redis.unlink(*keys)) if keys else 0
 
 
 class PostRef(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
-from kafka.structs import MemberState, TopicPartition
+from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 from prometheus_client import Gauge
 
 from slop.settings import CommonSettings
@@ -158,7 +158,7 @@ class Subscription:
 
 
 class GroupLag:
-    """How far a consumer group is behind ends of a topic that were seen before."""
+    """How far a consumer group is behind ends of a topic that were seen before; and to move one that has no members."""
 
     def __init__(self, settings: CommonSettings, group: str, topic: Topic) -> None:
         """Connects; it does not join the group.
@@ -192,6 +192,18 @@ class GroupLag:
         """Records up to `ends` that the group has not done with."""
         begins = self._consumer.beginning_offsets(list(ends))
         return sum(max(0, end - max(begins[at], self._consumer.committed(at) or 0)) for at, end in ends.items())
+
+    def rewind(self) -> None:
+        """Have the group read the topic from its beginning."""
+        self._move(self._consumer.beginning_offsets(list(self.ends())))
+
+    def skip(self) -> None:
+        """Have the group read only what is written from now on."""
+        self._move(self.ends())
+
+    def _move(self, offsets: Mapping[TopicPartition, int]) -> None:
+        moved = {at: OffsetAndMetadata(offset, "", -1) for at, offset in offsets.items()}
+        self._consumer.commit(moved, timeout_ms=COMMIT_MS)
 
     def close(self) -> None:
         """Close the connection."""

@@ -15,14 +15,14 @@ import pytest
 from kafka import KafkaProducer
 from redis import Redis
 
-from jobs.rollout import RolloutFailed, RolloutRefused, roll_back, roll_out
+from jobs.rollout import RolloutFailed, RolloutRefused, cancel, roll_back, roll_out
 from jobs.settings import JobsSettings
 from native.ports import free_port
 from native.ready import http_answers
 from slop.basis import Basis, InvalidBasis, Template
 from slop.live import Bases, LiveBases, Place
 from slop.rewards import Rewards
-from slop.storage import PostRef, Posts, PostText, Profiles
+from slop.storage import PostRef, Posts, PostText, Profiles, profile_key
 from slop.streams import whole_log
 from slop.topics import INTERACTIONS, POSTS, create_topics, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, InteractionType
@@ -265,6 +265,48 @@ def test_who_goes_back_is_back_however_long_it_takes_to_catch_up(
     assert live.read() == Bases(first)
     with pytest.raises(RolloutRefused, match="gone back from"):
         roll_back(hurried, said.append)
+
+
+def test_profiles_of_the_basis_before_the_former_one_are_deleted(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    first, second = Place.of(settings.basis_dir), Place.of(saved(tmp_path, model, seed=2))
+    live, third = LiveBases(redis_client, first), saved(tmp_path, model, seed=3)
+    live.write(Bases(second, before=first))
+    for place in (first, second):
+        redis_client.hset(profile_key(place.version, "default", "ann"), "profile", "what was learned")
+    followed_by_all(redis_client, settings, third)
+    roll_out(settings, third, lambda _: None)
+    assert live.read() == Bases(Place.of(third), before=second)
+    assert redis_client.keys("slop:profile:*") == [profile_key(second.version, "default", "ann").encode()]
+
+
+def test_what_was_followed_beside_is_followed_no_more_after_a_cancel(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    first, second = Place.of(settings.basis_dir), Place.of(saved(tmp_path, model, seed=2))
+    live = LiveBases(redis_client, first)
+    live.write(Bases(first, beside=second))
+    assert cancel(settings, lambda _: None) == first
+    assert live.read() == Bases(first)
+
+
+def test_what_fails_while_it_catches_up_ends_the_rollout(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    publish(settings.kafka_bootstrap, reactions=1)
+    folder, first = saved(tmp_path, model, seed=2), Place.of(settings.basis_dir)
+    live, said = LiveBases(redis_client, first), list[str]()
+    followed_by_all(redis_client, settings, folder)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "records left" in line:
+            live.tell("learner", {Place.of(folder).version: "ZeroDivisionError: of nothing"})
+
+    with pytest.raises(RolloutFailed, match="of nothing"):
+        roll_out(settings, folder, say)
+    assert live.read() == Bases(first)
 
 
 def test_a_basis_that_nobody_follows_is_not_waited_for_long(

@@ -125,3 +125,13 @@ def test_a_group_is_not_behind_in_a_topic_that_is_not_there(bootstrap: str, grou
     nowhere = Topic(f"nowhere-{group}", 1)
     with closing(GroupLag(CommonSettings(kafka_bootstrap=bootstrap), group, nowhere)) as lag_of_group:
         assert lag_of_group.behind(lag_of_group.ends()) == 0
+
+
+def test_a_group_is_moved_to_the_beginning_and_to_the_end(bootstrap: str, group: str) -> None:
+    send(bootstrap, 10, users=10)
+    total = len(read_all(bootstrap, SIGNALS))
+    with closing(GroupLag(CommonSettings(kafka_bootstrap=bootstrap), group, SIGNALS)) as lag_of_group:
+        lag_of_group.skip()
+        assert lag_of_group.behind(lag_of_group.ends()) == 0
+        lag_of_group.rewind()
+        assert lag_of_group.behind(lag_of_group.ends()) == total
