@@ -1,9 +1,10 @@
 """The application: its parts, and their lifetime."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
@@ -68,12 +69,11 @@ def create_app(settings: Settings) -> FastAPI:
         async with AsyncExitStack() as stack:
             publisher.start()
             await live.step()
-            following = asyncio.create_task(live.run(settings.follow_s))
-            stack.callback(following.cancel)
             stack.push_async_callback(asyncio.to_thread, publisher.close)
             stack.push_async_callback(redis.aclose)
             stack.push_async_callback(featurizer.close)
             stack.push_async_callback(engine.close)
+            await stack.enter_async_context(_at_work(live.run(settings.follow_s)))
             yield
 
     app = FastAPI(
@@ -90,6 +90,18 @@ def create_app(settings: Settings) -> FastAPI:
     )
     observe_requests(app)
     return app
+
+
+@asynccontextmanager
+async def _at_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that goes on until the block ends."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def redis_client(settings: Settings) -> aioredis.Redis:

@@ -13,9 +13,9 @@ from generation.profiles import ProfileTeller
 from generation.ranking import Ranker
 from generation.writing import Writer
 from slop.basis import Basis, InvalidBasis
-from slop.live import FOLLOWERS_TTL_S, Bases, Place, follower
+from slop.live import FOLLOWERS_TTL_S, Place, Sight, follower
 from slop.soft_prompts import UnsafeSoftPrompt
-from slop.storage import followers_key, live_key
+from slop.storage import LIVE_KEY, followers_key
 from slop.topics import Groups
 
 log = structlog.stdlib.get_logger(__name__)
@@ -45,7 +45,7 @@ class Live:
             InvalidBasis: it can't be used.
             UnsafeSoftPrompt: it has a prompt that must not reach the engine.
         """
-        self._redis, self._configured, self._serving_of = redis, configured, serving_of
+        self._redis, self._sight, self._serving_of = redis, Sight(configured), serving_of
         self.serving = serving_of(configured.load())
         self._prepared = {configured.version: self.serving}
         metrics.show_live(self.serving.groups)
@@ -62,11 +62,11 @@ class Live:
     async def step(self) -> None:
         """Look which basis is live; without Redis it stays as it is."""
         try:
-            stored = await self._redis.get(live_key(self._configured.version))
+            stored = await self._redis.get(LIVE_KEY)
         except (RedisError, OSError) as error:
             log.warning("live_basis_unknown", error=f"{type(error).__name__}: {error}")
             return
-        bases = Bases.of(stored, self._configured)
+        bases = self._sight.of(stored)
         errors = {version: await self._prepare(place) for version, place in bases.followed.items()}
         self._prepared = {version: self._prepared[version] for version, error in errors.items() if not error}
         self._switch(bases.live.version)

@@ -31,7 +31,9 @@ def _arguments() -> argparse.Namespace:
     restore.add_argument("file", type=Path)
     restore.add_argument("--replace", action="store_true", help="also of users who have a profile")
     rollout = commands.add_parser("rollout", help="relearn the log under a new basis beside the live one, then switch")
-    rollout.add_argument("basis", help="its folder, or the version of one that the worker has built")
+    which = rollout.add_mutually_exclusive_group(required=True)
+    which.add_argument("basis", nargs="?", help="its folder, or the version of one that the worker has built")
+    which.add_argument("--cancel", action="store_true", help="follow the live basis alone, after one that was killed")
     commands.add_parser("rollback", help="switch to the basis that was live before")
     return parser.parse_args()
 
@@ -59,6 +61,10 @@ def main() -> None:
             from jobs import by_hand
 
             by_hand.restore(settings, arguments.file, arguments.replace)
+        case "rollout" if arguments.cancel:
+            from jobs import by_hand
+
+            by_hand.cancel_rollout(settings)
         case "rollout":
             from jobs import by_hand
 

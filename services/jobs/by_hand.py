@@ -14,14 +14,14 @@ from redis.exceptions import RedisError
 
 from jobs.app import app
 from jobs.redis_clients import live_archive
-from jobs.rollout import RolloutFailed, RolloutRefused, folder_of, roll_back, roll_out
+from jobs.rollout import RolloutFailed, RolloutRefused, cancel, folder_of, roll_back, roll_out
 from jobs.settings import JobsSettings
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot
 from jobs.snapshots import restore_snapshot
 from jobs.tasks import PROGRESS
 from slop.basis import InvalidBasis
-from slop.live import Place
-from slop.topics import SIGNALS, Groups
+from slop.live import Place, groups_of
+from slop.topics import SIGNALS
 
 POLL_S: Final = 1.0
 
@@ -53,12 +53,13 @@ def restore(settings: JobsSettings, path: Path, replace: bool) -> None:
     """Store the profiles of a snapshot, and say what is left to do."""
     try:
         with live_archive(settings) as (archive, basis):
+            configured = Place.of(settings.basis_dir).version
             stored, total = restore_snapshot(path, archive, basis.version, replace)
         taken_at_ms = read_snapshot(path)[0].taken_at_ms
     except (InvalidBasis, InvalidSnapshot, RedisError, OSError) as error:
         sys.exit(f"restore: {error}")
     sys.stdout.write(json.dumps({"stored": stored, "in_file": total, "taken_at_ms": taken_at_ms}) + "\n")
-    group = settings.learner_group or Groups.of(basis).signals
+    group = groups_of(basis, configured, settings).signals
     since = datetime.fromtimestamp(taken_at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "")
     _say(
         f"To learn again what came after it, set {group} back before the learner starts: "
@@ -70,6 +71,11 @@ def restore(settings: JobsSettings, path: Path, replace: bool) -> None:
 def rollout(settings: JobsSettings, basis: str) -> None:
     """Roll a basis out, tell the progress, and print what is live."""
     _rolled("rollout", lambda: roll_out(settings, folder_of(basis, settings), _say))
+
+
+def cancel_rollout(settings: JobsSettings) -> None:
+    """Have nothing followed beside the live basis, and print what is live."""
+    _rolled("rollout", lambda: cancel(settings, _say))
 
 
 def rollback(settings: JobsSettings) -> None:

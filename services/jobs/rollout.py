@@ -3,7 +3,7 @@
 The running featurizer and learner learn the next basis beside the live one (blue/green): its consumer groups read the
 log from the start, and its profiles are in a key space of their own. When it has caught up, generation switches, and
 the former basis is followed no more. Its profiles and its groups' offsets stay; going back switches at once, and then
-catches up on what came meanwhile.
+catches up on what came meanwhile. The profiles of the basis before the former one are deleted.
 """
 
 import time
@@ -13,15 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from kafka.errors import KafkaError
 from redis import Redis
 from redis.exceptions import LockError
 from redis.lock import Lock
 
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
-from slop.basis import Basis
+from slop.basis import Basis, InvalidBasis
 from slop.live import Bases, LiveBases, Place, groups_of
+from slop.storage import delete_profiles
 from slop.streams import GroupLag
+from slop.topics import INTERACTIONS, POSTS, SIGNALS
 
 PARTS: Final = ("featurizer", "generation", "learner")
 LOOK_S: Final = 0.5
@@ -63,11 +66,26 @@ def roll_out(settings: JobsSettings, folder: Path, say: Say) -> Place:
 def roll_back(settings: JobsSettings, say: Say) -> Place:
     """Switch to what was live before, then wait until it has caught up; returns what is live then.
 
+    What was live is bad and never gone back to: a second call is refused. After the switch nothing fails, the basis
+    catches up whether somebody waits for it or not.
+
     Raises:
-        As `roll_out`; RolloutRefused where nothing was live before.
+        As `roll_out`, before the switch; RolloutRefused where nothing was live before.
     """
     with _rollout(settings) as rollout:
         return rollout.back(say)
+
+
+def cancel(settings: JobsSettings, say: Say) -> Place:
+    """Have nothing followed beside the live basis, after a rollout that was killed; returns what is live.
+
+    Raises:
+        slop.basis.InvalidBasis: there is no usable basis in the settings' folder.
+        RolloutRefused: a rollout is under way; it is to be interrupted.
+        redis.exceptions.RedisError: Redis is away.
+    """
+    with _rollout(settings) as rollout:
+        return rollout.cancel(say)
 
 
 @contextmanager
@@ -93,13 +111,13 @@ class Rollout:
     """The one rollout that is under way."""
 
     def __init__(self, settings: JobsSettings, redis: Redis, lock: Lock) -> None:
-        self._settings, self._lock = settings, lock
+        self._settings, self._redis, self._lock = settings, redis, lock
         self._live = LiveBases(redis, Place.of(settings.basis_dir))
         self._deadline = time.monotonic() + settings.rollout_timeout_s
 
     def forward(self, new: Place, say: Say) -> Place:
         """As `roll_out`."""
-        bases, basis = self._live.read(), new.load()
+        bases, basis = self._bases(), new.load()
         if new.version == bases.live.version:
             say(f"{new.version} is live already")
             return bases.live
@@ -112,14 +130,19 @@ class Rollout:
         except BaseException:
             self._live.write(replace(bases, beside=None))
             raise
-        self._switch(Bases(live=new, beside=bases.live, before=bases.live), say)
+        self._live.write(Bases(live=new, beside=bases.live, before=bases.live))
+        self._linger(new, say)
+        if bases.before is not None and bases.before.version not in {new.version, bases.live.version}:
+            self._clear(bases.before, say)
         return new
 
     def back(self, say: Say) -> Place:
         """As `roll_back`."""
-        bases = self._live.read()
+        bases = self._bases()
         if bases.before is None:
-            raise RolloutRefused(f"nothing was live before {bases.live.version}; roll another out, by its folder")
+            raise RolloutRefused(
+                f"nothing was live before {bases.live.version}, or it was gone back from: roll one out, by its folder"
+            )
         old = bases.before
         basis = old.load()
         self._live.forget(old.version)
@@ -129,25 +152,67 @@ class Rollout:
         except BaseException:
             self._live.write(replace(bases, beside=None))
             raise
-        self._switch(Bases(live=old, beside=bases.live, before=bases.live), say)
-        self._await_caught_up(basis, say)
+        self._live.write(Bases(live=old, beside=bases.live))  # nobody goes back to what was bad
+        with _all_but_done(old, say):
+            self._linger(old, say)
+            self._await_caught_up(basis, say)
         return old
 
-    def _switch(self, bases: Bases, say: Say) -> None:
-        """Make a basis live; the former one is followed for as long as a request under it may take."""
-        self._live.write(bases)
-        say(f"{bases.live.version} is live")
+    def cancel(self, say: Say) -> Place:
+        """As `cancel` of the module."""
+        bases = self._bases()
+        if bases.beside is None:
+            say(f"nothing is followed beside {bases.live.version}")
+        else:
+            self._live.write(replace(bases, beside=None))
+            say(f"{bases.beside.version} is followed no more")
+        return bases.live
+
+    def _bases(self) -> Bases:
+        record, configured = self._live.record(), self._live.configured
+        if record is not None and record.configured != configured.version:
+            raise RolloutRefused(
+                f"the processes were started with the basis {record.configured}, SLOP_BASIS_DIR has "
+                f"{configured.version} here: set it as it was then, or start them again"
+            )
+        return self._live.read()
+
+    def _linger(self, live: Place, say: Say) -> None:
+        """Have the former basis followed for as long as a request under it may take."""
+        say(f"{live.version} is live")
         deadline = time.monotonic() + self._settings.rollout_linger_s
         try:
             while time.monotonic() < deadline:
                 self._pause()
         finally:
-            self._live.write(replace(bases, beside=None))
+            self._live.write(replace(self._live.read(), beside=None))
+
+    def _clear(self, former: Place, say: Say) -> None:
+        """Delete the profiles under a basis that nobody goes back to; rolled out again, it reads the log anew."""
+        try:
+            self._rewind(former.load())
+        except (InvalidBasis, KafkaError) as error:
+            say(f"the profiles under {former.version} stay: {error}")
+            return
+        deleted = 0
+        for keys in delete_profiles(self._redis, former.version):
+            deleted += keys
+            self._lock.reacquire()
+        say(f"{former.version} was live before that: {deleted:,} keys of its profiles are deleted")
+
+    def _rewind(self, basis: Basis) -> None:
+        """Have a basis' groups read the log anew. Its old signals come again, and before newer ones only if skipped."""
+        groups = groups_of(basis, self._live.configured.version, self._settings)
+        for group, topic in ((groups.texts, POSTS), (groups.interactions, INTERACTIONS)):
+            with closing(GroupLag(self._settings, group, topic)) as lag:
+                lag.rewind()
+        with closing(GroupLag(self._settings, groups.signals, SIGNALS)) as lag:
+            lag.skip()
 
     def _await_followers(self, place: Place, say: Say) -> None:
         say(f"waiting until {', '.join(PARTS)} follow {place.version}")
         deadline = time.monotonic() + self._settings.rollout_follow_s
-        while missing := set(PARTS) - self._followers(place):
+        while missing := set(PARTS) - self._followers(place.version):
             if time.monotonic() > deadline:
                 raise RolloutFailed(
                     f"{place.version} is not followed by {', '.join(sorted(missing))}: do they run, with the "
@@ -155,16 +220,16 @@ class Rollout:
                 )
             self._pause()
 
-    def _followers(self, place: Place) -> set[str]:
+    def _followers(self, version: str) -> set[str]:
         """The parts that follow a basis.
 
         Raises:
             RolloutFailed: one says that it can't.
         """
-        followers = self._live.followers(place.version)
+        followers = self._live.followers(version)
         for name, error in followers.items():
             if error:
-                raise RolloutFailed(f"{name} can't follow {place.version}: {error}")
+                raise RolloutFailed(f"{name} can't follow {version}: {error}")
         return {name.partition("@")[0] for name in followers}
 
     def _await_caught_up(self, basis: Basis, say: Say) -> None:
@@ -180,14 +245,15 @@ class Rollout:
             while True:
                 began = time.monotonic()
                 for name, lag in zip(names, lags, strict=True):
-                    self._await_group(name, lag, told)
+                    self._await_group(basis.version, name, lag, told)
                 if time.monotonic() - began <= self._settings.rollout_fresh_s:
                     say(f"{basis.version} has caught up")
                     return
 
-    def _await_group(self, name: str, lag: GroupLag, told: "_Told") -> None:
+    def _await_group(self, version: str, name: str, lag: GroupLag, told: "_Told") -> None:
         ends = lag.ends()
         while left := lag.behind(ends):
+            self._followers(version)
             told.left(name, left)
             if time.monotonic() > self._deadline:
                 seconds = self._settings.rollout_timeout_s
@@ -200,6 +266,15 @@ class Rollout:
     def _pause(self) -> None:
         time.sleep(LOOK_S)
         self._lock.reacquire()
+
+
+@contextmanager
+def _all_but_done(live: Place, say: Say) -> Iterator[None]:
+    """Nothing is left but to wait, which may end early."""
+    try:
+        yield
+    except (RolloutFailed, KafkaError, KeyboardInterrupt) as error:
+        say(f"{live.version} is live, and catches up by itself; not waited for: {str(error) or 'interrupted'}")
 
 
 class _Told:

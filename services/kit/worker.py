@@ -64,17 +64,27 @@ def retry(
     raise Stopped(what)
 
 
-def worker_thread(name: str, run: Callable[[threading.Event], object], stop: threading.Event) -> threading.Thread:
-    """Run a worker in a thread until `stop` is set; if it fails the process ends, so that it is started again whole."""
+def end_process(_: Exception) -> None:
+    """End at once, so that the process is started again whole."""
+    os._exit(1)
+
+
+def worker_thread(
+    name: str,
+    run: Callable[[threading.Event], object],
+    stop: threading.Event,
+    failed: Callable[[Exception], object] = end_process,
+) -> threading.Thread:
+    """Run a worker in a thread until `stop` is set; what it fails with is logged, then `failed` is called with it."""
 
     def work() -> None:
         try:
             run(stop)
         except Stopped:
             log.info("stopped while at work; what is left will come again", worker=name)
-        except Exception:
+        except Exception as error:
             log.exception("worker failed", worker=name)
-            os._exit(1)
+            failed(error)
 
     thread = threading.Thread(target=work, name=name)
     thread.start()

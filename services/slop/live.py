@@ -1,7 +1,8 @@
 """Which basis is live, which other one is learned beside it, and who follows: the small state of a rollout, in Redis.
 
-The processes' setting `basis_dir` names the basis that they begin with. A rollout (`jobs.rollout`) names another, under
-the configured one's version; so who sets `basis_dir` to another basis has that one, whatever was rolled out before.
+The processes' setting `basis_dir` names the basis that they begin with. A rollout (`jobs.rollout`) names another, in
+one record that also tells the configured one's version: who was started with another `basis_dir` has that one, whatever
+was rolled out before, and so has everybody who is started with it after.
 """
 
 import json
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Final, Self, cast
 
 from redis import Redis
+from redis.client import Pipeline
 
 from slop.basis import Basis, InvalidBasis
 from slop.settings import LearningSettings
-from slop.storage import followers_key, live_key
+from slop.storage import LIVE_KEY, followers_key
 from slop.topics import Groups
 
 FOLLOWERS_TTL_S: Final = 3_600
@@ -68,17 +70,53 @@ class Bases:
         """The places by version, the live one first."""
         return {place.version: place for place in (self.live, self.beside) if place is not None}
 
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is stored.
+
+    Attributes:
+        configured: the version of the basis that the processes were started with when it was written.
+        bases: what they follow.
+    """
+
+    configured: str
+    bases: Bases
+
     def to_json(self) -> str:
         """As it is stored."""
-        return json.dumps(asdict(self))
+        return json.dumps({"configured": self.configured, **asdict(self.bases)})
 
     @classmethod
-    def of(cls, stored: str | bytes | None, configured: Place) -> Self:
+    def of(cls, stored: str | bytes | None) -> Self | None:
         """From what is stored; nothing is, before the first rollout."""
         if stored is None:
-            return cls(configured)
+            return None
         fields = json.loads(stored)
-        return cls(**{name: Place(**place) for name, place in fields.items() if place is not None})
+        configured = fields.pop("configured")
+        return cls(configured, Bases(**{name: Place(**place) for name, place in fields.items() if place is not None}))
+
+    def claimed(self, configured: Place) -> "Record":
+        """For processes that were started with another basis: what was live before it is known only if it was live."""
+        live = self.bases.live.version == configured.version
+        return Record(configured.version, replace(self.bases, beside=None) if live else Bases(configured))
+
+
+class Sight:
+    """What a process follows by the record."""
+
+    def __init__(self, configured: Place) -> None:
+        """Of a process whose settings' `basis_dir` has `configured`."""
+        self.configured, self._joined = configured, False
+
+    def of(self, stored: str | bytes | None) -> Bases:
+        """By the record, once it was one of the process' own configured basis; until then that basis.
+
+        Who is at work while others are started with another `basis_dir` goes with them.
+        """
+        record = Record.of(stored)
+        self._joined |= record is not None and record.configured == self.configured.version
+        return record.bases if record is not None and self._joined else Bases(self.configured)
 
 
 def follower(part: str) -> str:
@@ -91,16 +129,30 @@ class LiveBases:
 
     def __init__(self, redis: Redis, configured: Place) -> None:
         """`configured` is what the settings' `basis_dir` has; every call may raise redis.exceptions.RedisError."""
-        self._redis, self.configured = redis, configured
+        self._redis, self.configured, self._sight = redis, configured, Sight(configured)
 
     def read(self) -> Bases:
         """What is to be followed."""
-        stored = cast("bytes | None", self._redis.get(live_key(self.configured.version)))
-        return Bases.of(stored, self.configured)
+        return self._sight.of(cast("bytes | None", self._redis.get(LIVE_KEY)))
+
+    def record(self) -> Record | None:
+        """What is stored, of whatever configured basis."""
+        return Record.of(cast("bytes | None", self._redis.get(LIVE_KEY)))
 
     def write(self, bases: Bases) -> None:
         """Have it followed by everybody within their `follow_s`."""
-        self._redis.set(live_key(self.configured.version), bases.to_json())
+        self._redis.set(LIVE_KEY, Record(self.configured.version, bases).to_json())
+
+    def claim(self) -> None:
+        """As a process that begins: a record of another configured basis counts no more, for nobody."""
+
+        def claimed(pipe: Pipeline) -> None:
+            record = Record.of(cast("bytes | None", pipe.get(LIVE_KEY)))
+            pipe.multi()
+            if record is not None and record.configured != self.configured.version:
+                pipe.set(LIVE_KEY, record.claimed(self.configured).to_json())
+
+        self._redis.transaction(claimed, LIVE_KEY)
 
     def tell(self, part: str, errors: dict[str, str]) -> None:
         """As a follower: by version, what is in the way of following it; an empty text if nothing is."""

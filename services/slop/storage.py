@@ -20,6 +20,7 @@ from slop.v1.profile_pb2 import Profile as ProfileRecord
 Floats = npt.NDArray[np.float32]
 
 POST_TTL_S: Final = 30 * 24 * 3600
+LIVE_KEY: Final = "slop:live"  # which bases are followed (see `slop.live`)
 
 # KEYS: profile, seen. ARGV: event ids. Returns the profile's bytes and for every id when it was seen (ms) or false.
 _READ = """
@@ -79,19 +80,28 @@ def seen_key(basis: str, tenant: str, user_id: str) -> str:
     return f"slop:seen:{basis}:{_user(tenant, user_id)}"
 
 
-def live_key(configured: str) -> str:
-    """Which bases are followed by the processes that were configured with this version (see `slop.live`)."""
-    return f"slop:live:{configured}"
-
-
 def followers_key(basis: str) -> str:
     """Who follows a basis, and what is in the way of those who can't."""
     return f"slop:followers:{basis}"
 
 
+def seen_pattern(basis: str) -> str:
+    """What SCAN finds the recent event ids of all users under a basis with."""
+    return f"slop:seen:{basis}:*"
+
+
 def profiles_pattern(basis: str) -> str:
     """What SCAN finds the profiles of all users under a basis with."""
     return f"slop:profile:{basis}:*"
+
+
+def delete_profiles(redis: Redis, basis: str, batch: int = 1_000) -> Iterator[int]:
+    """Delete all that is stored of users under a basis; yields how many keys went with each batch of about `batch`."""
+    for pattern in (profiles_pattern(basis), seen_pattern(basis)):
+        cursor = None
+        while cursor != 0:
+            cursor, keys = redis.scan(cursor or 0, match=pattern, count=batch)
+            yield cast("int", redis.unlink(*keys)) if keys else 0
 
 
 class PostRef(NamedTuple):

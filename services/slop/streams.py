@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
-from kafka.structs import MemberState, TopicPartition
+from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 from prometheus_client import Gauge
 
 from slop.settings import CommonSettings
@@ -56,9 +56,6 @@ class Subscription:
 
     Offsets are committed only by `commit`, so a record that was polled and not committed is delivered again after a
     crash. Only `check` may be called from another thread.
-
-    Attributes:
-        left: records up to the end that the last poll has left, over this process' partitions; None while unknown.
     """
 
     def __init__(self, settings: CommonSettings, group: str, topics: Sequence[Topic], instance: str = "") -> None:
@@ -74,7 +71,6 @@ class Subscription:
         self._settings, self._group, self._topics, self._instance = settings, group, topics, instance
         self._consumer: Any = None
         self._polled: dict[TopicPartition, int] = {}
-        self.left: int | None = None
         for topic in topics:
             LAG_RECORDS.labels(group, topic.name)
 
@@ -90,7 +86,6 @@ class Subscription:
             polled = self._consumer.poll(timeout_ms=round(1000 * wait_s), max_records=max_records)
             self._polled = {partition: len(records) for partition, records in polled.items()}
             self._show_lag()
-            self.left = self._unpolled()
         except KafkaError:
             self.close()
             raise
@@ -118,18 +113,9 @@ class Subscription:
         if consumer is None or consumer.group_metadata().state is not MemberState.STABLE:
             raise NotJoined(f"not yet a member of the group {self._group}")
 
-    def _unpolled(self) -> int | None:
-        consumer = self._consumer
-        if consumer.group_metadata().state is not MemberState.STABLE:
-            return None
-        ends = {partition: consumer.highwater(partition) for partition in consumer.assignment()}
-        if None in ends.values():
-            return None
-        return sum(max(0, int(end - consumer.position(partition))) for partition, end in ends.items())
-
     def close(self) -> None:
         """Leave the group, without committing."""
-        consumer, self._consumer, self.left = self._consumer, None, None
+        consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
 
@@ -172,7 +158,7 @@ class Subscription:
 
 
 class GroupLag:
-    """How far a consumer group is behind ends of a topic that were seen before."""
+    """How far a consumer group is behind ends of a topic that were seen before; and to move one that has no members."""
 
     def __init__(self, settings: CommonSettings, group: str, topic: Topic) -> None:
         """Connects; it does not join the group.
@@ -187,10 +173,11 @@ class GroupLag:
             bootstrap_timeout_ms=CONNECT_MS,
             group_id=group,
             enable_auto_commit=False,
+            allow_auto_create_topics=False,
         )
 
     def ends(self) -> dict[TopicPartition, int]:
-        """The ends of the topic's partitions now."""
+        """The ends of the topic's partitions now; none of a topic that is not there yet."""
         numbers = self._consumer.partitions_for_topic(self._topic.name) or ()
         partitions = [TopicPartition(self._topic.name, number) for number in numbers]
         self._consumer.assign(partitions)
@@ -205,6 +192,18 @@ class GroupLag:
         """Records up to `ends` that the group has not done with."""
         begins = self._consumer.beginning_offsets(list(ends))
         return sum(max(0, end - max(begins[at], self._consumer.committed(at) or 0)) for at, end in ends.items())
+
+    def rewind(self) -> None:
+        """Have the group read the topic from its beginning."""
+        self._move(self._consumer.beginning_offsets(list(self.ends())))
+
+    def skip(self) -> None:
+        """Have the group read only what is written from now on."""
+        self._move(self.ends())
+
+    def _move(self, offsets: Mapping[TopicPartition, int]) -> None:
+        moved = {at: OffsetAndMetadata(offset, "", -1) for at, offset in offsets.items()}
+        self._consumer.commit(moved, timeout_ms=COMMIT_MS)
 
     def close(self) -> None:
         """Close the connection."""

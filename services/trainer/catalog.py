@@ -8,6 +8,7 @@ from typing import Final
 from cachetools import LRUCache, TTLCache
 from prometheus_client import Counter, Histogram
 
+from kit.worker import Stopped
 from slop.storage import PostRef, Posts, PostText, StoredPost
 from trainer.extraction import Extractor
 
@@ -32,7 +33,10 @@ class Catalog:
     """Looks posts up with their features; every thread of the featurizer shares one."""
 
     def __init__(self, posts: Posts, extractor: Extractor, cached: int, wait_s: float, stop: threading.Event) -> None:
-        """Keeps `cached` posts in memory, and waits `wait_s` at most for posts whose text has not come yet."""
+        """Keeps `cached` posts in memory, and waits `wait_s` at most for posts whose text has not come yet.
+
+        `stop` ends the waiting, and what is computed is computed no further.
+        """
         self._posts, self._extractor, self._wait_s, self._stop = posts, extractor, wait_s, stop
         self._cache: LRUCache[PostRef, StoredPost] = LRUCache(cached)
         self._unknown: TTLCache[PostRef, bool] = TTLCache(UNKNOWN_POSTS, UNKNOWN_FOR_S)
@@ -51,7 +55,11 @@ class Catalog:
         return {ref: texts[ref] for ref, post in zip(refs, self._posts.get(refs), strict=True) if post is None}
 
     def compute(self, texts: Mapping[PostRef, PostText], *, urgent: bool) -> dict[PostRef, StoredPost]:
-        """Compute and store the features of texts."""
+        """Compute and store the features of texts.
+
+        Raises:
+            kit.worker.Stopped: `stop` was set; those that are computed are stored.
+        """
         computed = {}
         if texts:
             BATCH_POSTS.observe(len(texts))
@@ -59,6 +67,8 @@ class Catalog:
         for (ref, text), vector in zip(texts.items(), features, strict=True):
             computed[ref] = StoredPost(text, vector)
             self._posts.put({ref: computed[ref]})
+            if self._stop.is_set() and len(computed) < len(texts):
+                raise Stopped("posts are left")
         self._remember(computed)
         return computed
 

@@ -10,6 +10,7 @@ and signals carry their source.
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
@@ -26,18 +27,18 @@ from redis.exceptions import RedisError
 
 from kit.logs import configure_logs
 from kit.problems import Problem
-from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals, worker_thread
+from kit.worker import health_server, in_thread, retry, stop_on_signals
 from slop.basis import Basis, InvalidBasis
 from slop.live import LiveBases, Place
 from slop.rewards import Rewards
 from slop.storage import PostRef, Posts, PostText
-from slop.streams import Record, Subscription, worker_producer
+from slop.streams import GroupLag, Record, Subscription, worker_producer
 from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Groups, encode, key_of
 from slop.v1.post_pb2 import Post
 from trainer.catalog import Catalog
 from trainer.enrichment import Enriched, Enricher
 from trainer.extraction import Extractor, Turnstile
-from trainer.following import Following
+from trainer.following import Following, LaneThreads
 from trainer.heap import keep_freed_memory
 from trainer.language_model import LanguageModel, PromptScorer, model_folder, revision_of
 from trainer.settings import FeaturizerSettings
@@ -47,7 +48,7 @@ log = structlog.get_logger(__name__)
 MAX_TEXTS = 64
 MAX_TEXT_LENGTH = 20_000
 FLUSH_S = 10.0
-LOOK_S = 0.1
+LOOK_S = 1.0
 POSTS_BETWEEN_LOOKS = 8
 MOST_PLACES = 4  # unless the settings say more: each needs some 150 MB
 
@@ -68,6 +69,38 @@ for _outcome in ("computed", "known", "broken"):
     POSTS_TOTAL.labels(_outcome)
 
 
+class TextsRead:
+    """Whether old posts are known before old reactions to them come: who relearns the log reads both at once.
+
+    Attributes:
+        done: whether all replicas together have read what was published before `wait` began.
+    """
+
+    def __init__(self, settings: FeaturizerSettings, group: str) -> None:
+        """`group` reads the texts."""
+        self._settings, self._group = settings, group
+        self.done = False
+
+    def wait(self, stop: threading.Event) -> None:
+        """Wait until it is done.
+
+        Raises:
+            kit.worker.Stopped: `stop` was set before.
+        """
+        lag = retry(
+            lambda: GroupLag(self._settings, self._group, POSTS), (KafkaError,), stop, "look what texts there are"
+        )
+        with closing(lag):
+            ends = retry(lag.ends, (KafkaError,), stop, "look what texts there are")
+            log.info("interactions wait until texts are read", group=self._group)
+            while retry(lambda: lag.behind(ends), (KafkaError,), stop, "look whether texts are read"):
+                stop.wait(LOOK_S)
+        self.done = True
+
+    def _lag(self) -> GroupLag:
+        return GroupLag(self._settings, self._group, POSTS)
+
+
 class SignalWorker:
     """Moves interactions through the enricher to slop.signals.v1."""
 
@@ -76,31 +109,32 @@ class SignalWorker:
         settings: FeaturizerSettings,
         group: str,
         enricher: Enricher,
-        texts_read: threading.Event,
+        texts: TextsRead,
         is_live: Callable[[], bool],
+        instance: str = "",
     ) -> None:
         """Waits for the texts that were published before it began; rejects and counts only while `is_live`."""
-        self._settings, self._enricher, self._texts_read, self._is_live = settings, enricher, texts_read, is_live
+        self._settings, self._enricher, self._texts, self._is_live = settings, enricher, texts, is_live
         self._producer: Any = None
-        self.subscription = Subscription(settings, group, [INTERACTIONS], settings.featurizer_instance)
+        self.subscription = Subscription(settings, group, [INTERACTIONS], instance)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
         wait_s, batch = self._settings.featurizer_wait_s, self._settings.featurizer_batch
+        self._texts.wait(stop)  # before it polls: who holds records for long is thrown out of the group
         try:
             while not stop.is_set():
                 records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll interactions")
-                if records and self._has_texts(stop):
+                if records:
                     with BATCH_SECONDS.time():
                         self._work(records, stop)
         finally:
             self.close()
 
-    def _has_texts(self, stop: threading.Event) -> bool:
-        """Whether old posts are known before old reactions to them come: who relearns the log reads both at once."""
-        while not (read := self._texts_read.wait(LOOK_S)) and not stop.is_set():
-            pass
-        return read
+    def check(self) -> None:
+        """Raise if it is no member of its group, except while texts are being read."""
+        if self._texts.done:
+            self.subscription.check()
 
     def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
         enriched = retry(lambda: self._enricher.enrich(records), (RedisError,), stop, "join interactions")
@@ -137,10 +171,16 @@ class SignalWorker:
 class PostWorker:
     """Reads posts and hands their texts on; `handle` may be repeated with the same texts."""
 
-    def __init__(self, settings: FeaturizerSettings, group: str, batch: int, handle: Callable[[Texts], object]) -> None:
+    def __init__(
+        self,
+        settings: FeaturizerSettings,
+        group: str,
+        batch: int,
+        handle: Callable[[Texts], object],
+        instance: str = "",
+    ) -> None:
         self._wait_s, self._batch, self._handle = settings.featurizer_wait_s, batch, handle
-        self.read_once = threading.Event()  # set when all but the newest posts have been handled
-        self.subscription = Subscription(settings, group, [POSTS], settings.featurizer_instance)
+        self.subscription = Subscription(settings, group, [POSTS], instance)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; to be called in a thread of its own."""
@@ -150,8 +190,10 @@ class PostWorker:
                 self._work(texts, stop)
             if records:
                 _commit(self.subscription)
-            if self.subscription.left is not None and self.subscription.left < self._batch:
-                self.read_once.set()
+
+    def check(self) -> None:
+        """Raise if it is no member of its group."""
+        self.subscription.check()
 
     def _poll(self) -> list[Record]:
         return self.subscription.poll(self._wait_s, self._batch)
@@ -163,21 +205,19 @@ class PostWorker:
 class PatientFeatures:
     """Computes features before anybody reacts to a post, and gives way to everything else meanwhile."""
 
-    def __init__(self, catalog: Catalog, stop: threading.Event) -> None:
-        self._catalog, self._stop = catalog, stop
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def __call__(self, texts: Texts) -> None:
         """Compute the features that are missing.
 
         Raises:
-            Stopped: the process is to end; the rest is left.
+            kit.worker.Stopped: the lane is to end; the rest is left.
         """
         new = self._catalog.announce(texts)
         POSTS_TOTAL.labels("known").inc(len(texts) - len(new))
         left = iter(new.items())
         while some := dict(islice(left, POSTS_BETWEEN_LOOKS)):
-            if self._stop.is_set():
-                raise Stopped("posts are left")
             self._catalog.compute(some, urgent=False)
             POSTS_TOTAL.labels("computed").inc(len(some))
 
@@ -266,6 +306,11 @@ def _places(settings: FeaturizerSettings, device: torch.device) -> int:
     return settings.featurizer_threads or min(torch.get_num_threads(), MOST_PLACES)
 
 
+def instance_under(basis: Basis, settings: FeaturizerSettings) -> str:
+    """The name of this replica in the groups: lanes whose bases share text features are members of one group."""
+    return settings.featurizer_instance and f"{settings.featurizer_instance}.{basis.version}"
+
+
 class FeaturizerLane:
     """The workers under one basis, each in a thread of its own."""
 
@@ -278,20 +323,27 @@ class FeaturizerLane:
         is_live: Callable[[], bool],
     ) -> None:
         """Start them; `is_live` tells whether what they do is to be counted."""
-        self._basis, self._extractor, self._stop = basis, extractor, threading.Event()
+        self._basis, self._extractor, self._threads = basis, extractor, LaneThreads(is_live)
         posts, groups = Posts(redis, basis), Groups.of(basis)
-        wait_s = settings.featurizer_post_wait_s
-        catalog = Catalog(posts, extractor, settings.featurizer_cached_posts, wait_s, self._stop)
+        wait_s, instance = settings.featurizer_post_wait_s, instance_under(basis, settings)
+        catalog = Catalog(posts, extractor, settings.featurizer_cached_posts, wait_s, self._threads.stop)
         # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
-        texts = PostWorker(settings, groups.texts, settings.featurizer_batch, catalog.announce)
-        patient = PatientFeatures(catalog, self._stop)
+        patient = PatientFeatures(catalog)
         enricher = Enricher(catalog, basis, Rewards.of(settings.reward_weights))
         self._workers: dict[str, SignalWorker | PostWorker] = {
-            "interactions": SignalWorker(settings, groups.interactions, enricher, texts.read_once, is_live),
-            "texts": texts,
-            "posts": PostWorker(settings, groups.features, settings.featurizer_posts, patient),
+            "interactions": SignalWorker(
+                settings, groups.interactions, enricher, TextsRead(settings, groups.texts), is_live, instance
+            ),
+            "texts": PostWorker(settings, groups.texts, settings.featurizer_batch, catalog.announce, instance),
+            "posts": PostWorker(settings, groups.features, settings.featurizer_posts, patient, instance),
         }
-        self._threads = [worker_thread(name, worker.run, self._stop) for name, worker in self._workers.items()]
+        for name, worker in self._workers.items():
+            self._threads.start(name, worker.run)
+
+    @property
+    def error(self) -> str:
+        """What ended it; empty while nothing did."""
+        return self._threads.error
 
     def features(self, texts: Sequence[str]) -> Features:
         """Features of texts that a reader waits for."""
@@ -301,15 +353,18 @@ class FeaturizerLane:
         )
 
     def check(self) -> None:
-        """Raise if a worker is no member of its group."""
+        """Raise if a worker has failed or is no member of its group; while texts are being read, one needs not be."""
+        self._threads.check()
         for worker in self._workers.values():
-            worker.subscription.check()
+            worker.check()
+
+    def stop(self) -> None:
+        """Tell the workers to end."""
+        self._threads.stop.set()
 
     def close(self) -> None:
         """Finish what is under way and leave the groups."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._threads.join()
         for worker in self._workers.values():
             worker.subscription.close()
         self._extractor.close()

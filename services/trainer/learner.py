@@ -18,13 +18,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from kit.logs import configure_logs
-from kit.worker import health_server, in_thread, retry, stop_on_signals, worker_thread
+from kit.worker import health_server, in_thread, retry, stop_on_signals
 from slop.basis import Basis, InvalidBasis
 from slop.live import LiveBases, Place, groups_of
 from slop.storage import Profiles
 from slop.streams import Record, Subscription
 from slop.topics import SIGNALS
-from trainer.following import Following
+from trainer.following import Following, LaneThreads
 from trainer.learner_metrics import BATCH_SECONDS, BATCH_SIGNALS, LearnerMetrics
 from trainer.learning import Learner, Outcome
 from trainer.settings import LearnerSettings
@@ -91,18 +91,28 @@ class Worker:
 class LearnerLane:
     """Learns under one basis, in a thread of its own."""
 
-    def __init__(self, worker: Worker, subscription: Subscription) -> None:
-        self._subscription, self._stop = subscription, threading.Event()
-        self._thread = worker_thread("learner", worker.run, self._stop)
+    def __init__(self, worker: Worker, subscription: Subscription, is_live: Callable[[], bool]) -> None:
+        """Start it; `is_live` tells whether the process can't go on without it."""
+        self._subscription, self._threads = subscription, LaneThreads(is_live)
+        self._threads.start("learner", worker.run)
+
+    @property
+    def error(self) -> str:
+        """What ended it; empty while nothing did."""
+        return self._threads.error
 
     def check(self) -> None:
-        """Raise if the brokers do not answer, or it is no member of its group."""
+        """Raise if it has failed, the brokers do not answer, or it is no member of its group."""
+        self._threads.check()
         self._subscription.check()
+
+    def stop(self) -> None:
+        """Tell it to end."""
+        self._threads.stop.set()
 
     def close(self) -> None:
         """Finish the batch under way and leave the group."""
-        self._stop.set()
-        self._thread.join()
+        self._threads.join()
         self._subscription.close()
 
 
@@ -127,9 +137,13 @@ def run(settings: LearnerSettings, stop: threading.Event) -> None:
         group = groups_of(basis, live.configured.version, settings).signals
         subscription = Subscription(settings, group, [SIGNALS], settings.learner_instance)
         learner = learner_of(settings, redis, basis)
-        worker = Worker(subscription, learner, settings, lambda: following.is_live(basis.version))
+
+        def is_live() -> bool:
+            return following.is_live(basis.version)
+
+        worker = Worker(subscription, learner, settings, is_live)
         log.info("learning", group=group, basis=basis.version)
-        return LearnerLane(worker, subscription)
+        return LearnerLane(worker, subscription, is_live)
 
     following = Following(live, "learner", start)
     checks = {"redis": in_thread(redis.ping), "kafka": in_thread(following.check)}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from kit.worker import Stopped
 from slop.basis import Basis
 from slop.rewards import Rewards
 from slop.storage import PostRef, Posts, PostText
@@ -107,6 +108,17 @@ def test_features_of_a_post_are_the_same_bytes_in_every_process(redis_client: Re
         catalog.announce({ref: PostText("we cook soup")})
         found.append(catalog.find([ref])[ref].text_features)
     assert np.array_equal(found[0], found[1])
+
+
+def test_a_stop_leaves_what_is_not_computed_yet(redis_client: Redis, basis: Basis) -> None:
+    stop = threading.Event()
+    stop.set()
+    extractor = Extractor(PromptScorer(MODEL, random_prompts(basis.size)), basis)
+    texts = {PostRef("default", f"p{number}"): PostText("we cook soup") for number in range(3)}
+    with pytest.raises(Stopped):
+        Catalog(Posts(redis_client, basis), extractor, 10, 0.1, stop).compute(texts, urgent=False)
+    stored = Posts(redis_client, basis).get(list(texts))
+    assert [post is not None for post in stored] == [True, False, False]
 
 
 def test_a_changed_text_gets_new_features_and_the_same_text_does_not(catalog: Catalog) -> None:

@@ -1,5 +1,6 @@
 """Which bases a process follows, told by a real Redis."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,14 @@ class Lane:
 
     basis: str
     at_work: bool = True
+    told_to_stop: bool = False
+    error: str = ""
 
     def check(self) -> None:
         assert self.at_work
+
+    def stop(self) -> None:
+        self.told_to_stop = True
 
     def close(self) -> None:
         self.at_work = False
@@ -85,6 +91,66 @@ def test_a_live_basis_that_cannot_be_loaded_is_not_ready(
         following.check()
 
 
+def test_a_bug_under_the_next_basis_is_told_and_harms_no_other(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    live, tried = LiveBases(redis_client, first), list[str]()
+
+    def fragile(basis: Basis) -> Lane:
+        tried.append(basis.version)
+        if basis.version == second.version:
+            raise ZeroDivisionError("of nothing")
+        return Lane(basis.version)
+
+    live.write(Bases(first, beside=second))
+    following = Following(live, "test", fragile)
+    for _ in range(2):
+        following.step()
+    assert list(following.lanes) == tried[:1] == [first.version]
+    assert tried[1:] == [second.version]
+    assert list(live.followers(second.version).values()) == ["ZeroDivisionError: of nothing"]
+    live.write(Bases(second))
+    with pytest.raises(ZeroDivisionError):
+        following.step()
+
+
+def test_a_lane_that_ended_is_told_and_begun_again_once_it_is_live(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    live = LiveBases(redis_client, first)
+    live.write(Bases(first, beside=second))
+    following = Following(live, "test", start)
+    following.step()
+    ended = following.lanes[second.version]
+    ended.error = "it broke"
+    following.step()
+    assert following.lanes[second.version] is ended
+    assert list(live.followers(second.version).values()) == ["it broke"]
+    live.write(Bases(second))
+    following.step()
+    assert following.lanes[second.version] is not ended
+    assert not ended.at_work
+    assert list(live.followers(second.version).values()) == [""]
+
+
+def test_lanes_are_told_to_stop_before_any_is_waited_for(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    live, stop, seen = LiveBases(redis_client, first), threading.Event(), list[bool]()
+    live.write(Bases(first, beside=second))
+
+    class Watching(Lane):
+        def close(self) -> None:
+            seen.append(all(lane.told_to_stop for lane in begun))
+
+    begun: list[Watching] = []
+
+    def watched(basis: Basis) -> Watching:
+        begun.append(Watching(basis.version))
+        stop.set()
+        return begun[-1]
+
+    Following(live, "test", watched).run(0.1, stop)
+    assert seen == [True, True]
+
+
 def test_without_redis_what_was_followed_is_followed_on(places: list[Place]) -> None:
     with Redis(host="127.0.0.1", port=1) as nobody:
         following = Following(LiveBases(nobody, places[0]), "test", start)
@@ -98,3 +164,13 @@ def test_who_is_configured_with_another_basis_has_that_one(redis_client: Redis, 
     LiveBases(redis_client, first).write(Bases(second, before=first))
     assert LiveBases(redis_client, first).read().live == second
     assert LiveBases(redis_client, second).read() == Bases(second)
+
+
+def test_the_setting_decides_again_however_often_it_is_set_back(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    LiveBases(redis_client, first).write(Bases(second, before=first))
+    for configured in (second, first, second):
+        following = Following(LiveBases(redis_client, configured), "test", start)
+        following.step()
+        assert list(following.lanes) == [configured.version]
+        assert LiveBases(redis_client, configured).read().live == configured

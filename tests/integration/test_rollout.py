@@ -15,14 +15,14 @@ import pytest
 from kafka import KafkaProducer
 from redis import Redis
 
-from jobs.rollout import RolloutFailed, RolloutRefused, roll_back, roll_out
+from jobs.rollout import RolloutFailed, RolloutRefused, cancel, roll_back, roll_out
 from jobs.settings import JobsSettings
 from native.ports import free_port
 from native.ready import http_answers
 from slop.basis import Basis, InvalidBasis, Template
 from slop.live import Bases, LiveBases, Place
 from slop.rewards import Rewards
-from slop.storage import PostRef, Posts, PostText, Profiles
+from slop.storage import PostRef, Posts, PostText, Profiles, profile_key
 from slop.streams import whole_log
 from slop.topics import INTERACTIONS, POSTS, create_topics, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, InteractionType
@@ -222,6 +222,8 @@ def test_a_basis_is_rolled_out_and_back_while_readers_ask(
         assert after == relearned(settings, old, empty)
         assert learned(redis_client, new) == relearned(settings, new, empty)
     assert switches(bases) == [old.version, new.version, old.version]
+    with pytest.raises(RolloutRefused, match="gone back from"):
+        roll_back(settings, said.append)
 
 
 def followed_by_all(redis: Redis, settings: JobsSettings, folder: Path) -> None:
@@ -246,6 +248,65 @@ def test_what_does_not_catch_up_in_time_is_not_live(
         roll_out(hurried, folder, lambda _: None)
     configured = Place.of(settings.basis_dir)
     assert LiveBases(redis_client, configured).read() == Bases(configured)
+
+
+def test_who_goes_back_is_back_however_long_it_takes_to_catch_up(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    publish(settings.kafka_bootstrap, reactions=1)
+    first, bad = Place.of(settings.basis_dir), Place.of(saved(tmp_path, model, seed=2))
+    live = LiveBases(redis_client, first)
+    live.write(Bases(bad, before=first))
+    followed_by_all(redis_client, settings, settings.basis_dir)
+    said: list[str] = []
+    hurried = settings.model_copy(update={"rollout_timeout_s": 1})
+    assert roll_back(hurried, said.append) == first
+    assert "catches up by itself" in said[-1]
+    assert live.read() == Bases(first)
+    with pytest.raises(RolloutRefused, match="gone back from"):
+        roll_back(hurried, said.append)
+
+
+def test_profiles_of_the_basis_before_the_former_one_are_deleted(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    first, second = Place.of(settings.basis_dir), Place.of(saved(tmp_path, model, seed=2))
+    live, third = LiveBases(redis_client, first), saved(tmp_path, model, seed=3)
+    live.write(Bases(second, before=first))
+    for place in (first, second):
+        redis_client.hset(profile_key(place.version, "default", "ann"), "profile", "what was learned")
+    followed_by_all(redis_client, settings, third)
+    roll_out(settings, third, lambda _: None)
+    assert live.read() == Bases(Place.of(third), before=second)
+    assert redis_client.keys("slop:profile:*") == [profile_key(second.version, "default", "ann").encode()]
+
+
+def test_what_was_followed_beside_is_followed_no_more_after_a_cancel(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    first, second = Place.of(settings.basis_dir), Place.of(saved(tmp_path, model, seed=2))
+    live = LiveBases(redis_client, first)
+    live.write(Bases(first, beside=second))
+    assert cancel(settings, lambda _: None) == first
+    assert live.read() == Bases(first)
+
+
+def test_what_fails_while_it_catches_up_ends_the_rollout(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    publish(settings.kafka_bootstrap, reactions=1)
+    folder, first = saved(tmp_path, model, seed=2), Place.of(settings.basis_dir)
+    live, said = LiveBases(redis_client, first), list[str]()
+    followed_by_all(redis_client, settings, folder)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "records left" in line:
+            live.tell("learner", {Place.of(folder).version: "ZeroDivisionError: of nothing"})
+
+    with pytest.raises(RolloutFailed, match="of nothing"):
+        roll_out(settings, folder, say)
+    assert live.read() == Bases(first)
 
 
 def test_a_basis_that_nobody_follows_is_not_waited_for_long(
@@ -288,6 +349,17 @@ def test_only_a_basis_of_the_models_weights_and_template_is_rolled_out(
 def test_there_is_no_way_back_from_the_first_basis(settings: JobsSettings) -> None:
     with pytest.raises(RolloutRefused, match="nothing was live before"):
         roll_back(settings, lambda _: None)
+
+
+def test_who_has_another_setting_than_the_processes_rolls_nothing_out(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    second, third = (saved(tmp_path, model, seed=seed) for seed in (2, 3))
+    live = LiveBases(redis_client, Place.of(second))
+    live.write(Bases(Place.of(third), before=Place.of(second)))
+    with pytest.raises(RolloutRefused, match="were started with"):
+        roll_out(settings, third, lambda _: None)
+    assert live.read().live == Place.of(third)
 
 
 def test_there_is_one_rollout_at_a_time(settings: JobsSettings, redis_client: Redis) -> None:

@@ -16,6 +16,7 @@ from slop.storage import (
     StoredPost,
     User,
     Write,
+    delete_profiles,
     post_key,
     profile_key,
     seen_key,
@@ -105,6 +106,16 @@ def test_scripts_are_loaded_again_after_redis_forgot_them(profiles: Profiles, re
     profiles.apply([write()])
     redis_client.script_flush()
     assert profiles.apply([write(offset=10)]) == [True]
+
+
+def test_profiles_of_one_basis_are_deleted_and_those_of_another_stay(profiles: Profiles, redis_client: Redis) -> None:
+    other = Profiles(redis_client, "another", 7 * DAY_MS)
+    users = [User("default", f"user-{number}") for number in range(25)]
+    for both in (profiles, other):
+        both.apply([write(user) for user in users])
+    assert sum(delete_profiles(redis_client, BASIS.version, batch=10)) == 2 * len(users)
+    assert all(b":another:" in key for key in redis_client.keys("*"))
+    assert [stored.profile is not None for stored in other.read([(user, []) for user in users])] == [True] * len(users)
 
 
 def test_posts_come_back_with_their_features(redis_client: Redis) -> None:

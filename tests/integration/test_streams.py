@@ -9,7 +9,7 @@ import pytest
 
 from slop.settings import CommonSettings
 from slop.streams import GroupLag, Subscription
-from slop.topics import SIGNALS
+from slop.topics import SIGNALS, Topic
 from tests.basis import random_basis
 from tests.collectors import read_all
 from tests.learners import publish, wait_until
@@ -96,18 +96,6 @@ def test_what_was_polled_is_behind_until_it_is_committed(
     assert lag(group) == 0
 
 
-def test_what_a_poll_has_left_is_known_once_every_partition_was_fetched(
-    bootstrap: str, subscription: Subscription, group: str
-) -> None:
-    assert subscription.left is None
-    send(bootstrap, 30, users=1)
-    read_up(subscription, len(read_all(bootstrap, SIGNALS)))
-    wait_until(lambda: subscription.poll(0.2, 500) == [] and subscription.left == 0)
-    send(bootstrap, 30, users=1)
-    wait_until(lambda: len(subscription.poll(0.2, 1)) == 1)
-    assert subscription.left == 29
-
-
 def test_the_lag_of_a_group_is_told_to_who_is_no_member(bootstrap: str, subscription: Subscription, group: str) -> None:
     send(bootstrap, 30, users=30)
     with closing(GroupLag(CommonSettings(kafka_bootstrap=bootstrap), group, SIGNALS)) as lag_of_group:
@@ -131,3 +119,19 @@ def test_lag_grows_with_what_is_written_and_falls_with_what_is_done(
     assert lag(group) == 59
     read_up(subscription, 59)
     assert lag(group) == 0
+
+
+def test_a_group_is_not_behind_in_a_topic_that_is_not_there(bootstrap: str, group: str) -> None:
+    nowhere = Topic(f"nowhere-{group}", 1)
+    with closing(GroupLag(CommonSettings(kafka_bootstrap=bootstrap), group, nowhere)) as lag_of_group:
+        assert lag_of_group.behind(lag_of_group.ends()) == 0
+
+
+def test_a_group_is_moved_to_the_beginning_and_to_the_end(bootstrap: str, group: str) -> None:
+    send(bootstrap, 10, users=10)
+    total = len(read_all(bootstrap, SIGNALS))
+    with closing(GroupLag(CommonSettings(kafka_bootstrap=bootstrap), group, SIGNALS)) as lag_of_group:
+        lag_of_group.skip()
+        assert lag_of_group.behind(lag_of_group.ends()) == 0
+        lag_of_group.rewind()
+        assert lag_of_group.behind(lag_of_group.ends()) == total

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from slop.basis import InvalidBasis
-from slop.live import Bases, Place, groups_of
+from slop.live import Bases, Place, Record, Sight, groups_of
 from slop.settings import LearningSettings
 from tests.basis import random_basis
 
@@ -15,11 +15,27 @@ FIRST, SECOND = Place("1" * 12, "/bases/1"), Place("2" * 12, "/bases/2")
     "bases", [Bases(FIRST), Bases(SECOND, before=FIRST), Bases(FIRST, beside=SECOND, before=SECOND)]
 )
 def test_what_is_followed_comes_back_as_it_was_stored(bases: Bases) -> None:
-    assert Bases.of(bases.to_json(), configured=FIRST) == bases
+    record = Record(FIRST.version, bases)
+    assert Record.of(record.to_json()) == record
+    assert Sight(FIRST).of(record.to_json()) == bases
 
 
 def test_before_the_first_rollout_the_configured_basis_is_live() -> None:
-    assert Bases.of(None, configured=FIRST) == Bases(FIRST)
+    assert Record.of(None) is None
+    assert Sight(FIRST).of(None) == Bases(FIRST)
+
+
+def test_a_record_of_another_configured_basis_counts_only_for_who_was_at_work_before_it() -> None:
+    rolled_out = Record(FIRST.version, Bases(SECOND, before=FIRST))
+    restarted = rolled_out.claimed(SECOND)
+    assert restarted == Record(SECOND.version, Bases(SECOND, before=FIRST))
+    assert Sight(FIRST).of(restarted.to_json()) == Bases(FIRST)
+    at_work = Sight(FIRST)
+    assert at_work.of(rolled_out.to_json()) == at_work.of(restarted.to_json()) == Bases(SECOND, before=FIRST)
+
+
+def test_a_basis_that_was_not_live_is_claimed_without_what_was_before() -> None:
+    assert Record(FIRST.version, Bases(SECOND, before=FIRST)).claimed(FIRST) == Record(FIRST.version, Bases(FIRST))
 
 
 def test_the_next_basis_is_followed_beside_the_live_one_and_the_former_is_not() -> None:

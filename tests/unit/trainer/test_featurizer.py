@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from slop.storage import PostRef, PostText
 from slop.topics import encode
 from slop.v1.post_pb2 import Post
-from trainer.featurizer import _texts_of
+from tests.basis import random_basis
+from trainer.featurizer import _texts_of, instance_under
+from trainer.settings import FeaturizerSettings
 
 
 def test_a_featurizer_without_a_basis_says_what_to_do(tmp_path: Path) -> None:
@@ -35,3 +37,10 @@ def test_a_copy_that_a_client_sends_does_not_hide_the_arm_of_a_post() -> None:
 
     assert texts(written, copy) == texts(copy, written) == PostText("rain", "soft", "ada")
     assert texts(written, other) == PostText("sun")
+
+
+def test_a_replica_that_keeps_its_name_has_one_for_each_basis() -> None:
+    settings = FeaturizerSettings(_env_file=None, model="none", featurizer_instance="a")
+    assert len({instance_under(random_basis(seed=seed), settings) for seed in (0, 1)}) == 2
+    unnamed = FeaturizerSettings(_env_file=None, model="none")
+    assert instance_under(random_basis(), unnamed) == ""
