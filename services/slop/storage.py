@@ -101,7 +101,7 @@ def delete_profiles(redis: Redis, basis: str, batch: int = 1_000) -> Iterator[in
         cursor = None
         while cursor != 0:
             cursor, keys = redis.scan(cursor or 0, match=pattern, count=batch)
-            yield cast("int", redis.unlink(*keys)) if keys else 0
+            yield redis.unlink(*keys) if keys else 0
 
 
 class PostRef(NamedTuple):
