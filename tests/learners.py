@@ -125,8 +125,6 @@ class Lag:
 
 
 def everything(redis: Redis) -> dict[bytes, object]:
-    """Every key with its value: profiles with their sources, and the events that are remembered."""
-    return {
-        key: redis.zrange(key, 0, -1, withscores=True) if b":seen:" in key else redis.hgetall(key)
-        for key in sorted(redis.keys("*"))
-    }
+    """All that is learned, by key: profiles with their sources, and the events that are remembered."""
+    profiles = {key: redis.hgetall(key) for key in sorted(redis.keys("slop:profile:*"))}
+    return profiles | {key: redis.zrange(key, 0, -1, withscores=True) for key in sorted(redis.keys("slop:seen:*"))}

@@ -121,7 +121,7 @@ def test_factors_that_nothing_can_be_learned_for_are_refused_with_the_reason(
     finally:
         worker.stop()
     assert done.returncode == 1
-    assert "fit_factors failed: refused: 0 held-out readers" in done.stderr
+    assert "fit_factors failed: refused: 0 and 0 held-out readers" in done.stderr
     assert not list((settings.bases_dir / ".building").iterdir())
 
 
