@@ -112,7 +112,7 @@ def test_what_was_received_is_told_for_freshness(learner: Learner) -> None:
 
 def test_lessons_tell_of_each_signal_learned_its_arm_and_what_was_predicted(learner: Learner) -> None:
     signals = [a_signal(BASIS, offset, user=user) for offset, user in enumerate("aba")]
-    for signal, arm, label in zip(signals, ("soft", "base", ""), (1.0, 0.0, 0.5), strict=True):
+    for signal, arm, label in zip(signals, ("soft", "base", ""), (1.0, 0.0, 0.75), strict=True):
         signal.arm, signal.label = arm, label
     lessons = learner.learn(encoded([*signals, signals[0]])).lessons
     assert (lessons.arms, lessons.liked) == (["soft", "", "base"], [True, True, False])
@@ -122,6 +122,13 @@ def test_lessons_tell_of_each_signal_learned_its_arm_and_what_was_predicted(lear
     first = moved(signals[0], *before)
     expected = [first, moved(signals[2], *first[:2]), moved(signals[1], *before)]
     assert lessons.predicted == [float(p[0]) for _, _, p in expected]
+
+
+def test_a_signal_exactly_between_like_and_dislike_tells_of_neither(learner: Learner) -> None:
+    liked, between = a_signal(BASIS, 0), a_signal(BASIS, 1)
+    liked.label, between.label = 1.0, 0.5
+    lessons = learner.learn(encoded([liked, between])).lessons
+    assert (lessons.liked, len(lessons.predicted), len(lessons.received_ms)) == ([True], 1, 2)
 
 
 def test_what_was_learned_before_is_no_lesson(learner: Learner) -> None:
