@@ -234,6 +234,7 @@ def topics(settings: TopicsSettings, console: Console) -> None:
     about = settings.model_dump(exclude={"out", "concurrency"}) | {
         "model": ready.basis.model,
         "basis": ready.basis.version,
+        "forgetting": LearningSettings().forgetting,
         "classifier_accuracy": round(classifier, 4),
     }
     report.show(console, results, about, settings.out)
