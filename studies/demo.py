@@ -56,7 +56,7 @@ class DemoSettings(BaseSettings):
     readers: int = Field(12, ge=2, le=200, description="simulated readers")
     posts: int = Field(4, ge=1, le=16, description="posts that each reader asks for at every count")
     history_posts: int = Field(2, ge=1, le=16, description="the same for history in the prompt")
-    scored: int = Field(2, ge=1, le=16, description="of these, the posts whose perplexity is taken")
+    scored: int = Field(3, ge=1, le=16, description="of these, the posts whose perplexity is taken")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.375, ge=0, le=1, description="share of the shown posts from the reader's own classes")
     freshness: int = Field(24, ge=20, description="single interactions that freshness is measured on")
