@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -29,29 +29,21 @@ from studies.posts import Catalogue, Post, load_catalogue
 from studies.readers import Reader, deal_tastes, pace_of_reading
 from studies.report import save_json
 from studies.rest import Engine, Rest, Sampling
-from studies.screen import progress_on, run_study
+from studies.screen import options_of, progress_on, run_study
+from studies.tables import RESULTS
 from studies.topics.arms import Given, Pool, Pools, served
 from studies.topics.figures import Classes, found_in, share_of
 from studies.topics.orders import KEPT, TIMEOUT_S, Desk
 from studies.topics.people import Habits, Learner, Member, reactions_of
 from studies.topics.shown import learner_and_posts
 
-RESULTS: Final = Path(__file__).parent / "results"
 MEASURES: Final = {"share": "posts on one of the tastes", "held": "tastes found among the posts"}
 
 
 class CapacitySettings(BaseSettings):
     """Options of the study."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CAPACITY_",
-        env_ignore_empty=True,
-        extra="ignore",
-        cli_parse_args=True,
-        cli_kebab_case=True,
-        cli_prog_name="python -m studies.capacity",
-        populate_by_name=True,
-    )
+    model_config = options_of("capacity")
 
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="of the readers; each has posts of its own")

@@ -28,7 +28,7 @@ from studies.metrics import latency
 from studies.posts import Catalogue, by_label, load_catalogue
 from studies.readers import deal_feeds, deal_readers
 from studies.rest import Sampling
-from studies.screen import progress_on, run_study
+from studies.screen import options_of, progress_on, run_study
 from studies.stack import connected
 
 COUNTS = (0, 4, 8, 16, 32)
@@ -37,16 +37,7 @@ COUNTS = (0, 4, 8, 16, 32)
 class DemoSettings(BaseSettings):
     """Options of the demo."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="DEMO_",
-        env_ignore_empty=True,
-        extra="ignore",
-        cli_parse_args=True,
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_prog_name="python -m studies.demo",
-        populate_by_name=True,
-    )
+    model_config = SettingsConfigDict(**options_of("demo"), cli_implicit_flags=True)
 
     out: Path | None = Field(None, validation_alias=AliasChoices("out", "OUT"), description="also write JSON here")
     plot: Path = Field(Path("out/demo.png"), description="where the PNG goes")

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -45,7 +45,8 @@ from studies.rankers import (
 )
 from studies.ratings import CLEAR_GAP, FULL_RATING, RatedJokes, Rater, chosen_raters, joke_post_id, load_ratings
 from studies.report import save_json
-from studies.screen import options_or_advice, progress_on, run_study
+from studies.screen import options_of, options_or_advice, progress_on, run_study
+from studies.tables import RESULTS
 from trainer.factors import Fit, FitOptions, Reactions
 from trainer.factors.refit import features_of, refit
 
@@ -57,21 +58,12 @@ AHEAD_COUNTS: Final = (5, 10, 20, 40)
 UNSEEN: Final = 20
 FEWEST_UNSEEN: Final = 8
 TENANT: Final = "default"
-RESULTS: Final = Path(__file__).parent / "results"
 
 
 class HumorSettings(BaseSettings):
     """Options of the study."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="HUMOR_",
-        env_ignore_empty=True,
-        extra="ignore",
-        cli_parse_args=True,
-        cli_kebab_case=True,
-        cli_prog_name="python -m studies.humor",
-        populate_by_name=True,
-    )
+    model_config = options_of("humor")
 
     data: Path = Field(
         validation_alias=AliasChoices("data", "DATA"), description="folder with jokes.json and ratings.csv.gz"

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -28,7 +28,7 @@ from studies.ratings import FULL_RATING, RatedJokes, Rater, chosen_raters, crowd
 from studies.readers import treated
 from studies.report import save_json
 from studies.rest import Event
-from studies.screen import options_or_advice, progress_on, run_study
+from studies.screen import options_of, options_or_advice, progress_on, run_study
 from studies.stack import Stack, connected
 
 COUNTS: Final = (5, 10, 20, 40)
@@ -38,15 +38,7 @@ T = TypeVar("T")
 class ReplaySettings(BaseSettings):
     """Options of the replay."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="REPLAY_",
-        env_ignore_empty=True,
-        extra="ignore",
-        cli_parse_args=True,
-        cli_kebab_case=True,
-        cli_prog_name="python -m studies.replay",
-        populate_by_name=True,
-    )
+    model_config = options_of("replay")
 
     data: Path = Field(
         validation_alias=AliasChoices("data", "DATA"), description="folder with jokes.json and ratings.csv.gz"

@@ -1,10 +1,10 @@
-"""What a study prints on, and how it ends."""
+"""How a study is told its options, what it prints on, and how it ends."""
 
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -16,6 +16,19 @@ Options = TypeVar("Options", bound=BaseSettings)
 
 NARROWEST: Final = 120
 INTERRUPTED: Final = 130
+
+
+def options_of(study: str) -> SettingsConfigDict:
+    """How the options of `python -m studies.STUDY` are given: on the command line, or in the environment as STUDY_…."""
+    return SettingsConfigDict(
+        env_prefix=f"{study.upper()}_",
+        env_ignore_empty=True,
+        extra="ignore",
+        cli_parse_args=True,
+        cli_kebab_case=True,
+        cli_prog_name=f"python -m studies.{study}",
+        populate_by_name=True,
+    )
 
 
 def console_for_tables() -> Console:

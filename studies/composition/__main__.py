@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 from rich.console import Console
 
 import native.up
@@ -33,26 +33,18 @@ from studies.detectors import NO_STYLE, Classifier, accuracy
 from studies.figures import Scorer
 from studies.posts import Catalogue, Post, StudyError, by_label, load_catalogue
 from studies.rest import Engine, Sampling
-from studies.screen import progress_on, run_study
+from studies.screen import options_of, progress_on, run_study
 from studies.stack import connected
+from studies.tables import RESULTS
 from trainer.language_model import LanguageModel, model_folder, revision_of
 
-RESULTS: Final = Path(__file__).parents[1] / "results"
 EXAMPLES: Final = 6
 
 
 class CompositionSettings(BaseSettings):
     """Options of the study."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="COMPOSITION_",
-        env_ignore_empty=True,
-        extra="ignore",
-        cli_parse_args=True,
-        cli_kebab_case=True,
-        cli_prog_name="python -m studies.composition",
-        populate_by_name=True,
-    )
+    model_config = options_of("composition")
 
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     factored: Path = Field(DEFAULT_BASIS, description="folder with factored.json and factored.safetensors")

@@ -13,10 +13,10 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 from rich.console import Console
 
 from native import model
@@ -30,23 +30,14 @@ from studies.cost.arms import ARMS, Arm, Round, StoredBytes, messages_of, rounds
 from studies.cost.engine import CostEngine
 from studies.cost.figures import Sample, Samples, rows_of
 from studies.posts import load_catalogue
-from studies.screen import progress_on, run_study
-
-RESULTS: Final = Path(__file__).parents[1] / "results"
+from studies.screen import options_of, progress_on, run_study
+from studies.tables import RESULTS
 
 
 class CostSettings(BaseSettings):
     """Options of the study."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="COST_",
-        env_ignore_empty=True,
-        extra="ignore",
-        cli_parse_args=True,
-        cli_kebab_case=True,
-        cli_prog_name="python -m studies.cost",
-        populate_by_name=True,
-    )
+    model_config = options_of("cost")
 
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     seed: int = Field(0, ge=0, description="of the posts, the prompts and the order of the arms")

@@ -1,26 +1,18 @@
 """Options of the likelihood study."""
 
 from pathlib import Path
-from typing import Final
 
 from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
-RESULTS: Final = Path(__file__).parents[1] / "results"
+from studies.screen import options_of
+from studies.tables import RESULTS
 
 
 class LikelihoodSettings(BaseSettings):
     """Options of the study."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="LIKELIHOOD_",
-        env_ignore_empty=True,
-        extra="ignore",
-        cli_parse_args=True,
-        cli_kebab_case=True,
-        cli_prog_name="python -m studies.likelihood",
-        populate_by_name=True,
-    )
+    model_config = options_of("likelihood")
 
     data: Path | None = Field(
         None, validation_alias=AliasChoices("data", "DATA"), description="folder with jokes.json and ratings.csv.gz"

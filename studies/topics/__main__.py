@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 
@@ -33,7 +33,8 @@ from studies.detectors import Classifier, accuracy, detected
 from studies.figures import Scorer
 from studies.posts import Catalogue, Post, by_label, load_catalogue
 from studies.rest import Engine, Rest, Sampling
-from studies.screen import progress_on, run_study
+from studies.screen import options_of, progress_on, run_study
+from studies.tables import RESULTS
 from studies.topics import report
 from studies.topics.arms import FRESH, SOFT, WORDS, Given, Pool, Pools, Rivals, for_nobody, from_profiles
 from studies.topics.figures import Copies, Judge, by_taste, rows_of
@@ -42,22 +43,13 @@ from studies.topics.people import MAIN, Habits, Kind, Learner, Member, members_o
 from studies.topics.shown import learner_and_posts
 from studies.topics.tuned import STEPS, Effort, effort, tuned_prompt
 
-RESULTS: Final = Path(__file__).parents[1] / "results"
 A_TASTE: Final = 4  # held-out posts of each taste whose perplexity is taken
 
 
 class TopicsSettings(BaseSettings):
     """Options of the study."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="TOPICS_",
-        env_ignore_empty=True,
-        extra="ignore",
-        cli_parse_args=True,
-        cli_kebab_case=True,
-        cli_prog_name="python -m studies.topics",
-        populate_by_name=True,
-    )
+    model_config = options_of("topics")
 
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="of the readers; each has posts of its own")
