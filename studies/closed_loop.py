@@ -16,6 +16,7 @@ from studies.stack import Stack
 T = TypeVar("T")
 
 HISTORY_POSTS: Final = 6
+CLOSER: Final = 2
 FRESHNESS_POLL_S: Final = 0.005
 FRESHNESS_TIMEOUT_S: Final = 30.0
 
@@ -52,13 +53,19 @@ class Amounts:
         counts: after how many interactions posts are asked for, rising.
         posts: for each reader at every count.
         history_posts: the same for the history baseline.
+        judged_at: the count that claims are about: there, and of the control arm, twice as many.
         freshness: interactions that freshness is measured on.
     """
 
     counts: Sequence[int]
     posts: int
     history_posts: int
+    judged_at: int
     freshness: int
+
+    def times(self, count: int) -> int:
+        """By how much more is generated after so many interactions."""
+        return CLOSER if count == self.judged_at else 1
 
 
 @dataclass(slots=True)
@@ -90,7 +97,7 @@ class ClosedLoop:
         await self._stack.register(self._shown_texts(), self._progress)
         outcome = Outcome()
         strangers = [f"{person.user_id}-control" for person in self._people]
-        outcome.control = await self._written(strangers, "control arm", 0)
+        outcome.control = await self._written(strangers, "control arm", 0, self._amounts.posts * CLOSER)
         learned = 0
         for count in self._amounts.counts:
             await self._react(learned, count)
@@ -109,15 +116,16 @@ class ClosedLoop:
 
     async def _generate(self, count: int, outcome: Outcome) -> None:
         users = [person.user_id for person in self._people]
-        soft = self._written(users, f"posts after {count} interactions", count)
+        posts = self._amounts.posts * self._amounts.times(count)
+        soft = self._written(users, f"posts after {count} interactions", count, posts)
         if count:  # both at a time: the engine writes more tokens a second for more requests
             outcome.soft[count], outcome.history[count] = await asyncio.gather(soft, self._from_history(count))
         else:
             outcome.soft[count] = await soft
 
-    async def _written(self, users: Sequence[str], title: str, interactions: int) -> list[list[str]]:
+    async def _written(self, users: Sequence[str], title: str, interactions: int, posts: int) -> list[list[str]]:
         task = self._progress.add_task(title, total=len(users))
-        asked = (self._stack.generation.write(user, self._amounts.posts, self._sampling) for user in users)
+        asked = (self._stack.generation.write(user, posts, self._sampling) for user in users)
         answers = await asyncio.gather(*(self._counted(call, task) for call in asked))
         _check(answers, interactions)
         return [answer.texts for answer in answers]
@@ -125,7 +133,7 @@ class ClosedLoop:
     async def _from_history(self, count: int) -> list[list[str]]:
         task = self._progress.add_task(f"history in the prompt, {count}", total=len(self._people))
         liked = (person.liked(count)[-HISTORY_POSTS:] for person in self._people)
-        write, posts = self._stack.engine.write_after, self._amounts.history_posts
+        write, posts = self._stack.engine.write_after, self._amounts.history_posts * self._amounts.times(count)
         return await asyncio.gather(*(self._counted(write(h, posts, self._sampling), task) for h in liked))
 
     async def _counted(self, call: Awaitable[T], task: TaskID) -> T:

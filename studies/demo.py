@@ -12,7 +12,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from pydantic import AliasChoices, Field
@@ -21,7 +21,7 @@ from rich.console import Console
 
 from native.up import Stack, running_stack
 from studies import report
-from studies.closed_loop import Amounts, ClosedLoop, Outcome, Person
+from studies.closed_loop import CLOSER, Amounts, ClosedLoop, Outcome, Person
 from studies.detectors import Classifier, accuracy, detected
 from studies.figures import Figures, Scorer, figures_of, held_out_of_tastes, sampled_texts
 from studies.metrics import latency
@@ -31,7 +31,8 @@ from studies.rest import Sampling
 from studies.screen import options_of, progress_on, run_study
 from studies.stack import connected
 
-COUNTS = (0, 4, 8, 16, 32)
+COUNTS: Final = (0, 4, 8, 16, 32)
+JUDGED_AT: Final = 16
 
 
 class DemoSettings(BaseSettings):
@@ -45,9 +46,9 @@ class DemoSettings(BaseSettings):
     seed: int = Field(0, ge=0, description="of the readers, their feeds and their reactions")
 
     readers: int = Field(12, ge=2, le=200, description="simulated readers")
-    posts: int = Field(4, ge=1, le=16, description="posts that each reader asks for at every count")
-    history_posts: int = Field(2, ge=1, le=16, description="the same for history in the prompt")
-    scored: int = Field(3, ge=1, le=16, description="of these, the posts whose perplexity is taken")
+    posts: int = Field(3, ge=1, le=8, description=f"posts that each reader asks for, twice as many at {JUDGED_AT}")
+    history_posts: int = Field(2, ge=1, le=8, description="the same for history in the prompt")
+    scored: int = Field(2, ge=1, le=8, description=f"of these, posts whose perplexity is taken; at {JUDGED_AT} all")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.375, ge=0, le=1, description="share of the shown posts from the reader's own classes")
     freshness: int = Field(24, ge=20, description="single interactions that freshness is measured on")
@@ -91,13 +92,15 @@ async def study(
 ) -> Results:
     """Run the closed loop on a running stack and take all figures."""
     people = people_of(settings, catalogue, uuid.uuid4().hex[:6])
-    amounts = Amounts(COUNTS, settings.posts, settings.history_posts, settings.freshness)
+    amounts = Amounts(COUNTS, settings.posts, settings.history_posts, JUDGED_AT, settings.freshness)
     sampling = Sampling(settings.temperature, settings.max_tokens, settings.min_p)
     held_out = held_out_of_tastes([person.reader for person in people], catalogue.held_out, a_taste=2)
     async with connected(running, settings.concurrency) as stack:
         with progress_on(console) as progress:
             outcome = await ClosedLoop(stack, people, amounts, sampling, progress).run()
-            scorer = await Scorer.of(stack.engine, [*sampled_texts(outcome, settings.scored), *held_out], progress)
+            scorer = await Scorer.of(
+                stack.engine, [*sampled_texts(outcome, settings.scored, JUDGED_AT), *held_out], progress
+            )
         figures = figures_of(people, outcome, (classifier, detected), scorer, held_out)
         return Results(people, outcome, figures, stack.engine.model)
 
@@ -107,11 +110,13 @@ def legend(settings: DemoSettings, results: Results, seen: float) -> str:
     figures = results.figures
     return (
         f"{settings.readers} readers with one or two hidden tastes: {settings.exposure:.0%} of what they see is of "
-        f"these, {settings.noise:.0%} of reactions are wrong. {settings.posts} posts a reader and count. "
-        "Control: no profile. History: six liked posts as chat turns, same sampling.\n"
+        f"these, {settings.noise:.0%} of reactions are wrong. {settings.posts} posts a reader and count, "
+        f"{CLOSER} times as many after {JUDGED_AT} and without a profile (control). "
+        "History: six liked posts as chat turns, same sampling.\n"
         f"Shares are by a classifier trained on held-out posts ({seen:.0%} right on the catalogue's others), with 95% "
         "intervals over readers, and by keyword and surface detectors (SLOP, control, history).\n"
-        f"Perplexity is under the plain model, of {settings.scored} posts a reader and count, each by itself: "
+        f"Perplexity is under the plain model, of {settings.scored} posts a reader and count (after "
+        f"{JUDGED_AT}, and of control, of all), each by itself: "
         f"control {figures.control_perplexity:.1f}, held-out catalogue posts of "
         f"the same tastes {figures.held_out_perplexity:.1f}. Distinct-2 of control: {figures.control_distinct2:.2f}."
     )

@@ -88,10 +88,14 @@ def flat(texts: Texts) -> list[str]:
     return list(chain.from_iterable(texts))
 
 
-def sampled_texts(outcome: Outcome, posts: int) -> list[str]:
-    """The first so many posts that every reader got at every count, of each arm."""
-    arms = (outcome.control, *outcome.soft.values(), *outcome.history.values())
-    return [text for arm in arms for texts in arm for text in texts[:posts]]
+def sampled_texts(outcome: Outcome, posts: int, judged_at: int) -> list[str]:
+    """The first so many posts that every reader got at every count; all that are judged, and all of the control arm."""
+    by_count = [*outcome.soft.items(), *outcome.history.items()]
+    judged = [outcome.control, *(arm for count, arm in by_count if count == judged_at)]
+    others = [arm for count, arm in by_count if count != judged_at]
+    return [text for arm in judged for text in flat(arm)] + [
+        text for arm in others for row in arm for text in row[:posts]
+    ]
 
 
 def held_out_of_tastes(readers: Sequence[Reader], held_out: Sequence[Post], a_taste: int) -> list[str]:
