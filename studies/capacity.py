@@ -16,25 +16,23 @@ import numpy as np
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from native.up import Stack, running_stack
+from native.up import running_stack
 from slop.basis import Basis
 from slop.settings import LearningSettings
 from studies import tables
 from studies.detectors import Classifier
+from studies.folders import RESULTS
 from studies.metrics import Estimate, over_readers
 from studies.posts import Catalogue, Post, load_catalogue
 from studies.readers import Reader, deal_tastes, pace_of_reading
 from studies.report import save_json
-from studies.rest import Engine, Rest, Sampling
 from studies.screen import options_of, progress_on, run_study
-from studies.tables import RESULTS
-from studies.topics.arms import Given, Pool, Pools, served
+from studies.topics.arms import Given, Pool, served
 from studies.topics.figures import Classes, found_in, share_of
-from studies.topics.orders import KEPT, TIMEOUT_S, Desk
 from studies.topics.people import Habits, Learner, Member, reactions_of
+from studies.topics.pools import kept_pools
 from studies.topics.shown import learner_and_posts
 
 MEASURES: Final = {"share": "posts on one of the tastes", "held": "tastes found among the posts"}
@@ -109,20 +107,12 @@ def cells_of(tastes: int, given: Sequence[Given], classes: Classes) -> list[Cell
     return cells
 
 
-async def pools_of(settings: CapacitySettings, running: Stack, basis: Basis, progress: Progress) -> dict[int, Pool]:
-    """Posts under every prompt for each seed."""
-    async with Rest(running.vllm_url.removesuffix("/").removesuffix("/v1"), timeout_s=TIMEOUT_S) as rest:
-        desk = Desk(await Engine.of(rest, basis.template), KEPT / f"{basis.text_version}.jsonl", progress)
-        pools = Pools(desk, basis, Sampling(0.8, 48, 0.05))
-        return {seed: await pools.soft(seed, settings.pool) for seed in settings.seeds}
-
-
 def study(settings: CapacitySettings, console: Console, catalogue: Catalogue, basis: Basis) -> list[Cell]:
     """All cells."""
     with progress_on(console) as progress:
         learner, posts = learner_and_posts(basis, catalogue, settings.shown, progress)
     with running_stack(console, ["vllm"]) as running, progress_on(console) as progress:
-        pools = asyncio.run(pools_of(settings, running, basis, progress))
+        pools = asyncio.run(kept_pools(running, basis, settings.seeds, settings.pool, progress))
     texts = sorted({text for pool in pools.values() for under in pool.posts for text in under})
     classes = dict(zip(texts, Classifier.trained_on(catalogue.held_out)(texts), strict=True))
     return [

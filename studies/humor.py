@@ -31,6 +31,7 @@ from slop.rewards import RATE_WEIGHT
 from slop.settings import LearningSettings
 from slop.storage import PostRef
 from studies import jokes, tables
+from studies.folders import RESULTS
 from studies.metrics import CalibrationBin, Estimate, calibration, over_readers, pair_accuracy
 from studies.rankers import (
     SLOP,
@@ -46,7 +47,6 @@ from studies.rankers import (
 from studies.ratings import CLEAR_GAP, FULL_RATING, RatedJokes, Rater, chosen_raters, joke_post_id, load_ratings
 from studies.report import save_json
 from studies.screen import options_of, options_or_advice, progress_on, run_study
-from studies.tables import RESULTS
 from trainer.factors import Fit, FitOptions, Reactions
 from trainer.factors.refit import features_of, refit
 

@@ -10,15 +10,14 @@ import torch
 from rich.progress import Progress
 
 from native import model as native_model
-from native.settings import ROOT, NativeSettings
+from native.settings import NativeSettings
 from slop.basis import Basis
-from trainer.basis.__main__ import sentence_embedder
+from studies.folders import KEPT
+from trainer.basis.command import sentence_embedder
 from trainer.extraction import Extractor
 from trainer.language_model import LanguageModel, PromptScorer
 
 Floats = npt.NDArray[np.float32]
-
-KEPT = ROOT / ".run" / "studies"
 
 
 def text_features(basis: Basis, texts: Sequence[str], progress: Progress) -> Floats:

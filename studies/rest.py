@@ -21,6 +21,8 @@ POSTS_A_REQUEST: Final = 100
 RANKED_A_REQUEST: Final = 500
 ATTEMPTS: Final = 8
 LONGEST_PAUSE_S: Final = 10.0
+CONCURRENCY: Final = 16
+TIMEOUT_S: Final = 120.0
 TRY_AGAIN: Final = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE})
 
 
@@ -28,15 +30,15 @@ TRY_AGAIN: Final = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE
 class Sampling:
     """How texts are drawn; the same in every arm of a study. `min_p` is what generation is set to."""
 
-    temperature: float
-    max_tokens: int
-    min_p: float
+    temperature: float = 0.8
+    max_tokens: int = 48
+    min_p: float = 0.05
 
 
 class Rest:
     """JSON over HTTP to one base URL, so many requests at a time; 429 and 503 are tried again as Retry-After says."""
 
-    def __init__(self, base_url: str, concurrency: int = 16, timeout_s: float = 120.0) -> None:
+    def __init__(self, base_url: str, concurrency: int = CONCURRENCY, timeout_s: float = TIMEOUT_S) -> None:
         # A request may wait for its turn in the pool as long as all others before it take.
         limits = httpx.Limits(max_connections=concurrency)
         self._client = httpx.AsyncClient(base_url=base_url, limits=limits, timeout=httpx.Timeout(timeout_s, pool=None))

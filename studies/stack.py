@@ -3,17 +3,17 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from rich.progress import Progress
 
 import native.up
-from slop.basis import Basis
+from slop.basis import Basis, Template
 from slop.settings import CommonSettings
 from studies.posts import StudyError
-from studies.rest import Collector, Engine, Generation, Rest
+from studies.rest import CONCURRENCY, TIMEOUT_S, Collector, Engine, Generation, Rest
 
 POLL_S: Final = 0.2
 STALLED_S: Final = 120.0
@@ -84,11 +84,22 @@ class Patience:
 
 
 @asynccontextmanager
+async def engine_of(
+    running: native.up.Stack, template: Template, concurrency: int = CONCURRENCY, timeout_s: float = TIMEOUT_S
+) -> AsyncIterator[Engine]:
+    """The engine of a running stack, for the time of the context."""
+    url = running.vllm_url.removesuffix("/").removesuffix("/v1")
+    async with Rest(url, concurrency, timeout_s) as rest:
+        yield await Engine.of(rest, template)
+
+
+@asynccontextmanager
 async def connected(running: native.up.Stack, concurrency: int) -> AsyncIterator[Stack]:
     """The APIs of a running stack, for the time of the context."""
     template = Basis.load(CommonSettings().basis_dir).template
-    engine_url = running.vllm_url.removesuffix("/").removesuffix("/v1")
-    async with AsyncExitStack() as opened:
-        urls = (running.collector_url, running.generation_url, engine_url)
-        collector, generation, engine = [await opened.enter_async_context(Rest(url, concurrency)) for url in urls]
-        yield Stack(Collector(collector), Generation(generation), await Engine.of(engine, template))
+    async with (
+        Rest(running.collector_url, concurrency) as collector,
+        Rest(running.generation_url, concurrency) as generation,
+        engine_of(running, template, concurrency) as engine,
+    ):
+        yield Stack(Collector(collector), Generation(generation), engine)

@@ -3,9 +3,6 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
-
-RESULTS: Final = Path(__file__).parent / "results"
 
 Row = Mapping[str, str | float | int]
 

@@ -31,11 +31,11 @@ from studies.composition.choice import Chosen
 from studies.composition.figures import KEYWORDS, Row, Texts, classified, rows_of
 from studies.detectors import NO_STYLE, Classifier, accuracy
 from studies.figures import Scorer
+from studies.folders import RESULTS
 from studies.posts import Catalogue, Post, StudyError, by_label, load_catalogue
 from studies.rest import Engine, Sampling
 from studies.screen import options_of, progress_on, run_study
 from studies.stack import connected
-from studies.tables import RESULTS
 from trainer.language_model import LanguageModel, model_folder, revision_of
 
 EXAMPLES: Final = 6

@@ -29,9 +29,9 @@ from studies.cost import report
 from studies.cost.arms import ARMS, Arm, Round, StoredBytes, messages_of, rounds
 from studies.cost.engine import CostEngine
 from studies.cost.figures import Sample, Samples, rows_of
+from studies.folders import RESULTS
 from studies.posts import load_catalogue
 from studies.screen import options_of, progress_on, run_study
-from studies.tables import RESULTS
 
 
 class CostSettings(BaseSettings):

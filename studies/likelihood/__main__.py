@@ -22,7 +22,7 @@ from studies.likelihood.study import Study
 from studies.likelihood.texts import held_out_posts, jokes_in, posts_in
 from studies.posts import StudyError
 from studies.screen import options_or_advice, run_study
-from trainer.basis.__main__ import sentence_embedder
+from trainer.basis.command import sentence_embedder
 from trainer.heap import keep_freed_memory
 from trainer.language_model import LanguageModel, model_folder, revision_of
 

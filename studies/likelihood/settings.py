@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings
 
+from studies.folders import RESULTS
 from studies.screen import options_of
-from studies.tables import RESULTS
 
 
 class LikelihoodSettings(BaseSettings):

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from rich.console import Console
 
-from native.settings import ROOT
 from slop.basis import Basis
+from studies.folders import KEPT
 from studies.likelihood.arms import SHIPPED, TRAINED, Arms, Measured
 from studies.likelihood.settings import LikelihoodSettings
 from studies.likelihood.texts import Split, folds_of
@@ -19,8 +19,6 @@ from studies.report import save_json
 from studies.screen import progress_on
 from trainer.basis.build import Builder, BuildOptions, Floats
 from trainer.language_model import LanguageModel
-
-KEPT: Final = ROOT / ".run" / "studies"
 
 
 class Study:

@@ -31,14 +31,15 @@ from studies import jokes
 from studies.chats import Chats
 from studies.detectors import Classifier, accuracy, detected
 from studies.figures import Scorer
+from studies.folders import RESULTS
 from studies.posts import Catalogue, Post, by_label, load_catalogue
-from studies.rest import Engine, Rest, Sampling
+from studies.rest import Engine, Sampling
 from studies.screen import options_of, progress_on, run_study
-from studies.tables import RESULTS
+from studies.stack import engine_of
 from studies.topics import report
 from studies.topics.arms import FRESH, SOFT, WORDS, Given, Pool, Pools, Rivals, for_nobody, from_profiles
 from studies.topics.figures import Copies, Judge, by_taste, rows_of
-from studies.topics.orders import KEPT, TIMEOUT_S, Desk
+from studies.topics.orders import KEPT_TEXTS, TIMEOUT_S, Desk
 from studies.topics.people import MAIN, Habits, Kind, Learner, Member, members_of
 from studies.topics.shown import learner_and_posts
 from studies.topics.tuned import STEPS, Effort, effort, tuned_prompt
@@ -139,7 +140,7 @@ def _kept_prompt(
     basis: Basis, member: Member, tune: Callable[[Member], npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.float32]:
     digest = sha256("\0".join([basis.revision, str(STEPS), *member.liked(MAIN)]).encode()).hexdigest()[:16]
-    path = KEPT / "tuned" / f"{digest}.npy"
+    path = KEPT_TEXTS / "tuned" / f"{digest}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, tune(member))
@@ -148,7 +149,7 @@ def _kept_prompt(
 
 async def written(settings: TopicsSettings, ready: Prepared, engine: Engine, progress: Progress) -> Writings:
     """What all arms write."""
-    desk = Desk(engine, KEPT / f"{ready.basis.text_version}.jsonl", progress)
+    desk = Desk(engine, KEPT_TEXTS / f"{ready.basis.text_version}.jsonl", progress)
     pools = Pools(desk, ready.basis, settings.sampling)
     soft, words, plain = {}, {}, {}
     for seed in settings.seeds:
@@ -180,9 +181,7 @@ async def study(
     settings: TopicsSettings, ready: Prepared, running: native.up.Stack, catalogue: Catalogue, progress: Progress
 ) -> report.Results:
     """All figures."""
-    url = running.vllm_url.removesuffix("/").removesuffix("/v1")
-    async with Rest(url, settings.concurrency, TIMEOUT_S) as rest:
-        engine = await Engine.of(rest, ready.basis.template)
+    async with engine_of(running, ready.basis.template, settings.concurrency, TIMEOUT_S) as engine:
         writings = await written(settings, ready, engine, progress)
         held_out = held_out_of(ready.members, catalogue.held_out)
         sampled = sampled_posts(writings.given, settings.scored) | held_out

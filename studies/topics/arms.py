@@ -19,7 +19,7 @@ from studies.chats import Chats, Message, bulleted
 from studies.rest import Sampling
 from studies.topics.orders import Desk, Order
 from studies.topics.people import MAIN, Learner, Member
-from trainer.basis.build import START_WORDS, WORDS_AT_START
+from trainer.basis.build import start_text
 
 SOFT: Final = "SLOP"
 FRESH: Final = "SLOP, a fresh reader"
@@ -75,7 +75,7 @@ class Pools:
 
     async def words(self, seed: int, posts: int) -> Pool:
         """Under the text that the soft prompts were begun from."""
-        texts = (f"{START_WORDS} {', '.join(words[:WORDS_AT_START])}." for words in self._basis.words)
+        texts = (f"{start_text(words)}." for words in self._basis.words)
         return await self._pool(WORDS, [self._chats.under(text) for text in texts], seed, posts)
 
     async def control(self, seed: int, posts: int) -> Pool:

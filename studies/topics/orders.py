@@ -10,11 +10,11 @@ from typing import Final
 
 from rich.progress import Progress
 
-from native.settings import ROOT
 from studies.chats import Message
+from studies.folders import KEPT
 from studies.rest import Engine, Sampling, Texts
 
-KEPT: Final = ROOT / ".run" / "studies" / "topics"
+KEPT_TEXTS: Final = KEPT / "topics"
 TIMEOUT_S: Final = 600.0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from catalogue.classes import load_classes
 from slop.basis import Basis, Floats
-from slop.profiles import Profile, update
+from slop.profiles import Prior, Profile, update
 from slop.rewards import Rewards
 from slop.settings import LearningSettings
 from slop.v1.interaction_pb2 import Interaction
@@ -135,10 +135,10 @@ def reactions_of(
 class Learner:
     """Learns reactions with the rewards, the prior and the update of production."""
 
-    def __init__(self, basis: Basis, features: Mapping[str, Floats]) -> None:
-        """`features` are the (T,) text features of the posts, by post id."""
+    def __init__(self, basis: Basis, features: Mapping[str, Floats], prior: Prior | None = None) -> None:
+        """`features` are the (T,) text features of the posts, by post id; the prior is the basis' by default."""
         self._basis, self._features = basis, features
-        self._prior, self._rewards = LearningSettings().prior_of(basis), Rewards.of({})
+        self._prior, self._rewards = prior or LearningSettings().prior_of(basis), Rewards.of({})
 
     def profiles(self, member: Member, counts: Sequence[int] = COUNTS) -> dict[int, Profile]:
         """A reader's profile after each of so many reactions, rising."""

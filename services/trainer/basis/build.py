@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from slop.basis import Basis, LengthScale, responsibilities
 from trainer.basis.blocks import clustering_space
+from trainer.basis.checkpoint import save_checkpoint
 from trainer.basis.clusters import Labels, cluster_words, guarded, initial_clusters, nearest_clusters
 from trainer.basis.tuning import POSTS_A_STEP, PROMPTS_AT_ONCE, PromptState, losses_under, train_step
 from trainer.language_model import LanguageModel, PromptScorer
@@ -76,9 +77,7 @@ class Progress:
             "step": self.step,
             "words": self.words,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, path.with_suffix(".new"))
-        path.with_suffix(".new").replace(path)
+        save_checkpoint(state, path)
 
     @classmethod
     def load(cls, path: Path) -> "Progress":

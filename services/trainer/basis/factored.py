@@ -5,7 +5,6 @@
 The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read (DESIGN section 4).
 """
 
-import argparse
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,17 +17,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from slop.basis import Template
 from slop.factored import FactoredBasis, norm_range_of
-from slop.settings import DEFAULT_BASIS
-from trainer.basis.__main__ import sentence_embedder
 from trainer.basis.blocks import Blocks, Floats, blocks_of
-from trainer.basis.build import WORDS_A_CLUSTER, WORDS_AT_START, read_catalogue
+from trainer.basis.build import WORDS_A_CLUSTER, WORDS_AT_START
+from trainer.basis.checkpoint import save_checkpoint
 from trainer.basis.clusters import Labels, cluster_words, guarded, nearest_clusters
+from trainer.basis.command import Materials, parser_of
 from trainer.basis.pairs import PairPrompts, drawn, joint_step, losses_under
 from trainer.basis.two_way import TwoWay, two_way_clusters
-from trainer.heap import keep_freed_memory
-from trainer.language_model import LanguageModel, revision_of
+from trainer.language_model import LanguageModel
 
 STYLE_START: Final = "You write short posts for a social feed"
 SUBJECT_START: Final = " about"
@@ -99,9 +96,7 @@ class Progress:
             "best_loss": self.best_loss,
             "stale": self.stale,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, path.with_suffix(".new"))
-        path.with_suffix(".new").replace(path)
+        save_checkpoint(state, path)
 
     @classmethod
     def load(cls, path: Path, options: FactoredOptions) -> "Progress":
@@ -277,27 +272,15 @@ def show(basis: FactoredBasis) -> None:
 def main() -> None:
     """The command line."""
     defaults = FactoredOptions()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, type=Path, help="folder of the base model")
-    parser.add_argument("--model-name", default="SmolLM2-135M-Instruct")
-    parser.add_argument("--catalogue", type=Path, default=Path("catalogue/posts.jsonl"))
-    parser.add_argument("--out", type=Path, default=DEFAULT_BASIS)
-    parser.add_argument("--checkpoint", type=Path, default=Path(".run/basis/factored.pt"))
-    parser.add_argument("--fresh", action="store_true", help="do not resume from the checkpoint")
+    parser = parser_of(__doc__, ".run/basis/factored.pt", defaults.rounds, defaults.seed)
     parser.add_argument("--styles", type=int, default=defaults.styles)
     parser.add_argument("--subjects", type=int, default=defaults.subjects)
-    parser.add_argument("--rounds", type=int, nargs="+", default=list(defaults.rounds))
-    parser.add_argument("--seed", type=int, default=defaults.seed)
     args = parser.parse_args()
-    if args.fresh:
-        args.checkpoint.unlink(missing_ok=True)
-    keep_freed_memory()
-    torch.manual_seed(args.seed)
+    made_of = Materials.of(args)
     options = FactoredOptions(args.styles, args.subjects, rounds=tuple(args.rounds), seed=args.seed)
-    model = LanguageModel.load(args.model, Template())
-    about = (args.model_name, revision_of(args.model))
-    posts = read_catalogue(args.catalogue)
-    basis, _ = build_factored(model, about, sentence_embedder, posts, options, args.checkpoint)
+    basis, _ = build_factored(
+        made_of.model, made_of.about_model, made_of.embed, made_of.posts, options, args.checkpoint
+    )
     basis.save(args.out)
     args.checkpoint.unlink(missing_ok=True)
     styles, subjects = basis.size

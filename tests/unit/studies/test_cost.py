@@ -26,8 +26,8 @@ from studies.cost.__main__ import CostSettings, engine_settings, window_of
 from studies.cost.arms import ARMS, COUNTS, PLAIN, SOFT, Arm, StoredBytes, messages_of, rounds
 from studies.cost.engine import Answer, CostEngine, cached_tokens, chunk_of
 from studies.cost.figures import Middle, Sample, median_of, ratio_of, rows_of
+from studies.folders import RESULTS
 from studies.posts import StudyError, load_catalogue
-from studies.tables import RESULTS
 from tests.basis import random_basis
 from trainer.basis.build import read_catalogue
 
