@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # What `make studies` runs, one after the other; humor and likelihood need ratings of real people, and their jokes.
-STUDIES := cost topics capacity composition $(if $(DATA),humor likelihood)
+STUDIES := cost topics capacity encoders composition $(if $(DATA),humor likelihood)
 
 export BASIS DATA OUT POSTS READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
@@ -58,8 +58,8 @@ export: setup  ## a reader's soft prompt as a PEFT adapter, from the Redis that 
 	    --user "$${USER_ID:?whose prompt: make export USER_ID=reader OUT=folder}" \
 	    --out "$${OUT:?where to: make export USER_ID=reader OUT=folder}"
 
-rollout: setup  ## have the running stack learn a new basis beside the live one, then switch to it: BASIS=folder
-	@$(PY) -m jobs rollout "$${BASIS:?which: make rollout BASIS=.run/jobs/bases/...}"
+rollout: setup  ## have the running stack learn a new basis beside the live one, then switch to it: BASIS=folder [ANYWAY=1]
+	@$(PY) -m jobs rollout $(if $(ANYWAY),--anyway) "$${BASIS:?which: make rollout BASIS=.run/jobs/bases/...}"
 
 rollback: setup  ## have the running stack go back to the basis that was live before
 	@$(PY) -m jobs rollback

@@ -34,6 +34,7 @@ def _arguments() -> argparse.Namespace:
     which = rollout.add_mutually_exclusive_group(required=True)
     which.add_argument("basis", nargs="?", help="its folder, or the version of one that the worker has built")
     which.add_argument("--cancel", action="store_true", help="follow the live basis alone, after one that was killed")
+    rollout.add_argument("--anyway", action="store_true", help="even if it is no better by what readers did")
     commands.add_parser("rollback", help="switch to the basis that was live before")
     return parser.parse_args()
 
@@ -68,7 +69,7 @@ def main() -> None:
         case "rollout":
             from jobs import by_hand
 
-            by_hand.rollout(settings, arguments.basis)
+            by_hand.rollout(settings, arguments.basis, anyway=arguments.anyway)
         case "rollback":
             from jobs import by_hand
 

@@ -7,17 +7,14 @@ moved to a folder named by the basis' version, which is never one that was there
 """
 
 import fcntl
-import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,13 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.limits import Limits
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
+from jobs.trainer_process import REFUSED, running
 from slop.basis import Basis
 from slop.live import LiveBases, Place
 
-REFUSED: Final = 3  # what trainer.factors ends with where the new factors rank no better
 POLL_S: Final = 1.0
-STOP_S: Final = 10.0
-NICE: Final = 10
 LOG_TAIL: Final = 2_000
 
 log = structlog.get_logger(__name__)
@@ -199,7 +194,7 @@ def _train(
     command: list[str], settings: JobsSettings, work: Work, lock: int, limits: Limits, report: Callable[[str], None]
 ) -> None:
     log.info("building a basis", folder=str(work.folder), command=command)
-    with work.log.open("wb") as output, _running(command, settings, output, lock) as process:
+    with work.log.open("wb") as output, running(command, settings, output, [lock]) as process:
         reported = ""
         while process.poll() is None:
             limits.pause(POLL_S)
@@ -211,47 +206,6 @@ def _train(
         raise BuildRefused(reason)
     if process.returncode != 0:
         raise BuildFailed(f"{command[2]} ended with {process.returncode}: {work.tail()}")
-
-
-@contextmanager
-def _running(
-    command: list[str], settings: JobsSettings, output: IO[bytes], lock: int
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process in a group of its own that gives way to every other one, and is gone when the block ends."""
-    process = subprocess.Popen(  # noqa: S603
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        env=os.environ | _environment(settings),
-        pass_fds=[lock],
-        process_group=0,
-    )
-    try:
-        os.setpriority(os.PRIO_PGRP, process.pid, NICE)
-        yield process
-    finally:
-        _end(process)
-
-
-def _environment(settings: JobsSettings) -> dict[str, str]:
-    """The worker's settings, as a trainer reads them."""
-    return {
-        "PYTHONUNBUFFERED": "1",
-        "SLOP_BASIS_DIR": str(settings.basis_dir),
-        "SLOP_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
-    }
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(STOP_S)
 
 
 def _publish(work: Work, bases: Path) -> Basis:

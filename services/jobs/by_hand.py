@@ -68,9 +68,9 @@ def restore(settings: JobsSettings, path: Path, replace: bool) -> None:
     )
 
 
-def rollout(settings: JobsSettings, basis: str) -> None:
+def rollout(settings: JobsSettings, basis: str, *, anyway: bool) -> None:
     """Roll a basis out, tell the progress, and print what is live."""
-    _rolled("rollout", lambda: roll_out(settings, folder_of(basis, settings), _say))
+    _rolled("rollout", lambda: roll_out(settings, folder_of(basis, settings), _say, anyway=anyway))
 
 
 def cancel_rollout(settings: JobsSettings) -> None:

@@ -1,7 +1,8 @@
 """Rolling a new basis out without a pause, and going back.
 
 The running featurizer and learner learn the next basis beside the live one (blue/green): its consumer groups read the
-log from the start, and its profiles are in a key space of their own. When it has caught up, generation switches, and
+log from the start, and its profiles are in a key space of their own. When it has caught up and ranks better what
+readers reacted to, generation switches, and
 the former basis is followed no more. Its profiles and its groups' offsets stay; going back switches at once, and then
 catches up on what came meanwhile. The profiles of the basis before the former one are deleted.
 """
@@ -18,6 +19,7 @@ from redis import Redis
 from redis.exceptions import LockError
 from redis.lock import Lock
 
+from jobs.comparing import NotBetter, NotCompared, compared
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
 from slop.basis import Basis, InvalidBasis
@@ -35,7 +37,7 @@ Say = Callable[[str], None]
 
 
 class RolloutRefused(ValueError):  # noqa: N818
-    """The basis can't be rolled out; nothing was changed, and the message says why."""
+    """The basis can't be rolled out or is no better; the live one stays, and the message says why."""
 
 
 class RolloutFailed(RuntimeError):  # noqa: N818
@@ -48,19 +50,20 @@ def folder_of(name: str, settings: JobsSettings) -> Path:
     return built if built.is_dir() else Path(name)
 
 
-def roll_out(settings: JobsSettings, folder: Path, say: Say) -> Place:
-    """Relearn the log under the basis in `folder`, and switch to it; returns what is live then.
+def roll_out(settings: JobsSettings, folder: Path, say: Say, *, anyway: bool = False) -> Place:
+    """Relearn the log under the basis in `folder`, and switch to it if it is better; returns what is live then.
 
-    It may be repeated: it goes on where it was.
+    It may be repeated: it goes on where it was. With `anyway` it need not be better.
 
     Raises:
         slop.basis.InvalidBasis: there is no usable basis, or none that may be live.
-        RolloutRefused: the basis is of another model or template than the live one, or another rollout is under way.
+        RolloutRefused: the basis is of another model or template than the live one, or its prompts do not rank better
+            what readers reacted to, or another rollout is under way.
         RolloutFailed: it was not followed, or did not catch up in time.
         redis.exceptions.RedisError, kafka.errors.KafkaError: a server is away; the live basis stays.
     """
     with _rollout(settings) as rollout:
-        return rollout.forward(Place.of(folder), say)
+        return rollout.forward(Place.of(folder), say, anyway=anyway)
 
 
 def roll_back(settings: JobsSettings, say: Say) -> Place:
@@ -115,7 +118,7 @@ class Rollout:
         self._live = LiveBases(redis, Place.of(settings.basis_dir))
         self._deadline = time.monotonic() + settings.rollout_timeout_s
 
-    def forward(self, new: Place, say: Say) -> Place:
+    def forward(self, new: Place, say: Say, *, anyway: bool) -> Place:
         """As `roll_out`."""
         bases, basis = self._bases(), new.load()
         if new.version == bases.live.version:
@@ -127,6 +130,8 @@ class Rollout:
             self._live.write(replace(bases, beside=new))
             self._await_followers(new, say)
             self._await_caught_up(basis, say)
+            if not anyway:
+                self._require_better(bases.live, new, say)
         except BaseException:
             self._live.write(replace(bases, beside=None))
             raise
@@ -262,6 +267,20 @@ class Rollout:
                     "again, with a longer SLOP_ROLLOUT_TIMEOUT_S, it goes on from there"
                 )
             self._pause()
+
+    def _require_better(self, live: Place, new: Place, say: Say) -> None:
+        """Factors were judged when they were fitted, so only prompts that differ are compared."""
+        if new.load().text_version == live.load().text_version:
+            return
+        say(f"comparing {new.version} with {live.version} by what readers did")
+        try:
+            say(compared(live, new, self._settings, self._pause))
+        except NotBetter as error:
+            raise RolloutRefused(
+                f"{new.version} is not clearly better than {live.version}: {error}; --anyway rolls it out all the same"
+            ) from error
+        except NotCompared as error:
+            raise RolloutFailed(str(error)) from error
 
     def _pause(self) -> None:
         time.sleep(LOOK_S)

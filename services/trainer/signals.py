@@ -1,18 +1,22 @@
 """From records of slop.signals.v1 to signals that can be learned."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Self
+from itertools import chain, islice
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
+from slop.basis import Basis
 from slop.profiles import usable
+from slop.streams import Record
 from slop.v1.signal_pb2 import Signal
 
 Floats = npt.NDArray[np.float32]
+
+CHUNK: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,13 @@ class Batch:
             other_basis=len(decoded) - len(ours),
             refused=len(values) - len(decoded) + len(ours) - len(signals),
         )
+
+
+def learnable(records: Iterable[Record], basis: Basis) -> Iterator[Signal]:
+    """The signals under a basis that the learner would learn, retries included."""
+    records = iter(records)
+    while chunk := list(islice(records, CHUNK)):
+        yield from Batch.of([record.value for record in chunk], basis.version, basis.feature_count).signals
 
 
 def _decoded(value: bytes | None) -> Signal | None:

@@ -205,7 +205,7 @@ def test_a_basis_is_rolled_out_and_back_while_readers_ask(
     said: list[str] = []
 
     with readers_asking(running.generation) as bases, Redis.from_url(redis_url.replace("/0", "/1")) as empty:
-        assert roll_out(settings, tmp_path / "basis-2", said.append).version == new.version
+        assert roll_out(settings, tmp_path / "basis-2", said.append, anyway=True).version == new.version
         assert running.basis() == new.version
         assert f"{new.version} has caught up" in said
         assert learned(redis_client, new) == relearned(settings, new, empty)
@@ -276,7 +276,7 @@ def test_profiles_of_the_basis_before_the_former_one_are_deleted(
     for place in (first, second):
         redis_client.hset(profile_key(place.version, "default", "ann"), "profile", "what was learned")
     followed_by_all(redis_client, settings, third)
-    roll_out(settings, third, lambda _: None)
+    roll_out(settings, third, lambda _: None, anyway=True)
     assert live.read() == Bases(Place.of(third), before=second)
     assert redis_client.keys("slop:profile:*") == [profile_key(second.version, "default", "ann").encode()]
 
@@ -289,6 +289,19 @@ def test_what_was_followed_beside_is_followed_no_more_after_a_cancel(
     live.write(Bases(first, beside=second))
     assert cancel(settings, lambda _: None) == first
     assert live.read() == Bases(first)
+
+
+def test_a_basis_that_no_reader_speaks_for_is_not_live_unless_it_shall_be(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
+) -> None:
+    folder, first, said = saved(tmp_path, model, seed=2), Place.of(settings.basis_dir), list[str]()
+    followed_by_all(redis_client, settings, folder)
+    with pytest.raises(RolloutRefused, match="0 readers with enough reactions that differ, 10 are needed; --anyway"):
+        roll_out(settings, folder, said.append)
+    assert said[-1] == f"comparing {Place.of(folder).version} with {first.version} by what readers did"
+    assert LiveBases(redis_client, first).read() == Bases(first)
+    followed_by_all(redis_client, settings, folder)
+    assert roll_out(settings, folder, said.append, anyway=True) == Place.of(folder)
 
 
 def test_what_fails_while_it_catches_up_ends_the_rollout(
@@ -358,7 +371,7 @@ def test_who_has_another_setting_than_the_processes_rolls_nothing_out(
     live = LiveBases(redis_client, Place.of(second))
     live.write(Bases(Place.of(third), before=Place.of(second)))
     with pytest.raises(RolloutRefused, match="were started with"):
-        roll_out(settings, third, lambda _: None)
+        roll_out(settings, third, lambda _: None, anyway=True)
     assert live.read().live == Place.of(third)
 
 

@@ -6,8 +6,6 @@ rank better than the old ones for readers who were held out.
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -15,23 +13,14 @@ from kafka.errors import KafkaError
 
 from slop.basis import Basis, InvalidBasis
 from slop.settings import LearningSettings
-from slop.streams import Record, whole_log
+from slop.streams import whole_log
 from slop.topics import SIGNALS
-from slop.v1.signal_pb2 import Signal
 from trainer.factors.fit import FitOptions
 from trainer.factors.reactions import reactions_of
 from trainer.factors.refit import RefitRefused, refit
-from trainer.signals import Batch
+from trainer.signals import learnable
 
 REFUSED: Final = 3
-CHUNK: Final = 2_000
-
-
-def learnable(records: Iterable[Record], basis: Basis) -> Iterator[Signal]:
-    """The signals under a basis that the learner would learn, retries included."""
-    records = iter(records)
-    while chunk := list(islice(records, CHUNK)):
-        yield from Batch.of([record.value for record in chunk], basis.version, basis.feature_count).signals
 
 
 def main() -> int:
@@ -55,7 +44,7 @@ def main() -> int:
         print(f"trainer.factors: {error}", file=sys.stderr)
         return 1
     done.basis.save(args.out)
-    print(done.summary)
+    print(done.verdict)
     print(f"basis {done.basis.version}, in {args.out}")
     return 0
 

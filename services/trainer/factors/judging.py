@@ -1,6 +1,7 @@
 """How well a feature map ranks posts for readers whom it has not seen, by the very update that learns in production."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,34 @@ Doubles = npt.NDArray[np.float64]
 
 FEWEST_REACTIONS = 6
 CLEAR_GAP = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The pair agreement of old and new for each held-out reader, (U,) both."""
+
+    before: Doubles
+    after: Doubles
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """The mean gain in agreement, and half of its 95% interval."""
+        gains = self.after - self.before
+        return float(gains.mean()), float(1.96 * gains.std(ddof=1) / np.sqrt(gains.size))
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the new is clearly better."""
+        gain, margin = self.gain
+        return gain > margin
+
+    def __str__(self) -> str:
+        """For people."""
+        gain, margin = self.gain
+        return (
+            f"pair agreement of {self.after.size} held-out readers {self.before.mean():.4f} before, "
+            f"{self.after.mean():.4f} after, gain {gain:+.4f} +- {margin:.4f}"
+        )
 
 
 class Judge:

@@ -46,7 +46,15 @@ class Reactions:
 
     def of_readers(self, chosen: npt.NDArray[np.bool_]) -> "Reactions":
         """Those of some readers alone, who keep their indices; `chosen` is (reader_count,)."""
-        kept = chosen[self.readers]
+        return self._some(chosen[self.readers])
+
+    def of_posts(self, chosen: npt.NDArray[np.bool_]) -> "Reactions":
+        """Those to some posts alone, which get new indices; `chosen` is (N,)."""
+        some, numbers = self._some(chosen[self.posts]), np.cumsum(chosen) - 1
+        keys = [key for key, kept in zip(self.keys, chosen.tolist(), strict=True) if kept]
+        return replace(some, posts=numbers[some.posts], keys=keys, text_features=self.text_features[chosen])
+
+    def _some(self, kept: npt.NDArray[np.bool_]) -> "Reactions":
         return replace(
             self,
             readers=self.readers[kept],

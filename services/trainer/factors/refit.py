@@ -10,7 +10,7 @@ from slop.basis import Basis
 from slop.factors import Factors
 from slop.profiles import Prior
 from trainer.factors.fit import Fit, FitOptions
-from trainer.factors.judging import Doubles, Floats, Judge
+from trainer.factors.judging import Doubles, Floats, Judge, Verdict
 from trainer.factors.reactions import Reactions
 
 HELD_OUT: Final = 0.1  # of the readers to choose by, and as many to judge by
@@ -26,26 +26,10 @@ class RefitRefused(ValueError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Refit:
-    """A basis with new factors, and the pair agreement of old and new for each held-out reader."""
+    """A basis with new factors, and how much better they rank."""
 
     basis: Basis
-    before: Doubles
-    after: Doubles
-
-    @property
-    def gain(self) -> tuple[float, float]:
-        """The mean gain in agreement, and half of its 95% interval."""
-        gains = self.after - self.before
-        return float(gains.mean()), float(1.96 * gains.std(ddof=1) / np.sqrt(gains.size))
-
-    @property
-    def summary(self) -> str:
-        """For people."""
-        gain, margin = self.gain
-        return (
-            f"pair agreement of {self.after.size} held-out readers {self.before.mean():.4f} before, "
-            f"{self.after.mean():.4f} after, gain {gain:+.4f} +- {margin:.4f}"
-        )
+    verdict: Verdict
 
 
 def refit(basis: Basis, reactions: Reactions, prior_of: PriorOf, options: FitOptions) -> Refit:
@@ -68,11 +52,10 @@ def refit(basis: Basis, reactions: Reactions, prior_of: PriorOf, options: FitOpt
     after = agreement(judge, trial, reactions, prior_of)
     share = trial.factors.text_share if trial.factors else 0.0
     whole = replace(basis, factors=replace(Fit(reactions, options).run(), text_share=share))
-    done = Refit(whole, before, after)
-    gain, margin = done.gain
-    if not gain > margin:
-        raise RefitRefused(done.summary)
-    return done
+    verdict = Verdict(before, after)
+    if not verdict.is_better:
+        raise RefitRefused(str(verdict))
+    return Refit(whole, verdict)
 
 
 def with_text_share(basis: Basis, factors: Factors, judge: Judge, reactions: Reactions, prior_of: PriorOf) -> Basis:

@@ -10,9 +10,9 @@ from slop.settings import LearningSettings
 from slop.v1.signal_pb2 import Signal, Source
 from tests.basis import random_basis
 from trainer.factors import Fit, FitOptions, Judge, Reactions, reactions_of
-from trainer.factors.__main__ import learnable
 from trainer.factors.fit import regression
 from trainer.factors.refit import RefitRefused, features_of, refit
+from trainer.signals import learnable
 
 BASIS = random_basis()
 READERS, POSTS = 300, 40
@@ -151,7 +151,7 @@ def test_the_judge_gives_full_marks_to_a_map_that_knows_the_order() -> None:
 def test_factors_that_rank_better_for_held_out_readers_are_kept() -> None:
     given, _ = reactions()
     done = refit(BASIS, given, LearningSettings().prior_of, FitOptions(size=2, rounds=15))
-    assert done.after.mean() > done.before.mean() + 0.05
+    assert done.verdict.after.mean() > done.verdict.before.mean() + 0.05
     assert done.basis.text_version == BASIS.text_version
     assert isinstance(done.basis.factors, Factors)
     assert features_of(done.basis, given).shape == (POSTS, BASIS.text_size + 3)

@@ -1,0 +1,97 @@
+"""Compare a basis with the live one by what readers did: `python -m trainer.comparison --live FOLDER --next FOLDER`.
+
+It reads slop.signals.v1, where both bases' signals are once the next one has been learned beside the live one. Each
+reader's first half of reactions is learned under both, and the posts of the second half are ranked. A basis is found in
+texts alone, so every reader is one it has not seen; factors were fitted to these very readers, and judged when they
+were (`trainer.factors`), so both bases rank by their text features here.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from kafka.errors import KafkaError
+
+from slop.basis import Basis, InvalidBasis
+from slop.settings import LearningSettings
+from slop.streams import whole_log
+from slop.topics import SIGNALS
+from trainer.factors.judging import Judge, Verdict
+from trainer.factors.reactions import Reactions, reactions_of
+from trainer.factors.refit import FEWEST_HELD_OUT, PriorOf, agreement
+from trainer.signals import learnable
+
+REFUSED: Final = 3
+
+Doubles = npt.NDArray[np.float64]
+
+
+class NotBetter(ValueError):  # noqa: N818
+    """The next basis ranks no better, or too few readers can tell; the message has the figures."""
+
+
+def compared(
+    live: Basis, following: Basis, reactions: Reactions, texts: Mapping[str, Doubles], prior: PriorOf
+) -> Verdict:
+    """How a basis ranks by its text features, against the live one.
+
+    Args:
+        live: the live basis.
+        following: the next one.
+        reactions: what readers made of posts, with the posts' text features under the live basis.
+        texts: (T,) text features of posts under the next basis by the post's key; other posts are left out.
+        prior: of a basis.
+
+    Raises:
+        NotBetter: it does not rank clearly better, or there are fewer than FEWEST_HELD_OUT readers to judge by.
+    """
+    known = np.array([key in texts for key in reactions.keys], dtype=bool)
+    common = reactions.of_posts(known)
+    moved = replace(common, text_features=np.array([texts[key] for key in common.keys], dtype=np.float64))
+    judge = Judge(common)
+    before = agreement(judge, replace(live, factors=None), common, prior) if judge.size else np.zeros(0)
+    if before.size < FEWEST_HELD_OUT:
+        raise NotBetter(f"{before.size} readers with enough reactions that differ, {FEWEST_HELD_OUT} are needed")
+    verdict = Verdict(before, agreement(judge, replace(following, factors=None), moved, prior))
+    if not verdict.is_better:
+        raise NotBetter(str(verdict))
+    return verdict
+
+
+def logged(settings: LearningSettings, basis: Basis) -> Reactions:
+    """What the log has of readers' reactions under a basis.
+
+    Raises:
+        kafka.errors.KafkaError, TimeoutError: the brokers are away.
+    """
+    return reactions_of(learnable(whole_log(settings, SIGNALS), basis), basis.text_size)
+
+
+def main() -> int:
+    """The command line; returns the exit status, REFUSED where the next basis is no better."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--live", required=True, type=Path, help="folder of the live basis")
+    parser.add_argument("--next", required=True, type=Path, help="folder of the next one")
+    args, settings = parser.parse_args(), LearningSettings()
+    try:
+        live, following = Basis.load(args.live), Basis.load(args.next)
+        moved = logged(settings, following)
+        texts = dict(zip(moved.keys, moved.text_features, strict=True))
+        verdict = compared(live, following, logged(settings, live), texts, settings.prior_of)
+    except NotBetter as error:
+        print(f"{error}", file=sys.stderr)
+        return REFUSED
+    except (InvalidBasis, KafkaError, TimeoutError) as error:
+        print(f"trainer.comparison: {error}", file=sys.stderr)
+        return 1
+    print(verdict)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
