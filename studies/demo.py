@@ -48,7 +48,7 @@ class DemoSettings(BaseSettings):
     readers: int = Field(12, ge=2, le=200, description="simulated readers")
     posts: int = Field(3, ge=1, le=8, description=f"posts that each reader asks for, twice as many at {JUDGED_AT}")
     history_posts: int = Field(2, ge=1, le=8, description="the same for history in the prompt")
-    scored: int = Field(2, ge=1, le=8, description=f"of these, posts whose perplexity is taken; at {JUDGED_AT} all")
+    scored: int = Field(1, ge=1, le=8, description=f"of these, posts whose perplexity is taken; at {JUDGED_AT} all")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.375, ge=0, le=1, description="share of the shown posts from the reader's own classes")
     freshness: int = Field(24, ge=20, description="single interactions that freshness is measured on")

@@ -191,16 +191,18 @@ class PromptScorer:
     """
 
     @torch.inference_mode()
-    def __init__(self, model: LanguageModel, prompts: Tensor, survivors: int = SURVIVORS) -> None:
+    def __init__(
+        self, model: LanguageModel, prompts: Tensor, survivors: int = SURVIVORS, most: int = MAX_POST_TOKENS
+    ) -> None:
         """Score under (K, k, d) prompts; with `survivors` = K every prompt sees the whole post."""
-        self._lm, self._survivors = model, min(survivors, prompts.shape[0])
+        self._lm, self._survivors, self._most = model, min(survivors, prompts.shape[0]), most
         states, self._prefix = model.read(model.prefix(prompts.to(model.device)), None)
         self._last = states[:, -1:]
 
     @torch.inference_mode()
     def __call__(self, text: str) -> npt.NDArray[np.float64]:
-        """(K,) log p(post | P_k) in nats, summed over the post's first MAX_POST_TOKENS tokens."""
-        tokens = self._lm.post_tokens(text)
+        """(K,) log p(post | P_k) in nats, summed over the post's first `most` tokens."""
+        tokens = self._lm.post_tokens(text, self._most)
         everyone = torch.arange(self._last.shape[0], device=self._lm.device)
         scores, last, cache = self._lap(tokens[:HEAT_TOKENS], everyone, self._last, copied(self._prefix))
         if rest := tokens[HEAT_TOKENS:].numel():

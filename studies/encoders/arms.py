@@ -1,0 +1,142 @@
+"""The encoders that are compared: each makes (N, F) features of N posts."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.progress import Progress
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from slop.basis import Basis, responsibilities
+from trainer.basis.command import sentence_embedder
+from trainer.language_model import HEAT_TOKENS, MAX_POST_TOKENS, LanguageModel, PromptScorer
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+POSTS_AT_ONCE: Final = 2
+FOLDS: Final = 5
+TIMED: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """One way to make features.
+
+    Attributes:
+        features: (N, F) float32, the last one the length.
+        over_prompts: whether a feature belongs to each prompt, so that weights over them choose prompts.
+        milliseconds: median time for one post on one core.
+    """
+
+    name: str
+    features: Floats
+    over_prompts: bool
+    milliseconds: float
+
+
+def by_token(
+    model: LanguageModel, prompts: npt.NDArray[np.float32], texts: Sequence[str], progress: Progress
+) -> Floats:
+    """Log-likelihood of each post's tokens under each prompt: (N, K, MAX_POST_TOKENS) nats, 0 behind a post's end."""
+    found = np.zeros((len(texts), len(prompts), MAX_POST_TOKENS), np.float32)
+    task = progress.add_task("likelihoods of tokens", total=len(texts))
+    with torch.inference_mode():
+        states, cache = model.read(model.prefix(torch.from_numpy(prompts).to(model.device)), None)
+        for start in range(0, len(texts), POSTS_AT_ONCE):
+            posts = [model.post_tokens(text) for text in texts[start : start + POSTS_AT_ONCE]]
+            losses = model.losses_after(states[:, -1:], cache, [posts] * len(prompts))
+            part = -losses.view(len(prompts), len(posts), -1).transpose(0, 1).cpu().numpy()
+            found[start : start + len(posts), :, : part.shape[2]] = part
+            progress.advance(task, len(posts))
+    return found
+
+
+def raced(tokens: Floats, survivors: int, most: int = MAX_POST_TOKENS) -> Doubles:
+    """(N, K) log-likelihoods as `trainer.language_model.PromptScorer` has them, of a post's first `most` tokens."""
+    first, total = (tokens[:, :, :end].sum(axis=2, dtype=np.float64) for end in (min(HEAT_TOKENS, most), most))
+    ahead = np.zeros(first.shape, dtype=bool)
+    np.put_along_axis(ahead, np.argsort(-first, axis=1)[:, :survivors], values=True, axis=1)
+    leader = np.where(ahead, total, -np.inf).argmax(axis=1)[:, None]
+    gain = np.take_along_axis(total - first, leader, axis=1)
+    return np.where(ahead, total, first + gain)
+
+
+def over_prompts(basis: Basis, logs: Doubles, words: npt.NDArray[np.intp]) -> Floats:
+    """Features as the basis makes them, centred and scaled on these very posts."""
+    shares = responsibilities(logs, basis.temperature)
+    center = shares.mean(axis=0)
+    scale = float(np.linalg.norm(shares - center, axis=1).mean())
+    return replace(basis, center=center.astype(np.float32), scale=scale).text_features(logs, words)
+
+
+def distilled(basis: Basis, inputs: Floats, targets: Doubles, seed: int) -> Doubles:
+    """Log-likelihoods, but for a constant, of the likeliest prompt by a linear head on other features of the post.
+
+    The head of each fold is fitted on the others' posts, each with its likeliest prompt as the label.
+    """
+    head = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
+    labels, folds = targets.argmax(axis=1), KFold(FOLDS, shuffle=True, random_state=seed)
+    logs = cross_val_predict(head, inputs, labels, cv=folds, method="predict_log_proba")
+    full = np.full(targets.shape, logs.min())
+    full[:, np.unique(labels)] = logs
+    return basis.temperature * full
+
+
+def compressed(inputs: Floats, components: int, seed: int) -> Floats:
+    """Principal components of standardised features, of mean norm 1."""
+    parts = PCA(components, random_state=seed).fit_transform(StandardScaler().fit_transform(inputs))
+    return np.asarray(parts / np.linalg.norm(parts, axis=1).mean(), dtype=np.float32)
+
+
+def encoders(
+    model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: Floats, seed: int, progress: Progress
+) -> Iterator[Encoder]:
+    """All encoders of N posts; `tokens` are their likelihoods by token."""
+    words = np.array([len(text.split()) for text in texts])
+    hidden = np.stack([model.hidden_states(text) for text in progress.track(texts, description="hidden states")])
+    sentences, length = sentence_embedder(list(texts)), basis.length.features(words)
+    prompts, timed = torch.from_numpy(basis.prompts), texts[:TIMED]
+    whole = raced(tokens, basis.size)
+    for name, survivors, most in (
+        ("likelihoods, whole post", basis.size, MAX_POST_TOKENS),
+        ("likelihoods, 8 best after 8 tokens", 8, MAX_POST_TOKENS),
+        ("the same, first 32 tokens", 8, 32),
+        ("the same, first 24 tokens", 8, 24),
+        ("4 best after 8 tokens, first 24", 4, 24),
+        ("likelihoods, first 8 tokens", basis.size, HEAT_TOKENS),
+    ):
+        scorer = PromptScorer(model, prompts, survivors, most)
+        yield Encoder(name, over_prompts(basis, raced(tokens, survivors, most), words), True, median_ms(scorer, timed))
+    for name, inputs, cost in (
+        ("hidden states", hidden, median_ms(model.hidden_states, timed)),
+        ("sentence embedding", sentences, median_ms(lambda text: sentence_embedder([text]), timed)),
+    ):
+        head = over_prompts(basis, distilled(basis, inputs, whole, seed), words)
+        yield Encoder(f"{name}, a head distilled from likelihoods", head, True, cost)
+        parts = compressed(inputs, basis.size, seed)
+        yield Encoder(f"{name}, {basis.size} components", np.hstack([parts, length]), False, cost)
+
+
+def median_ms(encode: Callable[[str], object], texts: Sequence[str]) -> float:
+    """Median milliseconds of one call on one core, after one that warms up."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        encode(texts[0])
+        spent = []
+        for text in texts:
+            start = time.perf_counter()
+            encode(text)
+            spent.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return 1_000 * float(np.median(spent))
