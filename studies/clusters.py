@@ -1,0 +1,262 @@
+"""Which clusters a basis should be begun from: blocks of features, how many clusters, and how much chance is in it.
+
+    python -m studies.clusters [--counts '[16, 24, 32]'] [--out FOLDER]
+
+Clusters are found as `make basis` finds them, without labels. They are judged by the catalogue's class names, and by
+readers: how well posts that nobody saw are ranked for them when each cluster is one feature. No prompt is trained.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from scipy.special import softmax
+
+from slop.basis import Basis
+from slop.settings import LearningSettings
+from studies import jokes, tables
+from studies.encoders.arms import Encoder
+from studies.encoders.figures import rows_of
+from studies.folders import KEPT, RESULTS
+from studies.metrics import Estimate, over_readers
+from studies.posts import Catalogue, Post, by_label, load_catalogue
+from studies.report import save_json
+from studies.screen import options_of, progress_on, run_study
+from studies.topics.people import MAIN, Habits, Kind, Member, members_of
+from trainer.basis.blocks import STYLE_SHARE, Blocks, blocks_of
+from trainer.basis.clusters import Labels, centers_of, distances_to, initial_clusters
+from trainer.basis.command import sentence_embedder
+
+Floats = npt.NDArray[np.float32]
+
+SHARPNESS: Final = 4.0
+LOST: Final = 0.5
+SPACES: Final[Mapping[str, tuple[float, float, float]]] = {
+    "hidden states": (1, 0, 0),
+    "sentence embeddings": (0, 1, 0),
+    "stylometrics": (0, 0, 1),
+    "hidden and sentences": (1, 1, 0),
+    "sentences and style": (0, 1, STYLE_SHARE),
+    "all three, style 0.4": (1, 1, 0.4),
+    "all three, style 0.7": (1, 1, STYLE_SHARE),
+    "all three, style 1": (1, 1, 1),
+}
+"""How much hidden states, sentence embeddings and stylometrics count; the one in use is with style at 0.7."""
+SHIPPED: Final = "all three, style 0.7"
+
+
+class ClustersSettings(BaseSettings):
+    """Options of the study."""
+
+    model_config = options_of("clusters")
+
+    out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
+    counts: list[int] = Field([16, 20, 24, 28, 32, 40], min_length=1, description="clusters, for the space in use")
+    count: int = Field(24, ge=2, description="clusters, for all other spaces")
+    seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1, description="of k-means")
+    readers: int = Field(40, ge=2, le=1_000, description="readers of each kind")
+    unseen: int = Field(6, ge=1, le=18, description="posts of each class that are ranked")
+    noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
+    exposure: float = Field(0.5, ge=0.1, le=1, description="share of the shown posts from the reader's own classes")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to cluster, over all seeds.
+
+    Attributes:
+        f1: of the best cluster of a class, mean over classes.
+        worst: of the class that is found worst, mean over seeds.
+        lost: classes without a cluster of F1 >= LOST, mean over seeds.
+        ranking: share of pairs of unseen posts that are ranked right after MAIN interactions.
+    """
+
+    space: str
+    count: int
+    f1: Estimate
+    worst: float
+    lost: float
+    ranking: Estimate
+
+
+def space_of(blocks: Blocks, weights: tuple[float, float, float]) -> Floats:
+    """The blocks side by side, each as much as it counts."""
+    return np.hstack([weight * block for weight, block in zip(weights, blocks, strict=True)]).astype(np.float32)
+
+
+def best_f1(labels: Labels, classes: Sequence[str]) -> dict[str, float]:
+    """For each class the F1 of the cluster that is nearest to it."""
+    names, truth = np.unique(np.array(classes), return_inverse=True)
+    joint = np.zeros((names.size, int(labels.max()) + 1))
+    np.add.at(joint, (truth, labels), 1)
+    f1 = 2 * joint / (joint.sum(axis=1, keepdims=True) + joint.sum(axis=0, keepdims=True))
+    return dict(zip(names.tolist(), f1.max(axis=1).tolist(), strict=True))
+
+
+def features_of(space: Floats, centers: Floats) -> Floats:
+    """How near posts are to each centre, as shares, centred and of mean norm 1, and no length: (N, K + 1)."""
+    squared = distances_to(space, centers).astype(np.float64) ** 2
+    shares = softmax(-SHARPNESS * squared / squared.min(axis=1).mean(), axis=1)
+    centred = shares - shares.mean(axis=0)
+    scaled = centred / np.linalg.norm(centred, axis=1).mean()
+    return np.hstack([scaled, np.zeros((len(space), 1))]).astype(np.float32)
+
+
+class Clusterings:
+    """Clusters the shown posts, and ranks the unseen ones for readers."""
+
+    def __init__(
+        self, basis: Basis, blocks: Blocks, shown: Sequence[Post], unseen: Sequence[Post], members: Sequence[Member]
+    ) -> None:
+        """`blocks` are of the shown posts, then the unseen ones."""
+        self._basis, self._blocks = basis, blocks
+        self._shown, self._unseen, self._members = shown, unseen, members
+
+    def row(self, name: str, count: int, seeds: Sequence[int]) -> Row:
+        """One way to cluster."""
+        space = space_of(self._blocks, SPACES[name])
+        shown = space[: len(self._shown)]
+        found, ranking = [], []
+        for seed in seeds:
+            labels = initial_clusters(shown, count, seed)
+            found.append(best_f1(labels, [post.label for post in self._shown]))
+            ranking += self._ranked(features_of(space, centers_of(shown, labels, count)))
+        return Row(
+            name,
+            count,
+            over_readers([float(np.mean(list(of_seed.values()))) for of_seed in found]),
+            float(np.mean([min(of_seed.values()) for of_seed in found])),
+            float(np.mean([sum(f1 < LOST for f1 in of_seed.values()) for of_seed in found])),
+            over_readers(ranking),
+        )
+
+    def _ranked(self, features: Floats) -> list[float]:
+        encoder = Encoder("clusters", features, over_prompts=False, milliseconds=0.0)
+        rows = rows_of(encoder, self._basis, (self._shown, self._unseen), self._members, {})
+        return [next(row.ranking.mean for row in rows if row.n == MAIN)]
+
+
+def variants(settings: ClustersSettings) -> Iterator[tuple[str, int]]:
+    """Every space at one count, then the one in use at the others."""
+    yield from ((name, settings.count) for name in SPACES)
+    yield from ((SHIPPED, count) for count in settings.counts if count != settings.count)
+
+
+def blocks_kept(basis: Basis, texts: list[str], seed: int, progress: Progress) -> Blocks:
+    """The blocks of posts, kept in .run/studies for the next time."""
+    path = KEPT / f"blocks-{basis.revision}-{len(texts)}.npz"
+    if not path.exists():
+        model = jokes.language_model(basis)
+        states = np.stack([model.hidden_states(text) for text in progress.track(texts, description="hidden states")])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **blocks_of(texts, states, sentence_embedder(texts), seed)._asdict())
+    return Blocks(**np.load(path))
+
+
+def study(settings: ClustersSettings, console: Console, catalogue: Catalogue, basis: Basis) -> list[Row]:
+    """All rows."""
+    unseen = [post for posts in by_label(catalogue.held_out).values() for post in posts[: settings.unseen]]
+    habits = Habits(settings.readers, settings.noise, settings.exposure)
+    kinds, shown = (Kind.TOPIC, Kind.STYLE, Kind.TWO), by_label(catalogue.shown)
+    members = [member for kind in kinds for member in members_of(kind, shown, habits, settings.seeds[0])]
+    listed, rows = list(variants(settings)), []
+    with progress_on(console) as progress:
+        texts = [post.text for post in (*catalogue.shown, *unseen)]
+        blocks = blocks_kept(basis, texts, settings.seeds[0], progress)
+        clusterings = Clusterings(basis, blocks, catalogue.shown, unseen, members)
+        for name, count in progress.track(listed, description="ways to cluster"):
+            rows.append(clusterings.row(name, count, settings.seeds))
+    return rows
+
+
+def table_of(rows: Sequence[Row]) -> Table:
+    """The rows."""
+    table = Table(title="Ways to cluster the catalogue", title_justify="left")
+    for heading in ("space", "clusters", "F1 of a class", "the worst", "classes lost", "ranking"):
+        table.add_column(heading, justify="left" if heading == "space" else "right")
+    for row in rows:
+        figures = (f"{row.f1.mean:.3f}", f"{row.worst:.2f}", f"{row.lost:.1f}", f"{row.ranking.mean:.3f}")
+        table.add_row(row.space, str(row.count), *figures)
+    return table
+
+
+def flat(row: Row) -> tables.Row:
+    """A row for files."""
+    return {
+        "space": row.space,
+        "clusters": row.count,
+        **_named("f1", row.f1),
+        "worst_f1": round(row.worst, 4),
+        "classes_lost": round(row.lost, 2),
+        **_named("ranking", row.ranking),
+    }
+
+
+def _named(name: str, estimate: Estimate) -> dict[str, float]:
+    values = {"": estimate.mean, "_low": estimate.low, "_high": estimate.high}
+    return {name + end: round(value, 4) for end, value in values.items()}
+
+
+def save_plot(path: Path, rows: Sequence[Row]) -> None:
+    """A PNG: both measures of every way to cluster."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(11, 0.4 * len(rows) + 1.2), layout="constrained", sharey=True)
+    measures = (
+        ("F1 of the best cluster of a class", [row.f1 for row in rows]),
+        (f"pairs of unseen posts ranked right, n = {MAIN}", [row.ranking for row in rows]),
+    )
+    for axes, (title, estimates) in zip(panels, measures, strict=True):
+        ends = [[e.mean - e.low for e in estimates], [e.high - e.mean for e in estimates]]
+        axes.errorbar([e.mean for e in estimates], range(len(rows)), xerr=ends, fmt="o", color="#1b7837")
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yticks(range(len(rows)), [f"{row.space}, {row.count}" for row in rows])
+    panels[0].invert_yaxis()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def compare(settings: ClustersSettings, console: Console) -> None:
+    """Run the study, print the table and write the files.
+
+    Raises:
+        StudyError, StackFailed, MissingBinary: it can't go on; the message says why.
+    """
+    basis = Basis.load(LearningSettings().basis_dir)
+    rows = study(settings, console, load_catalogue(), basis)
+    console.print(table_of(rows))
+    note = (
+        f"{basis.model}; k-means with seeds {', '.join(map(str, settings.seeds))}. A class is lost if no cluster has "
+        f"an F1 of {LOST} with it. Ranking: {3 * settings.readers} readers (one topic, one style, two tastes), "
+        f"{settings.noise:.0%} of reactions wrong, each cluster one feature. Intervals: 95%, bootstrap over seeds."
+    )
+    console.print(note, style="dim", highlight=False)
+    about: dict[str, Any] = settings.model_dump(exclude={"out"}) | {"model": basis.model}
+    listed = [flat(row) for row in rows]
+    tables.save_csv(settings.out / "clusters.csv", listed)
+    (settings.out / "clusters.md").write_text(f"# Ways to cluster the catalogue\n\n{tables.markdown(listed)}\n{note}\n")
+    save_json(settings.out / "clusters.json", about | {"rows": listed})
+    save_plot(settings.out / "clusters.png", rows)
+    console.print(f"Results: {settings.out}/clusters.csv, .md, .json and .png", highlight=False)
+
+
+def main() -> int:
+    """The command line; returns the exit status."""
+    return run_study(lambda console: compare(ClustersSettings(), console))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
