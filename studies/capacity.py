@@ -123,25 +123,10 @@ def study(settings: CapacitySettings, console: Console, catalogue: Catalogue, ba
     ]
 
 
-def rows_of(cells: Sequence[Cell]) -> list[tables.Row]:
-    """As files have them."""
-    return [
-        {
-            "tastes": cell.tastes,
-            "n": cell.n,
-            **{
-                f"{name}{end}": round(value, 4)
-                for name in MEASURES
-                for end, value in _ends(getattr(cell, name)).items()
-            },
-            "readers": cell.readers,
-        }
-        for cell in cells
-    ]
-
-
-def _ends(estimate: Estimate) -> dict[str, float]:
-    return {"": estimate.mean, "_low": estimate.low, "_high": estimate.high}
+def flat(cell: Cell) -> tables.Row:
+    """A row for files."""
+    measures = tables.interval("share", cell.share) | tables.interval("held", cell.held)
+    return {"tastes": cell.tastes, "n": cell.n, **measures, "readers": cell.readers}
 
 
 def table_of(cells: Sequence[Cell], measure: str) -> Table:
@@ -195,7 +180,7 @@ def capacity(settings: CapacitySettings, console: Console) -> None:
     )
     console.print(note, style="dim", highlight=False)
     about: dict[str, Any] = settings.model_dump(exclude={"out"}) | {"model": basis.model, "basis": basis.version}
-    rows = rows_of(cells)
+    rows = [flat(cell) for cell in cells]
     tables.save_csv(settings.out / "capacity.csv", rows)
     (settings.out / "capacity.md").write_text(f"# How many tastes a profile holds\n\n{tables.markdown(rows)}\n{note}\n")
     save_json(settings.out / "capacity.json", about | {"rows": rows})

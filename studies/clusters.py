@@ -193,16 +193,11 @@ def flat(row: Row) -> tables.Row:
     return {
         "space": row.space,
         "clusters": row.count,
-        **_named("f1", row.f1),
+        **tables.interval("f1", row.f1),
         "worst_f1": round(row.worst, 4),
         "classes_lost": round(row.lost, 2),
-        **_named("ranking", row.ranking),
+        **tables.interval("ranking", row.ranking),
     }
-
-
-def _named(name: str, estimate: Estimate) -> dict[str, float]:
-    values = {"": estimate.mean, "_low": estimate.low, "_high": estimate.high}
-    return {name + end: round(value, 4) for end, value in values.items()}
 
 
 def save_plot(path: Path, rows: Sequence[Row]) -> None:

@@ -48,7 +48,9 @@ class DemoSettings(BaseSettings):
     readers: int = Field(12, ge=2, le=200, description="simulated readers")
     posts: int = Field(3, ge=1, le=8, description=f"posts that each reader asks for, twice as many at {JUDGED_AT}")
     history_posts: int = Field(2, ge=1, le=8, description="the same for history in the prompt")
-    scored: int = Field(1, ge=1, le=8, description=f"of these, posts whose perplexity is taken; at {JUDGED_AT} all")
+    scored: int = Field(
+        1, ge=1, le=8, description=f"of these, posts whose perplexity is taken; SLOP's at {JUDGED_AT} all"
+    )
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.375, ge=0, le=1, description="share of the shown posts from the reader's own classes")
     freshness: int = Field(24, ge=20, description="single interactions that freshness is measured on")
@@ -115,8 +117,8 @@ def legend(settings: DemoSettings, results: Results, seen: float) -> str:
         "History: six liked posts as chat turns, same sampling.\n"
         f"Shares are by a classifier trained on held-out posts ({seen:.0%} right on the catalogue's others), with 95% "
         "intervals over readers, and by keyword and surface detectors (SLOP, control, history).\n"
-        f"Perplexity is under the plain model, of {settings.scored} posts a reader and count (after "
-        f"{JUDGED_AT}, and of control, of all), each by itself: "
+        f"Perplexity is under the plain model, of {settings.scored} posts a reader and count "
+        f"(SLOP's after {JUDGED_AT} and control's: of all), each by itself: "
         f"control {figures.control_perplexity:.1f}, held-out catalogue posts of "
         f"the same tastes {figures.held_out_perplexity:.1f}. Distinct-2 of control: {figures.control_distinct2:.2f}."
     )
@@ -136,7 +138,9 @@ def show(console: Console, settings: DemoSettings, results: Results, seen: float
     report.save_plot(settings.plot, figures.rows, f"{settings.readers} simulated readers, bands: 95% over readers")
     console.print(f"Plot: {settings.plot}")
     if settings.out:
-        options = settings.model_dump(include={"readers", "posts", "noise", "exposure", "temperature", "max_tokens"})
+        options = settings.model_dump(
+            include={"readers", "posts", "history_posts", "scored", "noise", "exposure", "temperature", "max_tokens"}
+        )
         about: dict[str, Any] = {"seed": settings.seed, "model": results.model, "settings": options}
         report.save_json(settings.out, report.as_json(figures, fresh, about | {"classifier_accuracy": round(seen, 4)}))
         console.print(f"Figures: {settings.out}")

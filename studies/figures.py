@@ -89,13 +89,11 @@ def flat(texts: Texts) -> list[str]:
 
 
 def sampled_texts(outcome: Outcome, posts: int, judged_at: int) -> list[str]:
-    """The first so many posts that every reader got at every count; all that are judged, and all of the control arm."""
-    by_count = [*outcome.soft.items(), *outcome.history.items()]
-    judged = [outcome.control, *(arm for count, arm in by_count if count == judged_at)]
-    others = [arm for count, arm in by_count if count != judged_at]
-    return [text for arm in judged for text in flat(arm)] + [
-        text for arm in others for row in arm for text in row[:posts]
-    ]
+    """The first so many posts of every reader, count and arm; all of control's, and of SLOP's where it is judged."""
+    judged = [outcome.control, outcome.soft.get(judged_at, [])]
+    others = [*(arm for count, arm in outcome.soft.items() if count != judged_at), *outcome.history.values()]
+    some = [text for arm in others for texts in arm for text in texts[:posts]]
+    return [text for arm in judged for text in flat(arm)] + some
 
 
 def held_out_of_tastes(readers: Sequence[Reader], held_out: Sequence[Post], a_taste: int) -> list[str]:

@@ -4,7 +4,15 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from studies.metrics import Estimate
+
 Row = Mapping[str, str | float | int]
+
+
+def interval(name: str, estimate: Estimate | None) -> dict[str, float | str]:
+    """The columns of an estimate: `name`, and `name`_low and `name`_high of its interval; empty without one."""
+    ends = {"": "mean", "_low": "low", "_high": "high"}
+    return {name + end: "" if estimate is None else round(getattr(estimate, of), 4) for end, of in ends.items()}
 
 
 def save_csv(path: Path, rows: Sequence[Row]) -> None:

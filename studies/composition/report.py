@@ -68,8 +68,7 @@ def flat(row: Row) -> tables.Row:
     }
     cells: dict[str, str | float | int] = {"arm": row.arm, "virtual_tokens": row.rows}
     for name, estimate in estimates.items():
-        cells |= {name: round(estimate.mean, 4)}
-        cells |= {f"{name}_low": round(estimate.low, 4), f"{name}_high": round(estimate.high, 4)}
+        cells |= tables.interval(name, estimate)
     return cells
 
 

@@ -9,7 +9,6 @@ from rich.table import Table
 
 from studies import tables
 from studies.encoders.figures import Row
-from studies.metrics import Estimate
 from studies.report import save_json
 from studies.topics.people import MAIN
 
@@ -38,17 +37,10 @@ def flat(row: Row) -> tables.Row:
         "encoder": row.encoder,
         "ms_a_post": round(row.milliseconds, 1),
         "n": row.n,
-        **_named("ranking", row.ranking),
-        **_named("share", row.share),
+        **tables.interval("ranking", row.ranking),
+        **tables.interval("share", row.share),
         "readers": row.readers,
     }
-
-
-def _named(name: str, estimate: Estimate | None) -> dict[str, float | str]:
-    if estimate is None:
-        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), "")
-    values = {"": estimate.mean, "_low": estimate.low, "_high": estimate.high}
-    return {name + end: round(value, 4) for end, value in values.items()}
 
 
 def legend(about: Mapping[str, Any]) -> str:

@@ -68,16 +68,11 @@ def flat(row: Row) -> tables.Row:
     return {
         "texts": row.texts,
         "arm": row.arm,
-        **_named("nats", row.nats),
-        **_named("to_plain", row.change),
+        **tables.interval("nats", row.nats),
+        **tables.interval("to_plain", row.change),
         "perplexity": round(row.perplexity, 3),
         "posts": row.posts,
     }
-
-
-def _named(name: str, estimate: Estimate) -> dict[str, float]:
-    values = {"": estimate.mean, "_low": estimate.low, "_high": estimate.high}
-    return {name + end: round(value, 4) for end, value in values.items()}
 
 
 def legend(rows: Sequence[Row], about: Mapping[str, Any]) -> str:

@@ -21,7 +21,6 @@ Key = tuple[str, str, int]
 """A kind of reader, an arm, and interactions."""
 
 HELD_OUT: Final = "held-out catalogue posts"
-EVERY: Final = ("every_taste_among_8", "every_taste_among_8_low", "every_taste_among_8_high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +53,10 @@ def flat(row: Row, results: Results) -> tables.Row:
         "kind": row.kind,
         "arm": row.arm,
         "n": row.n,
-        **_named("share", row.share),
-        **_named("by_keywords", row.keywords),
-        **(_named("every_taste_among_8", row.every) if row.every else dict.fromkeys(EVERY, "")),
-        **_named("all_tastes_in_one_post", row.at_once),
+        **tables.interval("share", row.share),
+        **tables.interval("by_keywords", row.keywords),
+        **tables.interval("every_taste_among_8", row.every),
+        **tables.interval("all_tastes_in_one_post", row.at_once),
         "share_by_seed": " ".join(f"{share:.3f}" for share in row.by_seed),
         "perplexity": round(own, 2) if own else "",
         "perplexity_x_control": round(own / control, 3) if own else "",
@@ -68,11 +67,6 @@ def flat(row: Row, results: Results) -> tables.Row:
         "posts_a_reader": round(row.posts / row.readers, 1),
         "readers": row.readers,
     }
-
-
-def _named(name: str, estimate: Estimate) -> dict[str, float]:
-    values = {"": estimate.mean, "_low": estimate.low, "_high": estimate.high}
-    return {name + end: round(value, 4) for end, value in values.items()}
 
 
 def table_of(results: Results, kind: str) -> Table:
@@ -184,7 +178,9 @@ def show(console: Console, results: Results, about: Mapping[str, Any], folder: P
     notes = legend(results, about)
     console.print("\n".join(notes), style="dim", highlight=False)
     rows = [flat(row, results) for row in results.rows]
-    tastes: list[tables.Row] = [{"taste": taste, **_named("share", share)} for taste, share in results.tastes.items()]
+    tastes: list[tables.Row] = [
+        {"taste": taste, **tables.interval("share", share)} for taste, share in results.tastes.items()
+    ]
     tables.save_csv(folder / "topics.csv", rows)
     parts = ["# Posts on readers' hidden tastes", tables.markdown(rows), tables.markdown(tastes), *notes]
     (folder / "topics.md").write_text("\n\n".join(parts) + "\n")
