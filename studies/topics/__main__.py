@@ -80,10 +80,11 @@ class Prepared:
     """All that is known before anything is written."""
 
     basis: Basis
+    classifier: Classifier
     learner: Learner
     members: list[Member]
-    tuned: list[tuple[Member, npt.NDArray[np.float32]]]
-    effort: Effort | None
+    tuned: Sequence[tuple[Member, npt.NDArray[np.float32]]] = ()
+    effort: Effort | None = None
 
     def fresh(self) -> list[Member]:
         """Those whose taste changed, had they only come after the change."""
@@ -117,7 +118,7 @@ def prepared(settings: TopicsSettings, catalogue: Catalogue, progress: Progress)
     learner, shown = learner_and_posts(basis, catalogue, settings.shown, progress)
     habits = Habits(settings.readers, settings.noise, settings.exposure)
     members = [m for seed in settings.seeds for kind in Kind for m in members_of(kind, shown, habits, seed)]
-    ready = Prepared(basis, learner, members, [], None)
+    ready = Prepared(basis, Classifier.trained_on(catalogue.held_out), learner, members)
     return ready if not settings.tuned_readers else _with_tuned(ready, settings, progress)
 
 
@@ -133,7 +134,7 @@ def _with_tuned(ready: Prepared, settings: TopicsSettings, progress: Progress) -
     fresh = Profile.new(ready.basis.version, LearningSettings().prior_of(ready.basis))
     spent = effort(model, chosen[0], ready.learner, fresh, rows)
     progress.advance(task)
-    return Prepared(ready.basis, ready.learner, ready.members, list(zip(chosen, prompts, strict=True)), spent)
+    return replace(ready, tuned=list(zip(chosen, prompts, strict=True)), effort=spent)
 
 
 def _kept_prompt(
@@ -186,7 +187,7 @@ async def study(
         held_out = held_out_of(ready.members, catalogue.held_out)
         sampled = sampled_posts(writings.given, settings.scored) | held_out
         scorer = await Scorer.of(engine, [text for texts in sampled.values() for text in texts], progress)
-    judge = Judge(Classifier.trained_on(catalogue.held_out), detected, (p for g in writings.given for p in g.posts))
+    judge = Judge(ready.classifier, detected, (p for g in writings.given for p in g.posts))
     rows = rows_of(writings.given, judge, Copies(catalogue.shown), writings.control)
     perplexities = {key: scorer.perplexity(texts) for key, texts in sampled.items()}
     return report.Results(rows, perplexities, by_taste(writings.given, judge, SOFT), ready.effort)
@@ -221,12 +222,11 @@ def topics(settings: TopicsSettings, console: Console) -> None:
         ready = prepared(settings, catalogue, progress)
     with running_stack(console, ["vllm"]) as running, progress_on(console) as progress:
         results = asyncio.run(study(settings, ready, running, catalogue, progress))
-    classifier = accuracy(Classifier.trained_on(catalogue.held_out), catalogue.shown)
     about = settings.model_dump(exclude={"out", "concurrency"}) | {
         "model": ready.basis.model,
         "basis": ready.basis.version,
         "forgetting": LearningSettings().forgetting,
-        "classifier_accuracy": round(classifier, 4),
+        "classifier_accuracy": round(accuracy(ready.classifier, catalogue.shown), 4),
     }
     report.show(console, results, about, settings.out)
 
