@@ -48,10 +48,10 @@ class BuildOptions:
 
     prompts: int = 24
     rows: int = 13
-    rounds: tuple[int, ...] = (12, 8, 20)
+    rounds: tuple[int, ...] = (12, 12)
     nearest: int = 2
     held_out: float = 0.1
-    patience: int = 4
+    patience: int = 2
     check_every: int = 4
     scaling_posts: int = 160
     temperature: float = 2.0
