@@ -2,9 +2,9 @@
 
 The running featurizer and learner learn the next basis beside the live one (blue/green): its consumer groups read the
 log from the start, and its profiles are in a key space of their own. When it has caught up and ranks better what
-readers reacted to, generation switches, and
-the former basis is followed no more. Its profiles and its groups' offsets stay; going back switches at once, and then
-catches up on what came meanwhile. The profiles of the basis before the former one are deleted.
+readers reacted to, generation switches, and the former basis is followed no more. Its profiles and its groups' offsets
+stay; going back switches at once, and then catches up on what came meanwhile. The profiles of the basis before the
+former one are deleted.
 """
 
 import time

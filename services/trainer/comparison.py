@@ -11,24 +11,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from kafka.errors import KafkaError
 
 from slop.basis import Basis, InvalidBasis
 from slop.settings import LearningSettings
-from slop.streams import whole_log
-from slop.topics import SIGNALS
-from trainer.factors.judging import Judge, Verdict
-from trainer.factors.reactions import Reactions, reactions_of
+from trainer.factors.judging import Doubles, Judge, Verdict
+from trainer.factors.logged import REFUSED, logged
+from trainer.factors.reactions import Reactions
 from trainer.factors.refit import FEWEST_HELD_OUT, PriorOf, agreement
-from trainer.signals import learnable
-
-REFUSED: Final = 3
-
-Doubles = npt.NDArray[np.float64]
 
 
 class NotBetter(ValueError):  # noqa: N818
@@ -61,15 +53,6 @@ def compared(
     if not verdict.is_better:
         raise NotBetter(str(verdict))
     return verdict
-
-
-def logged(settings: LearningSettings, basis: Basis) -> Reactions:
-    """What the log has of readers' reactions under a basis.
-
-    Raises:
-        kafka.errors.KafkaError, TimeoutError: the brokers are away.
-    """
-    return reactions_of(learnable(whole_log(settings, SIGNALS), basis), basis.text_size)
 
 
 def main() -> int:

@@ -7,20 +7,14 @@ rank better than the old ones for readers who were held out.
 import argparse
 import sys
 from pathlib import Path
-from typing import Final
 
 from kafka.errors import KafkaError
 
 from slop.basis import Basis, InvalidBasis
 from slop.settings import LearningSettings
-from slop.streams import whole_log
-from slop.topics import SIGNALS
 from trainer.factors.fit import FitOptions
-from trainer.factors.reactions import reactions_of
+from trainer.factors.logged import REFUSED, logged
 from trainer.factors.refit import RefitRefused, refit
-from trainer.signals import learnable
-
-REFUSED: Final = 3
 
 
 def main() -> int:
@@ -34,7 +28,7 @@ def main() -> int:
     settings = LearningSettings()
     try:
         basis = Basis.load(settings.basis_dir)
-        reactions = reactions_of(learnable(whole_log(settings, SIGNALS), basis), basis.text_size)
+        reactions = logged(settings, basis)
         print(f"{len(reactions.values)} reactions of {reactions.reader_count} readers to {len(reactions.keys)} posts")
         done = refit(basis, reactions, settings.prior_of, FitOptions(size=args.size, seed=args.seed))
     except RefitRefused as error:
