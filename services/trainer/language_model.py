@@ -48,6 +48,7 @@ class LanguageModel:
         width: d, the length of an embedding row.
         device: where it runs.
         tail: what follows the soft prompt in the template, as text.
+        plain: (P, d), the embeddings of the template's plain system message, which no soft prompt has replaced.
     """
 
     def __init__(self, model: Any, tokenizer: Any, template: Template) -> None:
@@ -60,6 +61,7 @@ class LanguageModel:
         head, self.tail = rendered.split(_SLOT)
         self._head, self._tail = self.tokens(head), self.tokens(self.tail)
         self._end = tokenizer.eos_token
+        self.plain = self.embed_text(template.plain_system)
 
     @classmethod
     def load(cls, source: str | Path, template: Template, device: str | None = None) -> Self:

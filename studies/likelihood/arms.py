@@ -61,9 +61,9 @@ class Arms:
         """All arms so far."""
         return Measured(self._arms, [len(post) - len(post) // 2 for post in self._posts])
 
-    def plain(self, system: str) -> None:
-        """The system message `system`."""
-        self._arms[PLAIN] = self._under(self._lm.embed_text(system)).tolist()
+    def plain(self) -> None:
+        """The template's plain system message."""
+        self._arms[PLAIN] = self._under(self._lm.plain).tolist()
         self._advance()
 
     def words(self, words: Sequence[Sequence[str]]) -> None:

@@ -55,7 +55,7 @@ class Study:
             with progress_on(self._console) as progress:
                 bar = progress.add_task("the catalogue's held-out posts", total=3)
                 arms = Arms(self._lm, self._tokens(texts), lambda: progress.advance(bar))
-                arms.plain(self._basis.template.plain_system)
+                arms.plain()
                 arms.words(self._basis.words)
                 arms.choice(TRAINED, self._shipped)
             return arms.measured()
@@ -80,7 +80,7 @@ class Study:
         with progress_on(self._console) as progress:
             bar = progress.add_task(f"{name}: {len(held)} posts", total=5)
             arms = Arms(self._lm, self._tokens(held), lambda: progress.advance(bar))
-            arms.plain(self._basis.template.plain_system)
+            arms.plain()
             arms.words(words)
             arms.start(words, prompts.shape[1])
             arms.trained(prompts)
@@ -89,7 +89,9 @@ class Study:
 
     def _trained(self, posts: list[str], checkpoint: Path) -> tuple[torch.Tensor, list[list[str]]]:
         steps = self._settings.steps
-        options = BuildOptions(prompts=self._settings.prompts, rounds=(steps, steps), seed=self._settings.seed)
+        options = BuildOptions(
+            prompts=self._settings.prompts, rounds=(steps, steps), preferences=False, seed=self._settings.seed
+        )
         torch.manual_seed(options.seed)
         prompts, _, words = Builder(self._lm, self._embed, posts, options, checkpoint).run()
         return prompts.half().float(), words  # a basis keeps half precision

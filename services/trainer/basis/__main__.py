@@ -1,5 +1,7 @@
 """Build a basis: `python -m trainer.basis --model FOLDER --catalogue catalogue/posts.jsonl --out FOLDER`."""
 
+import argparse
+
 from trainer.basis.build import BuildOptions, build_basis
 from trainer.basis.command import Materials, parser_of
 
@@ -9,9 +11,12 @@ def main() -> None:
     defaults = BuildOptions()
     parser = parser_of(__doc__, ".run/basis/checkpoint.pt", defaults.rounds, defaults.seed)
     parser.add_argument("--prompts", type=int, default=defaults.prompts)
+    parser.add_argument("--preferences", action=argparse.BooleanOptionalAction, default=defaults.preferences)
     args = parser.parse_args()
     made_of = Materials.of(args)
-    options = BuildOptions(prompts=args.prompts, rounds=tuple(args.rounds), seed=args.seed)
+    options = BuildOptions(
+        prompts=args.prompts, rounds=tuple(args.rounds), preferences=args.preferences, seed=args.seed
+    )
     basis, _ = build_basis(made_of.model, made_of.about_model, made_of.embed, made_of.posts, options, args.checkpoint)
     basis.save(args.out)
     args.checkpoint.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What posts are clustered by: hidden states, sentence embeddings and stylometrics, each of unit norm (DESIGN 4)."""
+"""What posts are clustered by: sentence embeddings, stylometrics and hidden states, each of unit norm."""
 
 import re
 from collections.abc import Sequence
@@ -82,21 +82,26 @@ def blocks_of(posts: Sequence[str], hidden_states: Floats, embeddings: Floats, s
         Blocks of 32, 32 and some two dozen columns.
     """
     hidden = StandardScaler().fit_transform(hidden_states)
-    style = StandardScaler().fit_transform(np.array([stylometrics(text) for text in posts]))
-    return Blocks(_compressed(hidden, seed), _compressed(embeddings, seed), normalize(style))
+    return Blocks(_compressed(hidden, seed), _compressed(embeddings, seed), _style(posts))
 
 
-def clustering_space(posts: Sequence[str], hidden_states: Floats, embeddings: Floats, seed: int) -> Floats:
-    """The three blocks side by side, stylometrics counting less; the arguments are those of `blocks_of`.
+def clustering_space(posts: Sequence[str], embeddings: Floats, seed: int) -> Floats:
+    """Embeddings and stylometrics side by side, the latter counting less; the arguments are those of `blocks_of`.
+
+    Of the blocks and their mixtures these find classes best (`studies.clusters`), and need no language model.
 
     Returns:
-        (N, 32 + 32 + stylometrics) float32.
+        (N, 32 + stylometrics) float32.
     """
-    blocks = blocks_of(posts, hidden_states, embeddings, seed)
-    return np.hstack([blocks.hidden, blocks.embeddings, STYLE_SHARE * blocks.style]).astype(np.float32)
+    return np.hstack([_compressed(embeddings, seed), STYLE_SHARE * _style(posts)]).astype(np.float32)
 
 
 def _compressed(block: Block, seed: int) -> Block:
     components = min(COMPONENTS, *block.shape)
     compressed: Block = normalize(PCA(components, random_state=seed).fit_transform(block))
     return compressed
+
+
+def _style(posts: Sequence[str]) -> Block:
+    style: Block = normalize(StandardScaler().fit_transform(np.array([stylometrics(text) for text in posts])))
+    return style

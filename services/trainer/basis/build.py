@@ -1,4 +1,4 @@
-"""Build a basis from a catalogue: clusters without labels, then hard EM of soft prompts (DESIGN section 4).
+"""Build a basis from a catalogue: clusters without labels, then hard EM of soft prompts, then preferences.
 
 The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read.
 """
@@ -19,14 +19,18 @@ from slop.basis import Basis, LengthScale, responsibilities
 from trainer.basis.blocks import clustering_space
 from trainer.basis.checkpoint import save_checkpoint
 from trainer.basis.clusters import Labels, cluster_words, guarded, initial_clusters, nearest_clusters
+from trainer.basis.preference import Contrast, contrast_losses, preference_step
 from trainer.basis.tuning import POSTS_A_STEP, PROMPTS_AT_ONCE, PromptState, losses_under, train_step
 from trainer.language_model import LanguageModel, PromptScorer
 
 Floats = npt.NDArray[np.float32]
+Drawn = npt.NDArray[np.intp]
 
 START_WORDS: Final = "You write short posts for a social feed about"
 WORDS_A_CLUSTER: Final = 12
 WORDS_AT_START: Final = 4
+OTHERS_HELD_OUT: Final = 12
+POSTS_AT_ONCE: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class BuildOptions:
         check_every: steps between such checks.
         scaling_posts: posts that centre and scale of the features are measured on.
         temperature: of the responsibilities.
+        preferences: whether the last round also tunes prompts to prefer their own posts (`trainer.basis.preference`).
         seed: of everything random.
     """
 
@@ -55,6 +60,7 @@ class BuildOptions:
     check_every: int = 4
     scaling_posts: int = 160
     temperature: float = 2.0
+    preferences: bool = True
     seed: int = 0
 
 
@@ -131,8 +137,7 @@ class Builder:
         kept = self._checkpoint.with_suffix(".space.npy")
         if self._checkpoint.exists() and kept.exists():
             return np.asarray(np.load(kept), dtype=np.float32)
-        states = np.stack([self._lm.hidden_states(text) for text in tqdm(self._posts, "hidden states", unit="post")])
-        space = clustering_space(self._posts, states, self._embed(self._posts), self._options.seed)
+        space = clustering_space(self._posts, self._embed(self._posts), self._options.seed)
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, space)
         return space
@@ -168,46 +173,75 @@ class Builder:
 
     def _train_round(self, progress: Progress) -> None:
         """The M step: every prompt is tuned on its cluster's posts."""
-        steps, total = self._options.rounds[progress.round], sum(self._options.rounds)
+        steps = self._options.rounds[progress.round]
         last = progress.round == len(self._options.rounds) - 1
+        plain = self._plain() if last and self._options.preferences else None
         name = f"round {progress.round + 1} of {len(self._options.rounds)}"
         stale = dict.fromkeys(range(self._options.prompts), 0)
         with tqdm(total=steps, initial=progress.step, desc=name, unit="step") as bar:
             while progress.step < steps:
                 active = [k for k in stale if stale[k] < self._options.patience]
-                bar.set_postfix(loss=f"{self._step(progress, active, total):.3f}", active=len(active))
+                bar.set_postfix(loss=f"{self._step(progress, active, plain):.3f}", active=len(active))
                 progress.step += 1
                 bar.update()
                 if last and (progress.step % self._options.check_every == 0 or progress.step == steps):
-                    self._check_held_out(progress, active, stale)
+                    self._check_held_out(progress, active, stale, plain)
                 progress.save(self._checkpoint)
 
-    def _step(self, progress: Progress, active: list[int], total: int) -> float:
+    def _plain(self) -> Tensor:
+        """(N,) log p(post) under the plain model, in nats."""
+        starts = tqdm(range(0, len(self._tokens), POSTS_AT_ONCE), desc="plain model", unit="batch")
+        losses = [losses_under(self._lm, self._lm.plain, self._tokens[at : at + POSTS_AT_ONCE]) for at in starts]
+        return -torch.from_numpy(np.concatenate(losses) * [len(post) for post in self._tokens]).float()
+
+    def _step(self, progress: Progress, active: list[int], plain: Tensor | None) -> float:
         # Seeded by place, so that a resumed build draws what an uninterrupted one draws.
         rng = np.random.default_rng([self._options.seed, progress.round, progress.step])
-        losses = []
-        for start in range(0, len(active), PROMPTS_AT_ONCE):
-            group = active[start : start + PROMPTS_AT_ONCE]
-            batches = [self._draw(progress.labels, k, rng) for k in group]
-            losses.append(train_step(self._lm, [progress.prompts[k] for k in group], batches, total))
+        total, losses = sum(self._options.rounds), []
+        at_once = PROMPTS_AT_ONCE if plain is None else PROMPTS_AT_ONCE // 2  # contrasts have twice the posts
+        for start in range(0, len(active), at_once):
+            group = active[start : start + at_once]
+            prompts = [progress.prompts[k] for k in group]
+            own = [self._draw(progress.labels == k, rng) for k in group]
+            if plain is None:
+                losses.append(train_step(self._lm, prompts, [[self._tokens[i] for i in drawn] for drawn in own], total))
+            else:
+                others = [self._draw(progress.labels != k, rng) for k in group]
+                contrasts = [self._contrast(*drawn, plain) for drawn in zip(own, others, strict=True)]
+                losses.append(preference_step(self._lm, prompts, contrasts, total))
         return float(np.mean(losses)) if losses else float("nan")
 
-    def _draw(self, labels: Labels, cluster: int, rng: np.random.Generator) -> list[Tensor]:
-        members = np.flatnonzero((labels == cluster) & self._train)
-        drawn = rng.choice(members, size=POSTS_A_STEP, replace=members.size < POSTS_A_STEP)
-        return [self._tokens[i] for i in drawn]
+    def _draw(self, chosen: npt.NDArray[np.bool_], rng: np.random.Generator) -> Drawn:
+        members = np.flatnonzero(chosen & self._train)
+        return rng.choice(members, size=POSTS_A_STEP, replace=members.size < POSTS_A_STEP)
 
-    def _check_held_out(self, progress: Progress, active: list[int], stale: dict[int, int]) -> None:
+    def _contrast(self, own: Drawn, others: Drawn, plain: Tensor) -> Contrast:
+        posts = [[self._tokens[i] for i in drawn] for drawn in (own, others)]
+        return Contrast(posts[0], posts[1], plain[np.concatenate([own, others])])
+
+    def _check_held_out(
+        self, progress: Progress, active: list[int], stale: dict[int, int], plain: Tensor | None
+    ) -> None:
         """Early stopping: keep a prompt's best rows on its cluster's held-out posts."""
         for k in active:
             prompt = progress.prompts[k]
-            members = np.flatnonzero((progress.labels == k) & self._held)
-            held = [self._tokens[i] for i in members]
-            loss = float(losses_under(self._lm, prompt.rows.detach(), held).mean()) if held else -float(prompt.steps)
+            loss = self._held_out_loss(prompt, progress.labels == k, plain)
             if loss < prompt.best_loss:
                 prompt.best_loss, prompt.best_rows, stale[k] = loss, prompt.rows.detach().clone(), 0
             else:
                 stale[k] += 1
+
+    @torch.inference_mode()
+    def _held_out_loss(self, prompt: PromptState, own: npt.NDArray[np.bool_], plain: Tensor | None) -> float:
+        """What is tuned, on held-out posts; ever less where the cluster has none, so that the latest rows are kept."""
+        members = np.flatnonzero(own & self._held)
+        if not members.size:
+            return -float(prompt.steps)
+        if plain is None:
+            return float(losses_under(self._lm, prompt.rows, [self._tokens[i] for i in members]).mean())
+        others = np.random.default_rng(self._options.seed).permutation(np.flatnonzero(~own & self._held))
+        contrast = self._contrast(members, others[:OTHERS_HELD_OUT], plain)
+        return float(contrast_losses(self._lm, [prompt.rows], [contrast]))
 
 
 def feature_scaling(
@@ -250,6 +284,7 @@ def build_basis(
             "posts": len(posts),
             "cluster_sizes": np.bincount(labels, minlength=options.prompts).tolist(),
             "rounds": list(options.rounds),
+            "preferences": options.preferences,
             "seed": options.seed,
         },
     )

@@ -71,14 +71,19 @@ def train_step(
     losses = model.losses(torch.stack([prompt.rows for prompt in prompts]), batches)
     # A sum over prompts of means over their posts: every prompt gets the gradient that it would get alone.
     sizes = torch.tensor([len(batch) for batch in batches for _ in batch], device=losses.device)
+    optimise(prompts, (losses / sizes).sum(), total)
+    return float(losses.detach().mean())
+
+
+def optimise(prompts: Sequence[PromptState], loss: Tensor, total: int) -> None:
+    """One Adam step of every prompt down a scalar loss, at the learning rate of its place among `total` steps."""
     for prompt in prompts:
         prompt.optimizer.zero_grad()
         prompt.schedule(total)
-    (losses / sizes).sum().backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]
     for prompt in prompts:
         prompt.optimizer.step()
         prompt.steps += 1
-    return float(losses.detach().mean())
 
 
 @torch.inference_mode()

@@ -114,7 +114,7 @@ def test_no_choice_does_better_than_the_best_in_hindsight_and_the_mean_lies_betw
 
 def test_plain_is_the_system_message_as_text() -> None:
     arms = Arms(MODEL, POSTS, lambda: None)
-    arms.plain("You write short post .")
+    arms.plain()
     expected = [one_by_one(MODEL.embed_text("You write short post ."), post)[len(post) // 2 :].mean() for post in POSTS]
     assert arms.measured().arms[PLAIN] == pytest.approx(expected, abs=1e-4)
 

@@ -17,8 +17,6 @@ def test_stylometrics_of_an_empty_post_are_finite() -> None:
 def test_every_block_has_its_share_of_the_space() -> None:
     rng = np.random.default_rng(0)
     texts = [f"post {i}{'!' * (i % 3)}" for i in range(40)]
-    states = rng.normal(size=(40, 50)).astype(np.float32)
-    space = clustering_space(texts, states, states[:, :45], seed=0)
+    space = clustering_space(texts, rng.normal(size=(40, 50)).astype(np.float32), seed=0)
     assert np.allclose(np.linalg.norm(space[:, :32], axis=1), 1, atol=1e-5)
-    assert np.allclose(np.linalg.norm(space[:, 32:64], axis=1), 1, atol=1e-5)
-    assert np.linalg.norm(space[:, 64:], axis=1).max() <= 0.7 + 1e-5
+    assert np.linalg.norm(space[:, 32:], axis=1).max() <= 0.7 + 1e-5

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,22 +55,33 @@ def test_the_model_itself_is_never_trained() -> None:
     assert torch.equal(MODEL.embed(torch.arange(10)), before)
 
 
-def test_a_build_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["train_step", "preference_step"])
+def test_a_build_that_was_interrupted_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     whole, _, _ = builder(tmp_path / "whole").run()
-    steps, real = iter(range(100)), build.train_step
+    steps, real = iter(range(100)), getattr(build, step)
 
-    def interrupted(*args: object, **kwargs: object) -> float:
-        if next(steps) == 4:
+    def interrupted(*args: object) -> float:
+        if next(steps) == 1:
             raise KeyboardInterrupt
-        return real(*args, **kwargs)  # type: ignore[arg-type]
+        loss: float = real(*args)
+        return loss
 
     cut = builder(tmp_path / "cut")
     with monkeypatch.context() as patch:
-        patch.setattr(build, "train_step", interrupted)
+        patch.setattr(build, step, interrupted)
         with pytest.raises(KeyboardInterrupt):
             cut.run()
     resumed, _, _ = builder(tmp_path / "cut").run()
     assert torch.equal(resumed, whole)
+
+
+def test_a_build_without_preferences_is_by_likelihood_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(build, "preference_step")
+    alone = replace(OPTIONS, preferences=False)
+    prompts, _, _ = Builder(MODEL, embed, POSTS, alone, tmp_path / "c.pt").run()
+    assert prompts.shape == (2, 3, MODEL.width)
 
 
 def test_a_basis_tells_its_clusters_apart(tmp_path: Path) -> None:
