@@ -27,7 +27,6 @@ from studies.folders import RESULTS
 from studies.metrics import Estimate, over_readers
 from studies.posts import Catalogue, Post, load_catalogue
 from studies.readers import Reader, deal_tastes, pace_of_reading
-from studies.report import save_json
 from studies.screen import options_of, progress_on, run_study
 from studies.topics.arms import Given, Pool, served
 from studies.topics.figures import Classes, found_in, share_of
@@ -181,9 +180,8 @@ def capacity(settings: CapacitySettings, console: Console) -> None:
     console.print(note, style="dim", highlight=False)
     about: dict[str, Any] = settings.model_dump(exclude={"out"}) | {"model": basis.model, "basis": basis.version}
     rows = [flat(cell) for cell in cells]
-    tables.save_csv(settings.out / "capacity.csv", rows)
-    (settings.out / "capacity.md").write_text(f"# How many tastes a profile holds\n\n{tables.markdown(rows)}\n{note}\n")
-    save_json(settings.out / "capacity.json", about | {"rows": rows})
+    page = f"# How many tastes a profile holds\n\n{tables.markdown(rows)}\n{note}"
+    tables.save(settings.out, "capacity", rows, about, page)
     save_plot(settings.out / "capacity.png", cells, note)
     console.print(f"Results: {settings.out}/capacity.csv, .md, .json and .png", highlight=False)
 

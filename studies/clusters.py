@@ -28,7 +28,6 @@ from studies.encoders.figures import rows_of
 from studies.folders import KEPT, RESULTS
 from studies.metrics import Estimate, over_readers
 from studies.posts import Catalogue, Post, by_label, load_catalogue
-from studies.report import save_json
 from studies.screen import options_of, progress_on, run_study
 from studies.topics.people import MAIN, Habits, Kind, Member, members_of
 from trainer.basis.blocks import STYLE_SHARE, Blocks, blocks_of
@@ -241,9 +240,8 @@ def compare(settings: ClustersSettings, console: Console) -> None:
     console.print(note, style="dim", highlight=False)
     about: dict[str, Any] = settings.model_dump(exclude={"out"}) | {"model": basis.model}
     listed = [flat(row) for row in rows]
-    tables.save_csv(settings.out / "clusters.csv", listed)
-    (settings.out / "clusters.md").write_text(f"# Ways to cluster the catalogue\n\n{tables.markdown(listed)}\n{note}\n")
-    save_json(settings.out / "clusters.json", about | {"rows": listed})
+    page = f"# Ways to cluster the catalogue\n\n{tables.markdown(listed)}\n{note}"
+    tables.save(settings.out, "clusters", listed, about, page)
     save_plot(settings.out / "clusters.png", rows)
     console.print(f"Results: {settings.out}/clusters.csv, .md, .json and .png", highlight=False)
 

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 
 from native.up import Stack, running_stack
-from studies import report
+from studies import report, tables
 from studies.closed_loop import CLOSER, Amounts, ClosedLoop, Outcome, Person
 from studies.detectors import Classifier, accuracy, detected
 from studies.figures import Figures, Scorer, figures_of, held_out_of_tastes, sampled_texts
@@ -142,7 +142,7 @@ def show(console: Console, settings: DemoSettings, results: Results, seen: float
             include={"readers", "posts", "history_posts", "scored", "noise", "exposure", "temperature", "max_tokens"}
         )
         about: dict[str, Any] = {"seed": settings.seed, "model": results.model, "settings": options}
-        report.save_json(settings.out, report.as_json(figures, fresh, about | {"classifier_accuracy": round(seen, 4)}))
+        tables.save_json(settings.out, report.as_json(figures, fresh, about | {"classifier_accuracy": round(seen, 4)}))
         console.print(f"Figures: {settings.out}")
 
 

@@ -45,7 +45,6 @@ from studies.rankers import (
     course,
 )
 from studies.ratings import CLEAR_GAP, FULL_RATING, RatedJokes, Rater, chosen_raters, joke_post_id, load_ratings
-from studies.report import save_json
 from studies.screen import options_of, options_or_advice, progress_on, run_study
 from trainer.factors import Fit, FitOptions, Reactions
 from trainer.factors.refit import features_of, refit
@@ -429,11 +428,8 @@ def _flat(row: Row, cost: Cost, slop_microseconds: float) -> tables.Row:
 def save(folder: Path, results: Results, about: dict[str, Any]) -> None:
     """Write humor.csv, humor.md, humor.json and humor.png."""
     flat = flat_rows(results)
-    tables.save_csv(folder / "humor.csv", flat)
-    (folder / "humor.md").write_text(tables.markdown(flat))
-    save_json(
-        folder / "humor.json", {"rows": flat, "calibration": [asdict(part) for part in results.calibration], **about}
-    )
+    calibration = [asdict(part) for part in results.calibration]
+    tables.save(folder, "humor", flat, {"calibration": calibration, **about}, tables.markdown(flat))
     save_plot(folder / "humor.png", results.rows)
 
 

@@ -26,10 +26,10 @@ from studies.metrics import Estimate, over_readers
 from studies.posts import StudyError
 from studies.ratings import FULL_RATING, RatedJokes, Rater, chosen_raters, crowd_means, joke_post_id, load_ratings
 from studies.readers import treated
-from studies.report import save_json
 from studies.rest import Event
 from studies.screen import options_of, options_or_advice, progress_on, run_study
 from studies.stack import Stack, connected
+from studies.tables import save_json
 
 COUNTS: Final = (5, 10, 20, 40)
 T = TypeVar("T")

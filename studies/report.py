@@ -1,6 +1,5 @@
 """What the demo shows: the table, posts before and after, the plot, the JSON."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -112,12 +111,6 @@ def _row_json(row: Row) -> dict[str, Any]:
         "near_copies": round(row.near_copies, 4),
         "near_copies_history": round(row.history_near_copies, 4),
     }
-
-
-def save_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, its folder included."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def save_plot(path: Path, rows: Sequence[Row], note: str) -> None:

@@ -1,8 +1,10 @@
-"""Tables of results as files: CSV for programs, Markdown for people."""
+"""Tables of results as files: CSV and JSON for programs, Markdown for people."""
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from studies.metrics import Estimate
 
@@ -13,6 +15,27 @@ def interval(name: str, estimate: Estimate | None) -> dict[str, float | str]:
     """The columns of an estimate: `name`, and `name`_low and `name`_high of its interval; empty without one."""
     ends = {"": "mean", "_low": "low", "_high": "high"}
     return {name + end: "" if estimate is None else round(getattr(estimate, of), 4) for end, of in ends.items()}
+
+
+def save(folder: Path, name: str, rows: Sequence[Row], about: Mapping[str, Any], page: str) -> None:
+    """Write `name`.csv, `name`.json and `name`.md.
+
+    Args:
+        folder: made if it is missing.
+        name: of the files.
+        rows: of the table.
+        about: what the JSON file says beside the rows.
+        page: the Markdown file.
+    """
+    save_csv(folder / f"{name}.csv", rows)
+    save_json(folder / f"{name}.json", {**about, "rows": rows})
+    (folder / f"{name}.md").write_text(f"{page.rstrip()}\n")
+
+
+def save_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, its folder included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def save_csv(path: Path, rows: Sequence[Row]) -> None:

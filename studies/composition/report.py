@@ -11,7 +11,6 @@ from rich.table import Table
 from studies import tables
 from studies.composition.figures import Row
 from studies.metrics import Estimate
-from studies.report import save_json
 
 TITLE: Final = "A style and a topic in one post"
 SHARES: Final = ("topic", "style", "both")
@@ -131,9 +130,7 @@ def show(console: Console, rows: Sequence[Row], about: Mapping[str, Any], folder
     console.print(table_of(rows))
     console.print(legend(about), style="dim", highlight=False)
     listed = [flat(row) for row in rows]
-    save_json(folder / "composition.json", {**about, "rows": listed})
-    tables.save_csv(folder / "composition.csv", listed)
-    (folder / "composition.md").write_text(markdown_of(rows, about))
+    tables.save(folder, "composition", listed, about, markdown_of(rows, about))
     note = f"{about['model']}, {about['pairs']} pairs, {about['posts']} posts a pair; lines: 95% intervals over pairs"
     save_plot(folder / "composition.png", rows, note)
     console.print(f"Results: {folder}/composition.csv, .md, .json and .png")

@@ -11,7 +11,6 @@ from rich.table import Table
 from studies import tables
 from studies.cost.arms import SOFT
 from studies.cost.figures import Middle, Row
-from studies.report import save_json
 
 TITLE: Final = "What a personal post costs before its first token"
 HEADINGS: Final = (
@@ -160,9 +159,7 @@ def show(console: Console, rows: Sequence[Row], about: Mapping[str, Any], out: P
     """Print the table, and write it as JSON to `out` and as CSV, Markdown and PNG beside it."""
     console.print(table_of(rows))
     console.print(legend(rows, about), style="dim", highlight=False)
-    save_json(out, {**about, "rows": [as_json(row) for row in rows]})
-    tables.save_csv(out.with_suffix(".csv"), [as_json(row) for row in rows])
-    out.with_suffix(".md").write_text(markdown_of(rows, about))
+    tables.save(out.parent, out.stem, [as_json(row) for row in rows], about, markdown_of(rows, about))
     note = f"{about['model']}, {about['device']}, {about['repeats']} repeats; bars: medians, lines: 95% intervals"
     save_plot(out.with_suffix(".png"), rows, note)
     console.print(f"Figures: {out}, and .csv, .md, .png beside it", highlight=False)

@@ -9,7 +9,6 @@ from rich.table import Table
 
 from studies import tables
 from studies.encoders.figures import Row
-from studies.report import save_json
 from studies.topics.people import MAIN
 
 
@@ -85,8 +84,7 @@ def show(console: Console, rows: Sequence[Row], about: Mapping[str, Any], folder
     console.print(table_of(rows))
     console.print(legend(about), style="dim", highlight=False)
     listed = [flat(row) for row in rows]
-    tables.save_csv(folder / "encoders.csv", listed)
-    (folder / "encoders.md").write_text(f"# Encoders of posts\n\n{tables.markdown(listed)}\n{legend(about)}\n")
-    save_json(folder / "encoders.json", {**about, "rows": listed})
+    page = f"# Encoders of posts\n\n{tables.markdown(listed)}\n{legend(about)}"
+    tables.save(folder, "encoders", listed, about, page)
     save_plot(folder / "encoders.png", rows)
     console.print(f"Results: {folder}/encoders.csv, .md, .json and .png", highlight=False)

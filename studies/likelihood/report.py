@@ -12,7 +12,6 @@ from rich.table import Table
 from studies import tables
 from studies.likelihood.arms import MEANINGS, PLAIN, Measured
 from studies.metrics import Estimate, TextScore, over_readers, perplexity
-from studies.report import save_json
 from trainer.language_model import MAX_POST_TOKENS
 
 COLUMNS: Final = ("the post after", "nats a token", "95%", "to plain", "95%", "perplexity")
@@ -131,8 +130,6 @@ def show(console: Console, rows: Sequence[Row], about: Mapping[str, Any], folder
     for name in dict.fromkeys(row.texts for row in rows):
         console.print(table_of([row for row in rows if row.texts == name]))
     listed = [flat(row) for row in rows]
-    tables.save_csv(folder / "likelihood.csv", listed)
-    (folder / "likelihood.md").write_text(f"{tables.markdown(listed)}\n{legend(rows, about)}\n")
-    save_json(folder / "likelihood.json", {"rows": listed, **about})
+    tables.save(folder, "likelihood", listed, about, f"{tables.markdown(listed)}\n{legend(rows, about)}")
     save_plot(folder / "likelihood.png", rows)
     console.print(f"Results: {folder}/likelihood.csv, .md, .json and .png", highlight=False)

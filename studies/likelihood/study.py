@@ -15,8 +15,8 @@ from studies.folders import KEPT
 from studies.likelihood.arms import SHIPPED, TRAINED, Arms, Measured
 from studies.likelihood.settings import LikelihoodSettings
 from studies.likelihood.texts import Split, folds_of
-from studies.report import save_json
 from studies.screen import progress_on
+from studies.tables import save_json
 from trainer.basis.build import Builder, BuildOptions, Floats
 from trainer.language_model import LanguageModel
 

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from studies import tables
 from studies.metrics import Estimate
-from studies.report import save_json
 from studies.topics.arms import CONTROL, FRESH, SOFT
 from studies.topics.figures import Row
 from studies.topics.people import COUNTS, MAIN, Kind
@@ -181,11 +180,9 @@ def show(console: Console, results: Results, about: Mapping[str, Any], folder: P
     tastes: list[tables.Row] = [
         {"taste": taste, **tables.interval("share", share)} for taste, share in results.tastes.items()
     ]
-    tables.save_csv(folder / "topics.csv", rows)
     parts = ["# Posts on readers' hidden tastes", tables.markdown(rows), tables.markdown(tastes), *notes]
-    (folder / "topics.md").write_text("\n\n".join(parts) + "\n")
     spent = {"cpu_us_an_interaction": results.effort.ours, "tuned": results.effort.tuned} if results.effort else {}
-    save_json(folder / "topics.json", {**about, "rows": rows, "tastes": tastes, "effort": spent})
+    tables.save(folder, "topics", rows, {**about, "tastes": tastes, "effort": spent}, "\n\n".join(parts))
     save_plot(
         folder / "topics.png", results, f"{about['model']}; bars: 95% over readers of {len(about['seeds'])} seeds"
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from slop.basis import Basis, LengthScale
+from slop.basis import Basis, LengthScale, Template
 from studies.likelihood import report
 from studies.likelihood import study as study_module
 from studies.likelihood.__main__ import folds_texts
@@ -115,7 +115,8 @@ def test_no_choice_does_better_than_the_best_in_hindsight_and_the_mean_lies_betw
 def test_plain_is_the_system_message_as_text() -> None:
     arms = Arms(MODEL, POSTS, lambda: None)
     arms.plain()
-    expected = [one_by_one(MODEL.embed_text("You write short post ."), post)[len(post) // 2 :].mean() for post in POSTS]
+    plain = MODEL.embed_text(Template().plain_system)
+    expected = [one_by_one(plain, post)[len(post) // 2 :].mean() for post in POSTS]
     assert arms.measured().arms[PLAIN] == pytest.approx(expected, abs=1e-4)
 
 
