@@ -18,7 +18,6 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.table import Table
 
-from native.up import running_stack
 from slop.basis import Basis
 from slop.settings import LearningSettings
 from studies import tables
@@ -27,7 +26,7 @@ from studies.folders import RESULTS
 from studies.metrics import Estimate, over_readers
 from studies.posts import Catalogue, Post, load_catalogue
 from studies.readers import Reader, deal_tastes, pace_of_reading
-from studies.screen import options_of, progress_on, run_study
+from studies.screen import LOCAL, options_of, progress_on, run_study
 from studies.topics.arms import Given, Pool, served
 from studies.topics.figures import Classes, found_in, share_of
 from studies.topics.people import Habits, Learner, Member, reactions_of
@@ -52,6 +51,7 @@ class CapacitySettings(BaseSettings):
     shown: int = Field(34, ge=16, le=54, description="catalogue posts of each class that readers may see")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.5, ge=0.1, le=1, description="share of the shown posts from the reader's own classes")
+    local: bool = Field(False, description=LOCAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,7 @@ def study(settings: CapacitySettings, console: Console, catalogue: Catalogue, ba
     """All cells."""
     with progress_on(console) as progress:
         learner, posts = learner_and_posts(basis, catalogue, settings.shown, progress)
-    with running_stack(console, ["vllm"]) as running, progress_on(console) as progress:
-        pools = asyncio.run(kept_pools(running, basis, settings.seeds, settings.pool, progress))
+    pools = asyncio.run(kept_pools(console, basis, settings.seeds, settings.pool, local=settings.local))
     texts = sorted({text for pool in pools.values() for under in pool.posts for text in under})
     classes = dict(zip(texts, Classifier.trained_on(catalogue.held_out)(texts), strict=True))
     return [

@@ -10,8 +10,9 @@ from rich.progress import Progress, TaskID
 
 from studies.posts import StudyError
 from studies.readers import Reaction, Reader
-from studies.rest import Event, ProfileInWords, Sampling, Written
+from studies.rest import Event, ProfileInWords, Written
 from studies.stack import Stack
+from studies.writers import Sampling
 
 T = TypeVar("T")
 

@@ -27,9 +27,9 @@ from studies.figures import Figures, Scorer, figures_of, held_out_of_tastes, sam
 from studies.metrics import latency
 from studies.posts import Catalogue, by_label, load_catalogue
 from studies.readers import deal_feeds, deal_readers
-from studies.rest import Sampling
 from studies.screen import options_of, progress_on, run_study
 from studies.stack import connected
+from studies.writers import Sampling
 
 COUNTS: Final = (0, 4, 8, 16, 32)
 JUDGED_AT: Final = 16

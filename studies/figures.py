@@ -13,7 +13,7 @@ from studies.detectors import Measure, on_taste
 from studies.metrics import Estimate, TextScore, distinct2, distinct2_of, over_readers, perplexity
 from studies.posts import Post, by_label
 from studies.readers import Reader
-from studies.rest import Engine
+from studies.writers import Writer
 
 Texts = Sequence[Sequence[str]]
 """Posts of every reader."""
@@ -66,7 +66,7 @@ class Scorer:
         self._scores = scores
 
     @classmethod
-    async def of(cls, engine: Engine, texts: Iterable[str], progress: Progress) -> "Scorer":
+    async def of(cls, engine: Writer, texts: Iterable[str], progress: Progress) -> "Scorer":
         """Score all texts that are not empty."""
         unique = sorted({text for text in texts if text})
         task = progress.add_task("perplexity under the plain model", total=len(unique))

@@ -13,6 +13,7 @@ from slop.basis import Template
 from studies.chats import Chats, Message
 from studies.metrics import TextScore
 from studies.posts import StudyError
+from studies.writers import Sampling, Texts
 
 T = TypeVar("T")
 
@@ -24,15 +25,6 @@ LONGEST_PAUSE_S: Final = 10.0
 CONCURRENCY: Final = 16
 TIMEOUT_S: Final = 120.0
 TRY_AGAIN: Final = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE})
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How texts are drawn; the same in every arm of a study. `min_p` is what generation is set to."""
-
-    temperature: float = 0.8
-    max_tokens: int = 48
-    min_p: float = 0.05
 
 
 class Rest:
@@ -191,14 +183,6 @@ class Generation:
         if answer is None:
             return ProfileInWords(0, [])
         return ProfileInWords(answer["interactions"], [(t["share"], t["words"]) for t in answer["topics"]])
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """Posts that the engine wrote for one chat, and how many tokens the chat has."""
-
-    posts: list[str]
-    prompt_tokens: int
 
 
 class Engine:

@@ -16,6 +16,7 @@ Options = TypeVar("Options", bound=BaseSettings)
 
 NARROWEST: Final = 120
 INTERRUPTED: Final = 130
+LOCAL: Final = "write with transformers in this process rather than with vLLM, for a GPU without it"
 
 
 def options_of(study: str) -> SettingsConfigDict:

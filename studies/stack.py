@@ -7,17 +7,23 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from rich.console import Console
 from rich.progress import Progress
 
 import native.up
+from native import model as native_model
+from native.settings import NativeSettings
+from native.up import running_stack
 from slop.basis import Basis, Template
 from slop.settings import CommonSettings
 from studies.posts import StudyError
 from studies.rest import CONCURRENCY, TIMEOUT_S, Collector, Engine, Generation, Rest
+from studies.writers import Writer
 
 POLL_S: Final = 0.2
 STALLED_S: Final = 120.0
 PROBE: Final = "study-probe"
+LONGEST_ANSWER_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,31 @@ async def engine_of(
     url = running.vllm_url.removesuffix("/").removesuffix("/v1")
     async with Rest(url, concurrency, timeout_s) as rest:
         yield await Engine.of(rest, template)
+
+
+@asynccontextmanager
+async def writer(
+    console: Console, basis: Basis, *, local: bool = False, concurrency: int = CONCURRENCY
+) -> AsyncIterator[Writer]:
+    """What writes with the base model of a basis, for the time of the context.
+
+    Args:
+        console: told what is started.
+        basis: whose template is used.
+        local: write with transformers in this process, rather than with the vLLM that runs or one that is started.
+        concurrency: requests at a time that vLLM is sent.
+
+    Raises:
+        StudyError, StackFailed, MissingBinary: there is nothing to write with; the message says why.
+    """
+    if local:
+        from studies.local_writer import LocalWriter  # torch takes seconds, and much memory
+
+        yield LocalWriter.load(native_model.prepare(NativeSettings()), basis.template, basis.model)
+        return
+    with running_stack(console, ["vllm"]) as running:
+        async with engine_of(running, basis.template, concurrency, LONGEST_ANSWER_S) as engine:
+            yield engine
 
 
 @asynccontextmanager

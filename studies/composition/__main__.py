@@ -17,11 +17,9 @@ from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings
 from rich.console import Console
 
-import native.up
 from catalogue.classes import load_classes
 from native import model as native_model
 from native.settings import NativeSettings
-from native.up import running_stack
 from slop.basis import Basis, InvalidBasis
 from slop.factored import FactoredBasis
 from slop.settings import DEFAULT_BASIS, LearningSettings
@@ -33,9 +31,9 @@ from studies.detectors import NO_STYLE, Classifier, accuracy
 from studies.figures import Scorer
 from studies.folders import RESULTS
 from studies.posts import Catalogue, Post, StudyError, by_label, load_catalogue
-from studies.rest import Engine, Sampling
-from studies.screen import options_of, progress_on, run_study
-from studies.stack import connected
+from studies.screen import LOCAL, options_of, progress_on, run_study
+from studies.stack import writer
+from studies.writers import Sampling, Writer
 from trainer.language_model import LanguageModel, model_folder, revision_of
 
 EXAMPLES: Final = 6
@@ -58,6 +56,7 @@ class CompositionSettings(BaseSettings):
     max_tokens: int = Field(48, ge=8, le=512, description="of every post of every arm")
     min_p: float = Field(0.05, ge=0, le=1, description="of every arm")
     concurrency: int = Field(12, ge=1, description="requests at a time")
+    local: bool = Field(False, description=LOCAL)
 
     @property
     def sampling(self) -> Sampling:
@@ -97,7 +96,7 @@ def choose(settings: CompositionSettings, catalogue: Catalogue, console: Console
 
 
 async def written(
-    engine: Engine, asking: Asking, arm: str, pairs: Sequence[Pair], settings: CompositionSettings
+    engine: Writer, asking: Asking, arm: str, pairs: Sequence[Pair], settings: CompositionSettings
 ) -> list[list[str]]:
     """The posts of an arm, in the order of the pairs."""
 
@@ -110,20 +109,20 @@ async def written(
 
 
 async def write_and_score(
-    running: native.up.Stack, asking: Asking, pairs: Sequence[Pair], settings: CompositionSettings, console: Console
+    asking: Asking, pairs: Sequence[Pair], settings: CompositionSettings, console: Console
 ) -> tuple[dict[str, Texts], Scorer]:
     """The posts of all arms, and the likelihood of some of them under the plain model."""
     posts: dict[str, Texts] = {}
-    async with connected(running, settings.concurrency) as stack:
+    async with writer(console, asking.basis, local=settings.local, concurrency=settings.concurrency) as engine:
         with progress_on(console) as progress:
             task = progress.add_task("arms", total=len(ARMS))
             for arm in ARMS:
-                posts[arm] = await written(stack.engine, asking, arm, pairs, settings)
+                posts[arm] = await written(engine, asking, arm, pairs, settings)
                 progress.advance(task)
             sample = (
                 text for texts in posts.values() for of_pair in texts for text in _spread(of_pair, settings.scored)
             )
-            return posts, await Scorer.of(stack.engine, sample, progress)
+            return posts, await Scorer.of(engine, sample, progress)
 
 
 def _spread(texts: Sequence[str], count: int) -> Sequence[str]:
@@ -180,8 +179,7 @@ def measure(settings: CompositionSettings, console: Console) -> None:
     pairs = pairs_of(names["style"], names["topic"], settings.pairs, settings.seed)
     asking, chosen = choose(settings, catalogue, console)
     topics, styles, seen = classifiers_of(catalogue)
-    with running_stack(console, ["vllm"]) as running:
-        posts, scorer = asyncio.run(write_and_score(running, asking, pairs, settings, console))
+    posts, scorer = asyncio.run(write_and_score(asking, pairs, settings, console))
     virtual_tokens = {arm: asking.rows(arm) for arm in ARMS}
     rows: list[Row] = rows_of(pairs, posts, virtual_tokens, (KEYWORDS, classified(topics, styles)), scorer)
     facts = about(settings, chosen, asking.factored, seen) | {"examples": examples_of(pairs, posts)}

@@ -60,7 +60,7 @@ class Asking:
     """Says how every arm asks for a pair."""
 
     def __init__(self, basis: Basis, factored: FactoredBasis, chosen: Chosen) -> None:
-        self._basis, self.factored, self._chosen = basis, factored, chosen
+        self.basis, self.factored, self._chosen = basis, factored, chosen
         self._chats = Chats(basis.template)
 
     def requests(self, arm: str, pair: Pair, posts: int) -> list[Request]:
@@ -81,14 +81,14 @@ class Asking:
 
     def described(self, pair: Pair) -> str:
         """A system message with the words of the topic's prompt and the description that the style was written by."""
-        words = self._basis.words[self._chosen.prompts[pair.topic]][:WORDS]
-        plain = self._basis.template.plain_system.removesuffix(".")
+        words = self.basis.words[self._chosen.prompts[pair.topic]][:WORDS]
+        plain = self.basis.template.plain_system.removesuffix(".")
         return f"{plain} about {', '.join(words)}. {load_classes()[pair.style].description}"
 
     def rows(self, arm: str) -> int:
         """Virtual tokens of an arm."""
-        alone = int(self._basis.prompts.shape[1])
+        alone = int(self.basis.prompts.shape[1])
         return {MIXTURE: alone, CONCATENATED: 2 * alone, FACTORED: self.factored.rows}.get(arm, 0)
 
     def _prompt(self, name: str) -> npt.NDArray[np.float32]:
-        return checked(self._basis.prompts[self._chosen.prompts[name]], self._basis)
+        return checked(self.basis.prompts[self._chosen.prompts[name]], self.basis)

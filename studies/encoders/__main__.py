@@ -17,7 +17,6 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 
-from native.up import running_stack
 from slop.basis import Basis
 from slop.settings import LearningSettings
 from studies import jokes
@@ -27,7 +26,7 @@ from studies.encoders.arms import Floats, by_token, encoders
 from studies.encoders.figures import Rates, Row, rates_of, rows_of
 from studies.folders import KEPT, RESULTS
 from studies.posts import Catalogue, Post, by_label, load_catalogue
-from studies.screen import options_of, progress_on, run_study
+from studies.screen import LOCAL, options_of, progress_on, run_study
 from studies.topics.people import Habits, Kind, members_of
 from studies.topics.pools import kept_pools
 from trainer.language_model import LanguageModel
@@ -46,6 +45,7 @@ class EncodersSettings(BaseSettings):
     unseen: int = Field(4, ge=1, le=18, description="posts of each class that are ranked, which the basis never saw")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.5, ge=0.1, le=1, description="share of the shown posts from the reader's own classes")
+    local: bool = Field(False, description=LOCAL)
 
 
 def some_of(posts: tuple[Post, ...], a_class: int) -> list[Post]:
@@ -66,8 +66,7 @@ def tokens_of(model: LanguageModel, basis: Basis, texts: list[str], progress: Pr
 
 def rates(settings: EncodersSettings, console: Console, catalogue: Catalogue, basis: Basis) -> Rates:
     """The classes of posts under the prompts."""
-    with running_stack(console, ["vllm"]) as running, progress_on(console) as progress:
-        pools = asyncio.run(kept_pools(running, basis, settings.seeds, settings.pool, progress))
+    pools = asyncio.run(kept_pools(console, basis, settings.seeds, settings.pool, local=settings.local))
     return rates_of(pools, Classifier.trained_on(catalogue.held_out))
 
 

@@ -22,8 +22,6 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 
-import native.up
-from native.up import running_stack
 from slop.basis import Basis
 from slop.profiles import Profile
 from slop.settings import LearningSettings
@@ -33,16 +31,16 @@ from studies.detectors import Classifier, accuracy, detected
 from studies.figures import Scorer
 from studies.folders import RESULTS
 from studies.posts import Catalogue, Post, by_label, load_catalogue
-from studies.rest import Engine, Sampling
-from studies.screen import options_of, progress_on, run_study
-from studies.stack import engine_of
+from studies.screen import LOCAL, options_of, progress_on, run_study
+from studies.stack import writer
 from studies.topics import report
 from studies.topics.arms import FRESH, SOFT, WORDS, Given, Pool, Pools, Rivals, for_nobody, from_profiles
 from studies.topics.figures import Copies, Judge, by_taste, rows_of
-from studies.topics.orders import KEPT_TEXTS, TIMEOUT_S, Desk
+from studies.topics.orders import KEPT_TEXTS, desk_of
 from studies.topics.people import MAIN, Habits, Kind, Learner, Member, members_of
 from studies.topics.shown import learner_and_posts
 from studies.topics.tuned import STEPS, Effort, effort, tuned_prompt
+from studies.writers import Sampling, Writer
 
 A_TASTE: Final = 4  # held-out posts of each taste whose perplexity is taken
 
@@ -68,6 +66,7 @@ class TopicsSettings(BaseSettings):
     max_tokens: int = Field(48, ge=8, le=512, description="of every post of every arm")
     min_p: float = Field(0.05, ge=0, le=1, description="generation's setting, the same in every arm")
     concurrency: int = Field(8, ge=1, description="requests at a time")
+    local: bool = Field(False, description=LOCAL)
 
     @property
     def sampling(self) -> Sampling:
@@ -148,9 +147,9 @@ def _kept_prompt(
     return np.asarray(np.load(path), dtype=np.float32)
 
 
-async def written(settings: TopicsSettings, ready: Prepared, engine: Engine, progress: Progress) -> Writings:
+async def written(settings: TopicsSettings, ready: Prepared, engine: Writer, progress: Progress) -> Writings:
     """What all arms write."""
-    desk = Desk(engine, KEPT_TEXTS / f"{ready.basis.text_version}.jsonl", progress)
+    desk = desk_of(engine, ready.basis, progress)
     pools = Pools(desk, ready.basis, settings.sampling)
     soft, words, plain = {}, {}, {}
     for seed in settings.seeds:
@@ -179,18 +178,26 @@ def _paired(pools: Mapping[int, Pool], plain: Mapping[int, Pool]) -> dict[int, t
 
 
 async def study(
-    settings: TopicsSettings, ready: Prepared, running: native.up.Stack, catalogue: Catalogue, progress: Progress
+    settings: TopicsSettings, ready: Prepared, engine: Writer, catalogue: Catalogue, progress: Progress
 ) -> report.Results:
     """All figures."""
-    async with engine_of(running, ready.basis.template, settings.concurrency, TIMEOUT_S) as engine:
-        writings = await written(settings, ready, engine, progress)
-        held_out = held_out_of(ready.members, catalogue.held_out)
-        sampled = sampled_posts(writings.given, settings.scored) | held_out
-        scorer = await Scorer.of(engine, [text for texts in sampled.values() for text in texts], progress)
+    writings = await written(settings, ready, engine, progress)
+    held_out = held_out_of(ready.members, catalogue.held_out)
+    sampled = sampled_posts(writings.given, settings.scored) | held_out
+    scorer = await Scorer.of(engine, [text for texts in sampled.values() for text in texts], progress)
     judge = Judge(ready.classifier, detected, (p for g in writings.given for p in g.posts))
     rows = rows_of(writings.given, judge, Copies(catalogue.shown), writings.control)
     perplexities = {key: scorer.perplexity(texts) for key, texts in sampled.items()}
     return report.Results(rows, perplexities, by_taste(writings.given, judge, SOFT), ready.effort)
+
+
+async def written_and_judged(
+    settings: TopicsSettings, ready: Prepared, catalogue: Catalogue, console: Console
+) -> report.Results:
+    """All figures, by what writes for this study."""
+    async with writer(console, ready.basis, local=settings.local, concurrency=settings.concurrency) as engine:
+        with progress_on(console) as progress:
+            return await study(settings, ready, engine, catalogue, progress)
 
 
 def sampled_posts(given: Iterable[Given], count: int) -> dict[report.Key, list[str]]:
@@ -220,8 +227,7 @@ def topics(settings: TopicsSettings, console: Console) -> None:
     catalogue = load_catalogue()
     with progress_on(console) as progress:
         ready = prepared(settings, catalogue, progress)
-    with running_stack(console, ["vllm"]) as running, progress_on(console) as progress:
-        results = asyncio.run(study(settings, ready, running, catalogue, progress))
+    results = asyncio.run(written_and_judged(settings, ready, catalogue, console))
     about = settings.model_dump(exclude={"out", "concurrency"}) | {
         "model": ready.basis.model,
         "basis": ready.basis.version,

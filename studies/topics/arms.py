@@ -16,9 +16,9 @@ from slop.basis import Basis
 from slop.profiles import Profile
 from slop.soft_prompts import allot, shares
 from studies.chats import Chats, Message, bulleted
-from studies.rest import Sampling
 from studies.topics.orders import Desk, Order
 from studies.topics.people import MAIN, Learner, Member
+from studies.writers import Sampling
 from trainer.basis.build import start_text
 
 SOFT: Final = "SLOP"

@@ -10,12 +10,12 @@ from typing import Final
 
 from rich.progress import Progress
 
+from slop.basis import Basis
 from studies.chats import Message
 from studies.folders import KEPT
-from studies.rest import Engine, Sampling, Texts
+from studies.writers import Sampling, Texts, Writer
 
 KEPT_TEXTS: Final = KEPT / "topics"
-TIMEOUT_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Order:
 class Desk:
     """Takes orders; each is written once, and kept in a file of JSON lines."""
 
-    def __init__(self, engine: Engine, kept: Path, progress: Progress) -> None:
+    def __init__(self, engine: Writer, kept: Path, progress: Progress) -> None:
         self._engine, self._path, self._progress = engine, kept, progress
         kept.parent.mkdir(parents=True, exist_ok=True)
         lines = kept.read_text().splitlines() if kept.exists() else []
@@ -62,3 +62,8 @@ class Desk:
         self._kept[key] = texts
         with self._path.open("a") as file:
             file.write(json.dumps({"key": key, **asdict(texts)}) + "\n")
+
+
+def desk_of(engine: Writer, basis: Basis, progress: Progress) -> Desk:
+    """The desk that keeps what was written under a basis."""
+    return Desk(engine, KEPT_TEXTS / f"{basis.text_version}.jsonl", progress)

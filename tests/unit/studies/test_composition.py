@@ -35,8 +35,9 @@ from studies.detectors import NO_STYLE, Classifier
 from studies.figures import Scorer
 from studies.metrics import Estimate, TextScore
 from studies.posts import StudyError, load_catalogue
-from studies.rest import Message, Sampling, Texts
+from studies.rest import Message
 from studies.screen import progress_on
+from studies.writers import Sampling, Texts
 from tests.basis import basis_of, random_basis, random_factored
 from tests.tiny_model import tiny_model
 

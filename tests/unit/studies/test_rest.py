@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from studies.posts import StudyError
-from studies.rest import Collector, Event, Generation, Rest, Sampling, batches
+from studies.rest import Collector, Event, Generation, Rest, batches
+from studies.writers import Sampling
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -16,12 +16,13 @@ from studies.chats import Chats, Message
 from studies.metrics import Estimate
 from studies.posts import Post, by_label
 from studies.readers import Reaction, Reader
-from studies.rest import Engine, Sampling, Texts
+from studies.rest import Engine
 from studies.topics.arms import CONTROL, ORDERED, SOFT, Given, Pool, drawn, from_profiles, pool_orders, served
 from studies.topics.figures import Copies, Judge, by_taste, rows_of
 from studies.topics.orders import Desk, Order
 from studies.topics.people import COUNTS, MAIN, Habits, Kind, Learner, Member, members_of
 from studies.topics.report import HELD_OUT, Results, flat
+from studies.writers import Sampling, Texts
 
 SAMPLING = Sampling(0.8, 48, 0.05)
 POSTS = by_label(
