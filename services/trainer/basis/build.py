@@ -20,7 +20,14 @@ from trainer.basis.blocks import clustering_space
 from trainer.basis.checkpoint import save_checkpoint
 from trainer.basis.clusters import Labels, cluster_words, guarded, initial_clusters, nearest_clusters
 from trainer.basis.preference import Contrast, contrast_losses, preference_step
-from trainer.basis.tuning import POSTS_A_STEP, PROMPTS_AT_ONCE, PromptState, losses_under, train_step
+from trainer.basis.tuning import (
+    LEARNING_RATE,
+    POSTS_A_STEP,
+    PromptState,
+    losses_under,
+    posts_at_once,
+    train_step,
+)
 from trainer.language_model import LanguageModel, PromptScorer
 
 Floats = npt.NDArray[np.float32]
@@ -30,7 +37,6 @@ START_WORDS: Final = "You write short posts for a social feed about"
 WORDS_A_CLUSTER: Final = 12
 WORDS_AT_START: Final = 4
 OTHERS_HELD_OUT: Final = 12
-POSTS_AT_ONCE: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,9 @@ class BuildOptions:
         scaling_posts: posts that centre and scale of the features are measured on.
         temperature: of the responsibilities.
         preferences: whether the last round also tunes prompts to prefer their own posts (`trainer.basis.preference`).
+        softness: of the assignment of posts to prompts, nats: 0 gives a post to its best prompt alone, else its prompts
+            share it by softmax(log p(y | P_k) / softness).
+        rate: of learning, the highest.
         seed: of everything random.
     """
 
@@ -61,14 +70,26 @@ class BuildOptions:
     scaling_posts: int = 160
     temperature: float = 2.0
     preferences: bool = True
+    softness: float = 0.0
+    rate: float = LEARNING_RATE
     seed: int = 0
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where a build stands; what a checkpoint keeps."""
+    """Where a build stands; what a checkpoint keeps.
+
+    Attributes:
+        labels: (N,), every post's cluster.
+        weights: (N, K) float32, how much of a post is each prompt's.
+        prompts: of the clusters.
+        round: which is under way.
+        step: of the round.
+        words: of every cluster.
+    """
 
     labels: Labels
+    weights: Floats
     prompts: list[PromptState]
     round: int = 0
     step: int = 0
@@ -78,6 +99,7 @@ class Progress:
         """Write a checkpoint, whole or not at all."""
         state = {
             "labels": torch.from_numpy(self.labels),
+            "weights": torch.from_numpy(self.weights),
             "prompts": [prompt.state() for prompt in self.prompts],
             "round": self.round,
             "step": self.step,
@@ -90,12 +112,18 @@ class Progress:
         """Read a checkpoint."""
         state: dict[str, Any] = torch.load(path, weights_only=True)
         prompts = [PromptState.restore(prompt) for prompt in state["prompts"]]
-        return cls(state["labels"].numpy(), prompts, state["round"], state["step"], state["words"])
+        weights = state["weights"].numpy()
+        return cls(state["labels"].numpy(), weights, prompts, state["round"], state["step"], state["words"])
 
 
 def read_catalogue(path: Path) -> list[str]:
     """The texts of a catalogue, in the file's order."""
     return [json.loads(line)["text"] for line in path.read_text().splitlines() if line.strip()]
+
+
+def one_hot(labels: Labels, count: int) -> Floats:
+    """(N,) labels as (N, count) float32 weights of 0 and 1."""
+    return np.eye(count, dtype=np.float32)[labels]
 
 
 def start_text(words: Sequence[str]) -> str:
@@ -154,8 +182,8 @@ class Builder:
         labels = initial_clusters(space, count, self._options.seed)
         words = cluster_words(self._posts, labels, count, WORDS_A_CLUSTER)
         starts = [self._lm.embed_words(start_text(w), self._options.rows) for w in words]
-        prompts = [PromptState.begin(start) for start in starts]
-        return Progress(labels, prompts, words=words)
+        prompts = [PromptState.begin(start, self._options.rate) for start in starts]
+        return Progress(labels, one_hot(labels, count), prompts, words=words)
 
     def _reassign(self, progress: Progress, space: Floats) -> None:
         """The E step: every post goes to the prompt that explains it best among its nearest clusters."""
@@ -169,6 +197,12 @@ class Builder:
         moved = float((labels != progress.labels).mean())
         print(f"{moved:.1%} of the posts moved")
         progress.labels = guarded(space, labels, count, self._options.seed)
+        progress.weights = one_hot(progress.labels, count)
+        if self._options.softness:
+            logs = -losses * np.array([len(post) for post in self._tokens])[:, None]
+            shared = responsibilities(logs, self._options.softness).astype(np.float32)
+            undisputed = progress.labels == labels  # what a guard has moved stays where it is
+            progress.weights[undisputed] = shared[undisputed]
         progress.words = cluster_words(self._posts, progress.labels, count, WORDS_A_CLUSTER)
 
     def _train_round(self, progress: Progress) -> None:
@@ -190,30 +224,34 @@ class Builder:
 
     def _plain(self) -> Tensor:
         """(N,) log p(post) under the plain model, in nats."""
-        starts = tqdm(range(0, len(self._tokens), POSTS_AT_ONCE), desc="plain model", unit="batch")
-        losses = [losses_under(self._lm, self._lm.plain, self._tokens[at : at + POSTS_AT_ONCE]) for at in starts]
+        size = posts_at_once(self._lm.device)
+        starts = tqdm(range(0, len(self._tokens), size), desc="plain model", unit="batch")
+        losses = [losses_under(self._lm, self._lm.plain, self._tokens[at : at + size]) for at in starts]
         return -torch.from_numpy(np.concatenate(losses) * [len(post) for post in self._tokens]).float()
 
     def _step(self, progress: Progress, active: list[int], plain: Tensor | None) -> float:
         # Seeded by place, so that a resumed build draws what an uninterrupted one draws.
         rng = np.random.default_rng([self._options.seed, progress.round, progress.step])
         total, losses = sum(self._options.rounds), []
-        at_once = PROMPTS_AT_ONCE if plain is None else PROMPTS_AT_ONCE // 2  # contrasts have twice the posts
+        a_prompt = POSTS_A_STEP if plain is None else 2 * POSTS_A_STEP
+        at_once = posts_at_once(self._lm.device) // a_prompt
         for start in range(0, len(active), at_once):
             group = active[start : start + at_once]
             prompts = [progress.prompts[k] for k in group]
-            own = [self._draw(progress.labels == k, rng) for k in group]
+            own = [self._draw(progress.weights[:, k], rng) for k in group]
             if plain is None:
                 losses.append(train_step(self._lm, prompts, [[self._tokens[i] for i in drawn] for drawn in own], total))
             else:
-                others = [self._draw(progress.labels != k, rng) for k in group]
+                others = [self._draw((progress.labels != k).astype(np.float32), rng) for k in group]
                 contrasts = [self._contrast(*drawn, plain) for drawn in zip(own, others, strict=True)]
                 losses.append(preference_step(self._lm, prompts, contrasts, total))
         return float(np.mean(losses)) if losses else float("nan")
 
-    def _draw(self, chosen: npt.NDArray[np.bool_], rng: np.random.Generator) -> Drawn:
-        members = np.flatnonzero(chosen & self._train)
-        return rng.choice(members, size=POSTS_A_STEP, replace=members.size < POSTS_A_STEP)
+    def _draw(self, weights: Floats, rng: np.random.Generator) -> Drawn:
+        """Training posts by (N,) weights, different ones if there are enough."""
+        members = np.flatnonzero((weights > 0) & self._train)
+        odds = weights[members].astype(np.float64)
+        return rng.choice(members, POSTS_A_STEP, replace=members.size < POSTS_A_STEP, p=odds / odds.sum())
 
     def _contrast(self, own: Drawn, others: Drawn, plain: Tensor) -> Contrast:
         posts = [[self._tokens[i] for i in drawn] for drawn in (own, others)]
@@ -285,6 +323,8 @@ def build_basis(
             "cluster_sizes": np.bincount(labels, minlength=options.prompts).tolist(),
             "rounds": list(options.rounds),
             "preferences": options.preferences,
+            "softness": options.softness,
+            "rate": options.rate,
             "seed": options.seed,
         },
     )

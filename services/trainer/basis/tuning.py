@@ -15,36 +15,45 @@ from trainer.language_model import LanguageModel
 LEARNING_RATE: Final = 3e-2
 WARMUP: Final = 8
 POSTS_A_STEP: Final = 6
-PROMPTS_AT_ONCE: Final = 4
 
 
-def learning_rate(step: int, total: int) -> float:
+def learning_rate(step: int, total: int, peak: float = LEARNING_RATE) -> float:
     """Of the step after `step` steps of `total`: linear warm-up, then cosine to a tenth."""
     warm = min(1.0, (step + 1) / WARMUP)
     cosine = 0.55 + 0.45 * math.cos(math.pi * min(1.0, step / total))
-    return LEARNING_RATE * warm * cosine
+    return peak * warm * cosine
+
+
+def posts_at_once(device: torch.device) -> int:
+    """How many posts go through the model together: what fills a GPU, and what two cores' caches hold."""
+    return 288 if device.type == "cuda" else 24
 
 
 @dataclass(slots=True)
 class PromptState:
-    """One soft prompt in training: (k, d) rows, its optimiser, steps done, and the best rows on held-out posts."""
+    """One soft prompt in training: (k, d) rows, its optimiser, steps done, and the best rows on held-out posts.
+
+    `peak` is the highest learning rate.
+    """
 
     rows: Tensor
     optimizer: torch.optim.Adam
+    peak: float = LEARNING_RATE
     steps: int = 0
     best_loss: float = math.inf
     best_rows: Tensor | None = None
 
     @classmethod
-    def begin(cls, rows: Tensor) -> "PromptState":
+    def begin(cls, rows: Tensor, peak: float = LEARNING_RATE) -> "PromptState":
         """Start from given rows."""
         parameter = rows.detach().clone().requires_grad_(True)
-        return cls(parameter, torch.optim.Adam([parameter], lr=LEARNING_RATE))
+        return cls(parameter, torch.optim.Adam([parameter], lr=peak), peak)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {
             "rows": self.rows.detach(),
+            "peak": self.peak,
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "best_loss": self.best_loss,
@@ -54,14 +63,14 @@ class PromptState:
     @classmethod
     def restore(cls, state: dict[str, Any]) -> "PromptState":
         """Continue from a checkpoint."""
-        prompt = cls.begin(state["rows"])
+        prompt = cls.begin(state["rows"], state["peak"])
         prompt.optimizer.load_state_dict(state["optimizer"])
         prompt.steps, prompt.best_loss, prompt.best_rows = state["steps"], state["best_loss"], state["best_rows"]
         return prompt
 
     def schedule(self, total: int) -> None:
         """Set this step's learning rate."""
-        self.optimizer.param_groups[0]["lr"] = learning_rate(self.steps, total)
+        self.optimizer.param_groups[0]["lr"] = learning_rate(self.steps, total, self.peak)
 
 
 def train_step(
@@ -88,9 +97,10 @@ def optimise(prompts: Sequence[PromptState], loss: Tensor, total: int) -> None:
 
 @torch.inference_mode()
 def losses_under(
-    model: LanguageModel, rows: Tensor, posts: Sequence[Tensor], batch: int = 24
+    model: LanguageModel, rows: Tensor, posts: Sequence[Tensor], batch: int | None = None
 ) -> npt.NDArray[np.float64]:
-    """Mean loss a token of posts under one (k, d) prompt: (N,) nats."""
+    """Mean loss a token of posts under one (k, d) prompt, `batch` at a time: (N,) nats."""
+    batch = batch or posts_at_once(model.device)
     order = sorted(range(len(posts)), key=lambda i: len(posts[i]))  # posts of like length waste no padding
     losses = np.empty(len(posts))
     for start in range(0, len(posts), batch):

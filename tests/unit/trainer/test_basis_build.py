@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from slop.basis import Basis
+from slop.basis import Basis, responsibilities
 from tests.tiny_model import random_prompts, tiny_model
 from trainer.basis import build
 from trainer.basis.build import Builder, BuildOptions, build_basis
@@ -26,8 +26,8 @@ def embed(texts: list[str]) -> np.ndarray:
     return space.astype("f4")
 
 
-def builder(folder: Path) -> Builder:
-    return Builder(MODEL, embed, POSTS, OPTIONS, folder / "checkpoint.pt")
+def builder(folder: Path, options: BuildOptions = OPTIONS) -> Builder:
+    return Builder(MODEL, embed, POSTS, options, folder / "checkpoint.pt")
 
 
 def test_tuning_lowers_the_loss_of_the_prompts_own_posts() -> None:
@@ -55,11 +55,12 @@ def test_the_model_itself_is_never_trained() -> None:
     assert torch.equal(MODEL.embed(torch.arange(10)), before)
 
 
-@pytest.mark.parametrize("step", ["train_step", "preference_step"])
+@pytest.mark.parametrize(("step", "softness"), [("train_step", 0), ("preference_step", 0), ("preference_step", 5)])
 def test_a_build_that_was_interrupted_ends_as_one_that_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, softness: float
 ) -> None:
-    whole, _, _ = builder(tmp_path / "whole").run()
+    options = replace(OPTIONS, softness=softness)
+    whole, _, _ = builder(tmp_path / "whole", options).run()
     steps, real = iter(range(100)), getattr(build, step)
 
     def interrupted(*args: object) -> float:
@@ -68,13 +69,34 @@ def test_a_build_that_was_interrupted_ends_as_one_that_was_not(
         loss: float = real(*args)
         return loss
 
-    cut = builder(tmp_path / "cut")
+    cut = builder(tmp_path / "cut", options)
     with monkeypatch.context() as patch:
         patch.setattr(build, step, interrupted)
         with pytest.raises(KeyboardInterrupt):
             cut.run()
-    resumed, _, _ = builder(tmp_path / "cut").run()
+    resumed, _, _ = builder(tmp_path / "cut", options).run()
     assert torch.equal(resumed, whole)
+
+
+def test_prompts_share_a_post_by_how_likely_they_make_it(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    soft = Builder(MODEL, embed, POSTS, replace(OPTIONS, softness=5.0, rounds=(1, 0)), checkpoint)
+    prompts, labels, _ = soft.run()
+    weights = torch.load(checkpoint, weights_only=True)["weights"].numpy()
+    losses = [losses_under(MODEL, rows, [MODEL.post_tokens(post) for post in POSTS]) for rows in prompts]
+    logs = -np.stack(losses, axis=1) * [[len(MODEL.post_tokens(post))] for post in POSTS]
+    assert weights == pytest.approx(responsibilities(logs, 5.0), abs=1e-4)
+    assert (weights.argmax(axis=1) == labels).all()
+    assert 0.01 < weights.min() < 0.5
+
+
+def test_a_lower_rate_moves_prompts_less(tmp_path: Path) -> None:
+    moved = {}
+    for rate in (0.0, 1e-3, 3e-2):
+        options = replace(OPTIONS, rate=rate, preferences=False, rounds=(2,))
+        moved[rate], _, _ = builder(tmp_path / str(rate), options).run()
+    far, near = (float((moved[rate] - moved[0.0]).norm()) for rate in (3e-2, 1e-3))
+    assert far > 5 * near > 0
 
 
 def test_a_build_without_preferences_is_by_likelihood_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
