@@ -22,9 +22,10 @@ from slop.settings import LearningSettings
 from studies import jokes
 from studies.detectors import Classifier
 from studies.encoders import report
-from studies.encoders.arms import Floats, by_token, encoders
+from studies.encoders.arms import Floats, encoders
 from studies.encoders.figures import Rates, Row, rates_of, rows_of
 from studies.folders import KEPT, RESULTS
+from studies.likelihoods import by_token
 from studies.posts import Catalogue, Post, by_label, load_catalogue
 from studies.screen import LOCAL, options_of, progress_on, run_study
 from studies.topics.people import Habits, Kind, members_of

@@ -5,34 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from rich.progress import Progress
 
 from catalogue.classes import load_classes
 from slop.basis import Basis
 from slop.settings import DEFAULT_BASIS
 from studies.encoders import report
-from studies.encoders.arms import Encoder, by_token, compressed, distilled, over_prompts, raced
+from studies.encoders.arms import Encoder, compressed, distilled, over_prompts
 from studies.encoders.figures import Rates, Row, rates_of, rows_of
 from studies.posts import Post, by_label
 from studies.topics.arms import Pool
 from studies.topics.people import COUNTS, Habits, Kind, Member, members_of
 from tests.basis import basis_of, random_basis
-from tests.tiny_model import WORDS, random_prompts, tiny_model
-from trainer.language_model import HEAT_TOKENS, PromptScorer
+from tests.tiny_model import random_prompts
 
-TEXTS = [" ".join(WORDS[start : start + length]) + " ." for start in range(5) for length in (3, 12)]
 LABELS = list(load_classes())
 SHOWN = [Post(f"{label}-{i}", f"post {i} about {label}", label) for label in LABELS for i in range(20)]
 UNSEEN = [Post(f"{label}-unseen-{i}", f"unseen {i} about {label}", label) for label in LABELS for i in range(2)]
-
-
-@pytest.mark.parametrize(("survivors", "most"), [(5, 48), (2, 48), (2, 10), (5, HEAT_TOKENS)])
-def test_likelihoods_by_token_add_up_to_what_the_featurizer_computes(survivors: int, most: int) -> None:
-    model, prompts = tiny_model(), random_prompts(5)
-    tokens = by_token(model, prompts.numpy(), TEXTS, Progress(disable=True))
-    scorer = PromptScorer(model, prompts, survivors, most)
-    expected = np.stack([scorer(text) for text in TEXTS])
-    np.testing.assert_allclose(raced(tokens, survivors, most), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_features_over_prompts_are_centred_and_of_mean_norm_one() -> None:
