@@ -1,4 +1,4 @@
-"""What posts are clustered by: sentence embeddings, stylometrics and hidden states, each of unit norm."""
+"""What posts are clustered by: sentence embeddings, stylometrics, hidden states and engagement, each of unit norm."""
 
 import re
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ Block = npt.NDArray[np.floating]
 
 COMPONENTS: Final = 32
 STYLE_SHARE: Final = 0.7
+ENGAGEMENT_SHARE: Final = 0.7
 
 _PATTERNS: Final = {
     "first person": r"\b(i|i'm|i've|my|me|mine|we|our|us)\b",
@@ -85,15 +86,24 @@ def blocks_of(posts: Sequence[str], hidden_states: Floats, embeddings: Floats, s
     return Blocks(_compressed(hidden, seed), _compressed(embeddings, seed), _style(posts))
 
 
-def clustering_space(posts: Sequence[str], embeddings: Floats, seed: int) -> Floats:
-    """Embeddings and stylometrics side by side, the latter counting less; the arguments are those of `blocks_of`.
+def clustering_space(posts: Sequence[str], embeddings: Floats, seed: int, engagement: Floats | None = None) -> Floats:
+    """Embeddings, stylometrics and engagement side by side, the latter two counting less.
 
     Of the blocks and their mixtures these find classes best (`studies.clusters`), and need no language model.
 
+    Args:
+        posts: N texts.
+        embeddings: (N, E) of a sentence embedder.
+        seed: of the principal components.
+        engagement: (N, C), see `trainer.basis.engagement`; nothing of it if nothing is known of readers.
+
     Returns:
-        (N, 32 + stylometrics) float32.
+        (N, 32 + stylometrics + C) float32.
     """
-    return np.hstack([_compressed(embeddings, seed), STYLE_SHARE * _style(posts)]).astype(np.float32)
+    blocks = [_compressed(embeddings, seed), STYLE_SHARE * _style(posts)]
+    if engagement is not None:
+        blocks.append(ENGAGEMENT_SHARE * engagement)
+    return np.hstack(blocks).astype(np.float32)
 
 
 def _compressed(block: Block, seed: int) -> Block:

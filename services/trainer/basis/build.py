@@ -1,6 +1,6 @@
 """Build a basis from a catalogue: clusters without labels, then hard EM of soft prompts, then preferences.
 
-The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read.
+The catalogue is a JSONL file of {"post_id", "text"}; readers' reactions may say which posts belong together.
 """
 
 import json
@@ -62,7 +62,7 @@ class BuildOptions:
 
     prompts: int = 24
     rows: int = 13
-    rounds: tuple[int, ...] = (12, 12)
+    rounds: tuple[int, ...] = (12, 8, 20)
     nearest: int = 2
     held_out: float = 0.1
     patience: int = 2
@@ -141,9 +141,11 @@ class Builder:
         posts: list[str],
         options: BuildOptions,
         checkpoint: Path,
+        engagement: Floats | None = None,
     ) -> None:
+        """`engagement` is of the posts (see `trainer.basis.engagement`), if anything is known of readers."""
         self._lm, self._embed, self._posts, self._options = model, embed, posts, options
-        self._checkpoint = checkpoint
+        self._checkpoint, self._engagement = checkpoint, engagement
         self._tokens = [model.post_tokens(text) for text in posts]
         held = np.random.default_rng(options.seed).random(len(posts)) < options.held_out
         self._train, self._held = ~held, held
@@ -165,7 +167,7 @@ class Builder:
         kept = self._checkpoint.with_suffix(".space.npy")
         if self._checkpoint.exists() and kept.exists():
             return np.asarray(np.load(kept), dtype=np.float32)
-        space = clustering_space(self._posts, self._embed(self._posts), self._options.seed)
+        space = clustering_space(self._posts, self._embed(self._posts), self._options.seed, self._engagement)
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, space)
         return space
@@ -300,9 +302,10 @@ def build_basis(
     posts: list[str],
     options: BuildOptions,
     checkpoint: Path,
+    engagement: Floats | None = None,
 ) -> tuple[Basis, Labels]:
     """Build a basis; `about_model` is the base model's name and revision. Also returns every post's cluster."""
-    prompts, labels, words = Builder(model, embed, posts, options, checkpoint).run()
+    prompts, labels, words = Builder(model, embed, posts, options, checkpoint, engagement).run()
     half = prompts.half().float()  # what the artifact keeps
     sample = np.random.default_rng(options.seed).permutation(len(posts))[: options.scaling_posts]
     center, scale, _ = feature_scaling(PromptScorer(model, half), [posts[i] for i in sample], options.temperature)
@@ -320,6 +323,7 @@ def build_basis(
         norm_range=(float(norms.min()), float(norms.max())),
         built={
             "posts": len(posts),
+            "engaged_posts": 0 if engagement is None else int(engagement.any(axis=1).sum()),
             "cluster_sizes": np.bincount(labels, minlength=options.prompts).tolist(),
             "rounds": list(options.rounds),
             "preferences": options.preferences,

@@ -106,6 +106,16 @@ def test_a_build_without_preferences_is_by_likelihood_alone(tmp_path: Path, monk
     assert prompts.shape == (2, 3, MODEL.width)
 
 
+def test_posts_that_the_same_readers_like_are_clustered_together(tmp_path: Path) -> None:
+    camps = np.random.default_rng(1).integers(2, size=len(POSTS))
+    liked = 20 * np.eye(2, dtype=np.float32)[camps]
+    basis, labels = build_basis(
+        MODEL, ("tiny", "0"), embed, POSTS, replace(OPTIONS, rounds=(1,)), tmp_path / "c.pt", engagement=liked
+    )
+    assert len(set(zip(labels.tolist(), camps.tolist(), strict=True))) == 2
+    assert basis.built["engaged_posts"] == len(POSTS)
+
+
 def test_a_basis_tells_its_clusters_apart(tmp_path: Path) -> None:
     basis, labels = build_basis(MODEL, ("tiny", "0"), embed, POSTS, OPTIONS, tmp_path / "c.pt")
     dogs = np.array(["dog" in post for post in POSTS])
