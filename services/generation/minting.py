@@ -9,7 +9,7 @@ from generation.contracts import GeneratedPost, GenerateResponse, Personalizatio
 from generation.variety import Variety
 from slop.delivery import Record
 from slop.publisher import Publisher
-from slop.topics import POSTS, encode, key_of
+from slop.topics import GENERATED, POSTS, encode, key_of
 from slop.v1.post_pb2 import Post
 
 
@@ -21,7 +21,7 @@ class Mint:
 
     def posts(self, user_id: str, texts: Sequence[str], personalization: Personalization) -> GenerateResponse:
         """Give each text an id, publish it, and answer."""
-        posts = [GeneratedPost(post_id=f"gen-{uuid.uuid4().hex}", text=text.strip()) for text in texts]
+        posts = [GeneratedPost(post_id=GENERATED + uuid.uuid4().hex, text=text.strip()) for text in texts]
         written = [post for post in posts if post.text]
         records = [self._record(user_id, post, personalization) for post in written]
         self._variety.add(personalization.arm, (post.text for post in written))

@@ -32,6 +32,9 @@ SIGNALS: Final = Topic("slop.signals.v1", 8, {"retention.ms": str(7 * DAY_MS)})
 REJECTED: Final = Topic("slop.rejected.v1", 1, {"retention.ms": str(30 * DAY_MS)})
 TOPICS: Final = (INTERACTIONS, POSTS, SIGNALS, REJECTED)
 
+GENERATED: Final = "gen-"
+"""What the ids of generated posts begin with."""
+
 FEATURIZER_GROUP: Final = "slop.featurizer"
 POST_TEXTS_GROUP: Final = "slop.featurizer.texts"
 POST_FEATURES_GROUP: Final = "slop.featurizer.posts"
@@ -89,6 +92,11 @@ def key_of(record: Interaction | Signal | Post) -> bytes:
     if isinstance(record, Post):
         return post_key(record.tenant, record.post_id)
     return user_key(record.tenant, record.user_id)
+
+
+def is_generated(post: Post) -> bool:
+    """Whether generation wrote a post, even if somebody else sent it again."""
+    return post.post_id.startswith(GENERATED) or bool(post.for_user_id or post.arm or post.basis)
 
 
 def encode(record: Interaction | Signal | Post | Rejected) -> bytes:

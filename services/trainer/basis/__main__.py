@@ -1,9 +1,13 @@
-"""Build a basis: `python -m trainer.basis --model FOLDER --catalogue catalogue/posts.jsonl --out FOLDER`."""
+"""Build a basis: `python -m trainer.basis --model FOLDER --catalogue catalogue/posts.jsonl --out FOLDER`.
+
+With --log it is also built from the newest posts of slop.posts.v1 that people wrote, and from readers' reactions in
+slop.signals.v1, under the basis of SLOP_BASIS_DIR: posts that the same readers like belong together.
+"""
 
 import argparse
 
 from trainer.basis.build import BuildOptions, build_basis
-from trainer.basis.command import Materials, parser_of
+from trainer.basis.command import Materials, parser_of, remove
 
 
 def main() -> None:
@@ -17,10 +21,13 @@ def main() -> None:
     options = BuildOptions(
         prompts=args.prompts, rounds=tuple(args.rounds), preferences=args.preferences, seed=args.seed
     )
-    basis, _ = build_basis(made_of.model, made_of.about_model, made_of.embed, made_of.posts, options, args.checkpoint)
+    posts, engagement = made_of.catalogue.posts, made_of.catalogue.engagement
+    basis, _ = build_basis(
+        made_of.model, made_of.about_model, made_of.embed, posts, options, args.checkpoint, engagement=engagement
+    )
     basis.save(args.out)
-    args.checkpoint.unlink(missing_ok=True)
-    print(f"basis {basis.version}: {basis.size} prompts from {len(made_of.posts)} posts, in {args.out}")
+    remove(args.checkpoint)
+    print(f"basis {basis.version}: {basis.size} prompts from {len(posts)} posts, in {args.out}")
     for words, size in zip(basis.words, basis.built["cluster_sizes"], strict=True):
         print(f"  {size:4d} posts  {' '.join(words[:8])}")
 

@@ -10,11 +10,12 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from kafka.errors import KafkaError
 
 from slop.basis import Template
-from slop.settings import DEFAULT_BASIS
+from slop.settings import DEFAULT_BASIS, LearningSettings
 from trainer.basis.blocks import Floats
-from trainer.basis.build import read_catalogue
+from trainer.basis.live import MOST_POSTS, Catalogue
 from trainer.heap import keep_freed_memory
 from trainer.language_model import LanguageModel, revision_of
 
@@ -39,6 +40,8 @@ def parser_of(description: str | None, checkpoint: str, rounds: Sequence[int], s
     parser.add_argument("--model", required=True, type=Path, help="folder of the base model")
     parser.add_argument("--model-name", default="SmolLM2-135M-Instruct")
     parser.add_argument("--catalogue", type=Path, default=Path("catalogue/posts.jsonl"))
+    parser.add_argument("--log", action="store_true", help="also read posts and readers' reactions from Kafka")
+    parser.add_argument("--most-posts", type=int, default=MOST_POSTS, help="of the log, the newest")
     parser.add_argument("--out", type=Path, default=DEFAULT_BASIS)
     parser.add_argument("--checkpoint", type=Path, default=Path(checkpoint))
     parser.add_argument("--fresh", action="store_true", help="do not resume from the checkpoint")
@@ -54,14 +57,48 @@ class Materials:
     model: LanguageModel
     about_model: tuple[str, str]
     embed: Callable[[list[str]], Floats]
-    posts: list[str]
+    catalogue: Catalogue
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Self:
-        """Read them, with the process ready to train."""
+        """Read them, with the process ready to train; ends it if the log is asked for and can't be read."""
         if args.fresh:
             args.checkpoint.unlink(missing_ok=True)
         keep_freed_memory()
         torch.manual_seed(args.seed)
+        catalogue = catalogue_of(args)
         about = (args.model_name, revision_of(args.model))
-        return cls(LanguageModel.load(args.model, Template()), about, sentence_embedder, read_catalogue(args.catalogue))
+        return cls(LanguageModel.load(args.model, Template()), about, sentence_embedder, catalogue)
+
+
+def catalogue_of(args: argparse.Namespace) -> Catalogue:
+    """The posts, kept beside the checkpoint: whatever has changed since, a build goes on with those it began with."""
+    kept = kept_posts(args.checkpoint)
+    if args.checkpoint.exists():
+        if kept.exists():
+            return Catalogue.load(kept)
+        print(f"begun anew: {args.checkpoint} does not say from which posts it is")
+        args.checkpoint.unlink()
+    catalogue = _read(args)
+    catalogue.save(kept)
+    return catalogue
+
+
+def kept_posts(checkpoint: Path) -> Path:
+    """Where the posts of a build are kept."""
+    return checkpoint.with_suffix(".posts.pt")
+
+
+def remove(checkpoint: Path) -> None:
+    """A build is done."""
+    for path in (checkpoint, kept_posts(checkpoint)):
+        path.unlink(missing_ok=True)
+
+
+def _read(args: argparse.Namespace) -> Catalogue:
+    if not args.log:
+        return Catalogue.of_file(args.catalogue)
+    try:
+        return Catalogue.of_log(args.catalogue, LearningSettings(), args.most_posts, args.seed)
+    except (KafkaError, TimeoutError) as error:
+        raise SystemExit(f"the log can't be read: {error}") from error

@@ -2,7 +2,8 @@
 
     python -m trainer.basis.factored --model FOLDER [--catalogue catalogue/posts.jsonl] [--out FOLDER]
 
-The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read (DESIGN section 4).
+The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read but, with --log, the posts of
+slop.posts.v1 (DESIGN section 4).
 """
 
 import math
@@ -22,7 +23,7 @@ from trainer.basis.blocks import Blocks, Floats, blocks_of
 from trainer.basis.build import WORDS_A_CLUSTER, WORDS_AT_START
 from trainer.basis.checkpoint import save_checkpoint
 from trainer.basis.clusters import Labels, cluster_words, guarded, nearest_clusters
-from trainer.basis.command import Materials, parser_of
+from trainer.basis.command import Materials, parser_of, remove
 from trainer.basis.pairs import PairPrompts, drawn, joint_step, losses_under
 from trainer.basis.two_way import TwoWay, two_way_clusters
 from trainer.language_model import LanguageModel
@@ -279,10 +280,10 @@ def main() -> None:
     made_of = Materials.of(args)
     options = FactoredOptions(args.styles, args.subjects, rounds=tuple(args.rounds), seed=args.seed)
     basis, _ = build_factored(
-        made_of.model, made_of.about_model, made_of.embed, made_of.posts, options, args.checkpoint
+        made_of.model, made_of.about_model, made_of.embed, made_of.catalogue.posts, options, args.checkpoint
     )
     basis.save(args.out)
-    args.checkpoint.unlink(missing_ok=True)
+    remove(args.checkpoint)
     styles, subjects = basis.size
     print(f"factored basis {basis.version}: {styles} styles and {subjects} subjects, in {args.out}")
     print(f"held-out posts: {basis.built['held_out_nll']} nats a token")

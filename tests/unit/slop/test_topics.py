@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.errors import KafkaConnectionError
 
-from slop.topics import INTERACTIONS, POSTS, SIGNALS, TOPICS, encode, key_of, require_broker
+from slop.topics import INTERACTIONS, POSTS, SIGNALS, TOPICS, encode, is_generated, key_of, require_broker
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from slop.v1.post_pb2 import Post
 from slop.v1.signal_pb2 import Signal
@@ -21,6 +21,12 @@ def test_a_users_interactions_and_signals_share_a_key(tenant: str, user: str) ->
 
 def test_a_post_is_kept_under_its_own_id_whoever_it_was_for() -> None:
     assert key_of(Post(tenant="t", post_id="p", for_user_id="u")) == key_of(Post(tenant="t", post_id="p")) == b"t/p"
+
+
+@pytest.mark.parametrize("marks", [{"post_id": "gen-1"}, {"for_user_id": "u"}, {"arm": "soft"}, {"basis": "0123"}])
+def test_a_generated_post_is_known_by_its_id_or_by_what_it_was_made_for(marks: dict[str, str]) -> None:
+    assert is_generated(Post(tenant="t", **marks))
+    assert not is_generated(Post(tenant="t", post_id="generous", text="gen-", author="gen-"))
 
 
 def test_signals_have_the_partitions_of_interactions() -> None:
