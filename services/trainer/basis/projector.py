@@ -8,7 +8,7 @@ taste, and a learned residual. Training makes up readers with one, two or four c
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -83,6 +83,10 @@ class Projector(nn.Module):
     """f(w) = rows(sum_k w_k P_k + B gelu(A w + a) + b), with rows brought into the basis' range of norms.
 
     B and b are zero at first, so that f(w) begins as the weighted average of the prompts.
+
+    Attributes:
+        prompts: (K, k, d), the P_k.
+        about: what is said of its training.
     """
 
     prompts: Tensor
@@ -91,6 +95,7 @@ class Projector(nn.Module):
         super().__init__()
         self._basis = basis
         self._norms = basis.norm_range
+        self.about: dict[str, Any] = {}
         self.register_buffer("prompts", torch.from_numpy(basis.prompts), persistent=False)
         self.inner, self.outer = nn.Linear(basis.size, rank), nn.Linear(rank, basis.prompts[0].size)
         with torch.no_grad():
@@ -116,9 +121,9 @@ class Projector(nn.Module):
         half = self(row[None])[0].half().float()  # as precise as the basis' own prompts
         return checked(half.cpu().numpy(), self._basis)
 
-    def save(self, path: Path, about: Mapping[str, Any]) -> None:
-        """Write a safetensors file: the residual, what basis it is of, and `about`."""
-        said = {ABOUT: json.dumps({"basis": self._basis.text_version, **about})}  # one entry: their order is random
+    def save(self, path: Path) -> None:
+        """Write a safetensors file: the residual, what basis it is of, and what is said of its training."""
+        said = {ABOUT: json.dumps([self._basis.text_version, self.about])}  # one entry, since their order is random
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".new")
         save_file({name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}, unfinished, said)
@@ -133,10 +138,11 @@ class Projector(nn.Module):
         """
         try:
             with safe_open(path, framework="pt") as file:
-                of = json.loads(file.metadata()[ABOUT])["basis"]
+                of, about = json.loads(file.metadata()[ABOUT])
             tensors = load_file(path)
             projector = cls(basis, tensors["inner.bias"].numel())
             projector.load_state_dict(tensors)
+            projector.about = about
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InvalidProjector(f"no usable projector in {path}: {error}") from error
         if of != basis.text_version:
@@ -202,8 +208,8 @@ class Training:
         self._best = copied_state(self._projector)
         self._step, self._first_loss, self._best_loss = 0, math.inf, math.inf
 
-    def run(self) -> tuple[Projector, dict[str, Any]]:
-        """The projector as it was best on held-out posts, and what is to be known of its training."""
+    def run(self) -> Projector:
+        """The projector as it was best on held-out posts."""
         labels = self._resume()
         if labels is None:
             labels = assigned(self._lm, self._projector.prompts, self._tokens)
@@ -217,7 +223,8 @@ class Training:
                     self._check(labels)
         self._projector.load_state_dict(self._best)
         losses = {"held_out_loss_at_start": self._first_loss, "held_out_loss": self._best_loss}
-        return self._projector, {"options": asdict(self._options), **losses}
+        self._projector.about = {"options": asdict(self._options), **losses}
+        return self._projector
 
     def _members(self, labels: Labels, chosen: npt.NDArray[np.bool_]) -> list[Labels]:
         return [np.flatnonzero((labels == k) & chosen) for k in range(self._projector.prompts.shape[0])]
@@ -288,16 +295,15 @@ def copied_state(module: nn.Module) -> dict[str, Tensor]:
 
 def train_projector(
     model: LanguageModel, basis: Basis, posts: Sequence[str], out: Path, options: ProjectorOptions, checkpoint: Path
-) -> dict[str, Any]:
+) -> Projector:
     """Train a projector of a basis on a catalogue's posts and write it to a file.
 
-    Returns:
-        The options, and the loss on held-out posts before and after, in nats a token.
+    Its `about` has the options, and the loss on held-out posts before and after, in nats a token.
     """
-    projector, about = Training(model, basis, posts, options, checkpoint).run()
-    projector.save(out, about)
+    projector = Training(model, basis, posts, options, checkpoint).run()
+    projector.save(out)
     checkpoint.unlink(missing_ok=True)
-    return about
+    return projector
 
 
 def main() -> None:
@@ -321,7 +327,7 @@ def main() -> None:
     keep_freed_memory()
     chosen = {name: getattr(args, name) for name in ("steps", "mixtures", "posts", "rate", "seed")}
     model, posts = LanguageModel.load(args.model, basis.template), read_catalogue(args.catalogue)
-    about = train_projector(model, basis, posts, args.out, ProjectorOptions(**chosen), args.checkpoint)
+    about = train_projector(model, basis, posts, args.out, ProjectorOptions(**chosen), args.checkpoint).about
     start, end = about["held_out_loss_at_start"], about["held_out_loss"]
     print(f"projector of basis {basis.version}, in {args.out}: held-out posts {start:.3f}, now {end:.3f} nats a token")
 

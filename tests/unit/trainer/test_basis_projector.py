@@ -119,7 +119,7 @@ def test_a_seed_gives_the_same_made_up_readers() -> None:
 
 
 def test_training_lowers_the_loss_of_posts_that_it_has_not_seen(tmp_path: Path) -> None:
-    about = train_projector(MODEL, BASIS, POSTS, tmp_path / "p.safetensors", OPTIONS, tmp_path / "c.pt")
+    about = train_projector(MODEL, BASIS, POSTS, tmp_path / "p.safetensors", OPTIONS, tmp_path / "c.pt").about
     assert about["held_out_loss"] < about["held_out_loss_at_start"] - 0.05
     assert about["options"]["steps"] == OPTIONS.steps
     assert not (tmp_path / "c.pt").exists()
@@ -158,16 +158,18 @@ def test_a_checkpoint_of_another_basis_is_not_gone_on_from(tmp_path: Path, capsy
 
 def test_without_held_out_posts_the_last_step_is_kept(tmp_path: Path) -> None:
     everything = ProjectorOptions(steps=3, mixtures=2, held_out=0.0, check_every=2, rank=4)
-    projector, _ = Training(MODEL, BASIS, POSTS, everything, tmp_path / "c.pt").run()
+    projector = Training(MODEL, BASIS, POSTS, everything, tmp_path / "c.pt").run()
     state = torch.load(tmp_path / "c.pt", weights_only=True)
     assert torch.equal(projector.outer.weight, state["projector"]["outer.weight"])
 
 
 def test_a_projector_read_back_gives_the_same_prompts(tmp_path: Path) -> None:
     projector = moved(BASIS)
-    projector.save(tmp_path / "new" / "p.safetensors", {"steps": 1})
+    projector.about = {"steps": 1}
+    projector.save(tmp_path / "new" / "p.safetensors")
     again = Projector.load(tmp_path / "new" / "p.safetensors", BASIS)
     share = shares_of(1, 2, 3)
+    assert again.about == {"steps": 1}
     np.testing.assert_array_equal(again.prompt(share), projector.prompt(share))
 
 
@@ -175,12 +177,12 @@ def test_a_projector_of_another_basis_or_a_broken_one_is_refused(tmp_path: Path)
     path = tmp_path / "p.safetensors"
     with pytest.raises(InvalidProjector, match="no usable projector"):
         Projector.load(path, BASIS)
-    moved(BASIS).save(path, {})
+    moved(BASIS).save(path)
     with pytest.raises(InvalidProjector, match="of basis"):
         Projector.load(path, basis_of(random_prompts(3).numpy(), SUBJECTS))
     tensors = load_file(path)
     tensors["outer.bias"][0] = float("nan")
-    save_file(tensors, path, {ABOUT: json.dumps({"basis": BASIS.text_version})})
+    save_file(tensors, path, {ABOUT: json.dumps([BASIS.text_version, {}])})
     with pytest.raises(InvalidProjector, match="not finite"):
         Projector.load(path, BASIS)
     path.write_bytes(b"no tensors")
