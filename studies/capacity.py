@@ -25,11 +25,11 @@ from studies.detectors import Classifier
 from studies.folders import RESULTS
 from studies.metrics import Estimate, over_readers
 from studies.posts import Catalogue, Post, load_catalogue
-from studies.readers import Reader, deal_tastes, pace_of_reading
 from studies.screen import LOCAL, options_of, progress_on, run_study
+from studies.topics import people
 from studies.topics.arms import Given, Pool, served
 from studies.topics.figures import Classes, found_in, share_of
-from studies.topics.people import Habits, Learner, Member, reactions_of
+from studies.topics.people import Habits, Learner, Member
 from studies.topics.pools import kept_pools
 from studies.topics.shown import learner_and_posts
 
@@ -74,12 +74,8 @@ def members_with(
     tastes: int, posts: Mapping[str, Sequence[Post]], settings: CapacitySettings, seed: int
 ) -> list[Member]:
     """Readers with so many tastes and everything they do."""
-    rng = np.random.default_rng([seed, tastes])
     habits = Habits(settings.readers, settings.noise, settings.exposure)
-    dealt = deal_tastes(sorted(posts), [tastes] * settings.readers, rng)
-    readers = [Reader(f"{tastes}-{seed}-{at}", hidden, pace_of_reading(rng)) for at, hidden in enumerate(dealt)]
-    reactions = reactions_of(readers, posts, max(settings.counts), habits, rng)
-    return [Member(f"{tastes} tastes", seed, reader, of) for reader, of in zip(readers, reactions, strict=True)]
+    return people.members_with(f"{tastes} tastes", tastes, posts, habits, seed, max(settings.counts))
 
 
 def given_to(

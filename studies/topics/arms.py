@@ -98,7 +98,12 @@ def served(
     share = shares(profile, basis.size)
     if share is None:
         return None
-    counts = Counter(allot(share, posts, rng).tolist())
+    return dealt(pool, allot(share, posts, rng), rng)
+
+
+def dealt(pool: Pool, prompts: npt.NDArray[np.intp], rng: np.random.Generator) -> list[str]:
+    """Different posts under prompts, (posts,), of which the same one may be there more than once."""
+    counts = Counter(prompts.tolist())
     return [post for prompt, count in counts.items() for post in drawn(pool.posts[prompt], count, rng)]
 
 

@@ -89,6 +89,15 @@ def members_of(kind: Kind, posts: Mapping[str, Sequence[Post]], habits: Habits, 
     return [Member(kind, seed, n.reader, n.reactions, o.reactions[:MAIN]) for o, n in zip(old, new, strict=True)]
 
 
+def members_with(
+    kind: str, tastes: int, posts: Mapping[str, Sequence[Post]], habits: Habits, seed: int, length: int = max(COUNTS)
+) -> list[Member]:
+    """Readers with so many tastes of any class, and what they do with `length` posts; the same for a seed."""
+    rng = np.random.default_rng([seed, tastes])
+    dealt = list(deal_tastes(sorted(posts), [tastes] * habits.readers, rng))
+    return _members(kind, seed, dealt, posts, habits, rng, length)
+
+
 def _tastes(kind: Kind, labels: Sequence[str], count: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
     classes = load_classes()
     topics, styles = ([x for x in labels if classes[x].kind == name] for name in ("topic", "style"))
@@ -104,17 +113,18 @@ def _tastes(kind: Kind, labels: Sequence[str], count: int, rng: np.random.Genera
 
 
 def _members(
-    kind: Kind,
+    kind: str,
     seed: int,
     tastes: Sequence[tuple[str, ...]],
     posts: Mapping[str, Sequence[Post]],
     habits: Habits,
     rng: np.random.Generator,
+    length: int = max(COUNTS),
 ) -> list[Member]:
     readers = [Reader(f"{kind}-{seed}-{number}", hidden, pace_of_reading(rng)) for number, hidden in enumerate(tastes)]
     return [
         Member(kind, seed, reader, reactions)
-        for reader, reactions in zip(readers, reactions_of(readers, posts, max(COUNTS), habits, rng), strict=True)
+        for reader, reactions in zip(readers, reactions_of(readers, posts, length, habits, rng), strict=True)
     ]
 
 
