@@ -1,0 +1,1 @@
+"""Ways to go from a profile's weights to what the engine is sent."""
