@@ -26,6 +26,10 @@ def embed(texts: list[str]) -> np.ndarray:
     return space.astype("f4")
 
 
+def noise(texts: list[str]) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(len(texts), 8)).astype("f4")
+
+
 def builder(folder: Path, options: BuildOptions = OPTIONS) -> Builder:
     return Builder(MODEL, embed, POSTS, options, folder / "checkpoint.pt")
 
@@ -107,12 +111,11 @@ def test_a_build_without_preferences_is_by_likelihood_alone(tmp_path: Path, monk
 
 
 def test_posts_that_the_same_readers_like_are_clustered_together(tmp_path: Path) -> None:
-    camps = np.random.default_rng(1).integers(2, size=len(POSTS))
-    liked = 20 * np.eye(2, dtype=np.float32)[camps]
-    basis, labels = build_basis(
-        MODEL, ("tiny", "0"), embed, POSTS, replace(OPTIONS, rounds=(1,)), tmp_path / "c.pt", engagement=liked
-    )
-    assert len(set(zip(labels.tolist(), camps.tolist(), strict=True))) == 2
+    dogs = np.array(["dog" in post for post in POSTS])
+    liked = 20 * np.eye(2, dtype=np.float32)[dogs.astype(int)]
+    options = replace(OPTIONS, rounds=(1,))
+    basis, labels = build_basis(MODEL, ("tiny", "0"), noise, POSTS, options, tmp_path / "c.pt", engagement=liked)
+    assert len(set(zip(labels.tolist(), dogs.tolist(), strict=True))) == 2
     assert basis.built["engaged_posts"] == len(POSTS)
 
 
