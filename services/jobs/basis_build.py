@@ -23,7 +23,7 @@ from jobs.limits import Limits
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
 from jobs.trainer_process import REFUSED, running
-from slop.basis import Basis
+from slop.basis import Basis, InvalidBasis
 from slop.live import LiveBases, Place
 
 POLL_S: Final = 1.0
@@ -51,7 +51,7 @@ class Options(BaseModel):
         """As a command line."""
         given = self.model_dump(exclude_none=True)
         pairs = ((name, value if isinstance(value, list) else [value]) for name, value in given.items())
-        return [word for name, values in pairs for word in (f"--{name}", *map(str, values))]
+        return [word for name, values in pairs for word in (f"--{name.replace('_', '-')}", *map(str, values))]
 
 
 class BuildOptions(Options):
@@ -59,6 +59,7 @@ class BuildOptions(Options):
 
     prompts: int | None = Field(None, ge=2, le=512)
     rounds: list[int] | None = Field(None, min_length=1, max_length=16)
+    most_posts: int | None = Field(None, ge=0, le=100_000)
 
 
 class FactorsOptions(Options):
@@ -108,7 +109,7 @@ def fit_basis(
 
     Args:
         job: the same for every attempt at the same build.
-        settings: where the model and the catalogue are, and where bases go.
+        settings: where the model, the catalogue and the log are, and where bases go.
         options: of the build.
         limits: of its time.
         report: told of the progress, whenever there is some.
@@ -118,6 +119,7 @@ def fit_basis(
         BuildFailed: the trainer ended without a basis.
         jobs.limits.Interrupted: the worker stops; the checkpoint is kept, here and below.
         jobs.limits.TookTooLong: the time is over.
+        redis.exceptions.RedisError: Redis, which knows under which basis reactions were learned, is away.
     """
     _check(settings)
     work = _work(job, settings)
@@ -127,7 +129,12 @@ def fit_basis(
         "--catalogue": settings.catalogue,
         "--checkpoint": work.folder / "checkpoint.pt",
     }
-    return _build(work, work.command("trainer.basis", places, options), settings, limits, report)
+    command = work.command("trainer.basis", places, options)
+    if settings.fit_basis_log:
+        command.append("--log")
+        with suppress(InvalidBasis):  # there is none yet: the model's first one is built
+            settings = _on_live_basis(settings)
+    return _build(work, command, settings, limits, report)
 
 
 def fit_factors(
@@ -150,10 +157,14 @@ def fit_factors(
         redis.exceptions.RedisError: Redis, which knows what is live, is away.
     """
     work = _work(job, settings)
+    return _build(work, work.command("trainer.factors", {}, options), _on_live_basis(settings), limits, report)
+
+
+def _on_live_basis(settings: JobsSettings) -> JobsSettings:
+    """The settings of a process that reads what readers did under the basis that they are answered with."""
     with connected(settings.redis_url, settings) as redis:
         live = LiveBases(redis, Place.of(settings.basis_dir)).read().live
-    chosen = settings.model_copy(update={"basis_dir": Path(live.folder)})
-    return _build(work, work.command("trainer.factors", {}, options), chosen, limits, report)
+    return settings.model_copy(update={"basis_dir": Path(live.folder)})
 
 
 def _work(job: str, settings: JobsSettings) -> Work:

@@ -34,6 +34,7 @@ class JobsSettings(LearningSettings):
     model: str = Field("", description="folder of the base model; without it no basis can be built")
     model_name: str = Field("SmolLM2-135M-Instruct", description="what a new basis calls its base model")
     catalogue: Path = Field(Path("catalogue/posts.jsonl"), description="posts that a basis is built from")
+    fit_basis_log: bool = Field(True, description="whether it is also built from posts and reactions in Kafka")
     fit_basis_timeout_s: float = Field(2 * 3_600.0, gt=0, description="for building a basis; 20 minutes on 2 cores")
 
     @property

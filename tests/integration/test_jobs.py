@@ -17,6 +17,7 @@ from slop.topics import create_topics, encode
 from tests.basis import random_basis
 from tests.jobs import ROOT, JobsProcess, command, jobs_settings
 from tests.learners import wait_until
+from tests.posts import people_posts, publish_posts
 from tests.servers import KafkaServer, redis_server
 from tests.signals import DAY_MS, a_signal
 from tests.tiny_model import save_tiny_model
@@ -184,16 +185,18 @@ def test_beat_sends_jobs_and_remembers_across_restarts_when_it_did(
 
 
 @pytest.fixture
-def trainable(settings: JobsSettings, tmp_path: Path) -> JobsSettings:
-    """Settings with a model and a catalogue from which a basis is built in seconds."""
+def trainable(settings: JobsSettings, fresh_kafka: KafkaServer, tmp_path: Path) -> JobsSettings:
+    """Settings with a model, a catalogue and a log from which a basis is built in seconds."""
     save_tiny_model(tmp_path / "model")
     catalogue = tmp_path / "posts.jsonl"
     posts = (ROOT / "catalogue" / "posts.jsonl").read_text().splitlines(keepends=True)
     catalogue.write_text("".join(posts[:60]))
-    return settings.model_copy(update={"model": str(tmp_path / "model"), "catalogue": catalogue})
+    publish_posts(fresh_kafka.bootstrap, people_posts("early", 30))
+    places = {"model": str(tmp_path / "model"), "catalogue": catalogue, "kafka_bootstrap": fresh_kafka.bootstrap}
+    return settings.model_copy(update=places)
 
 
-def test_a_build_that_the_workers_end_interrupts_is_resumed_by_the_next_worker(
+def test_a_build_that_the_workers_end_interrupts_is_resumed_by_the_next_worker_with_the_same_posts(
     trainable: JobsSettings, broker: Redis, tmp_path: Path
 ) -> None:
     worker = JobsProcess("worker", trainable, tmp_path)
@@ -206,12 +209,14 @@ def test_a_build_that_the_workers_end_interrupts_is_resumed_by_the_next_worker(
         wait_until(lambda: result.state == "PROGRESS", timeout_s=20)
         worker.stop()
         assert broker.llen(HEAVY) == 1
+        publish_posts(trainable.kafka_bootstrap, people_posts("late", 30))
         worker.start()
         built = result.get(timeout=120)
     finally:
         worker.stop()
     basis = Basis.load(Path(built["folder"]))
     assert (basis.version, basis.size) == (built["basis"], built["prompts"]) == (Path(built["folder"]).name, 2)
+    assert basis.built["posts"] == 90
     assert broker.llen(HEAVY) == 0
     assert {path: path.read_bytes() for path in (tmp_path / "basis").iterdir()} == in_use
     assert not list(work.parent.iterdir())

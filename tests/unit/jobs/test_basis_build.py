@@ -1,12 +1,17 @@
 import threading
 from pathlib import Path
+from typing import Self
 
 import pytest
 from pydantic import ValidationError
 
+from jobs import basis_build
 from jobs.basis_build import BuildOptions, BuildRefused, Work, fit_basis
 from jobs.limits import Limits
 from jobs.settings import JobsSettings
+from slop.live import Bases, Place
+from slop.live import Record as LiveRecord
+from tests.basis import random_basis
 
 
 def fit(settings: JobsSettings) -> None:
@@ -21,8 +26,8 @@ def settings_in(folder: Path, **chosen: object) -> JobsSettings:
 
 
 def test_options_become_arguments_of_the_trainer() -> None:
-    options = BuildOptions(prompts=4, rounds=[3, 2])
-    assert options.arguments() == ["--prompts", "4", "--rounds", "3", "2"]
+    options = BuildOptions(prompts=4, rounds=[3, 2], most_posts=900)
+    assert options.arguments() == ["--prompts", "4", "--rounds", "3", "2", "--most-posts", "900"]
     assert BuildOptions().arguments() == []
 
 
@@ -41,6 +46,54 @@ def test_a_build_without_a_model_says_which_setting_names_it(tmp_path: Path) -> 
 def test_a_build_from_what_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BuildRefused, match="nowhere is not there"):
         fit(settings_in(tmp_path, **{name: str(tmp_path / "nowhere")}))
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Path]]:
+    """The command of every build that is begun, and the basis that its process is told of."""
+    builds: list[tuple[list[str], Path]] = []
+    monkeypatch.setattr(
+        basis_build, "_build", lambda _, command, settings, *__: builds.append((command, settings.basis_dir))
+    )
+    return builds
+
+
+class Rolled:
+    """A Redis in which a basis was rolled out."""
+
+    def __init__(self, configured: Path, live: Path) -> None:
+        self._record = LiveRecord(Place.of(configured).version, Bases(Place.of(live)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def get(self, _: str) -> str:
+        return self._record.to_json()
+
+
+def test_a_basis_is_also_built_from_the_log_with_reactions_under_the_live_basis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: list[tuple[list[str], Path]]
+) -> None:
+    random_basis(seed=0).save(tmp_path / "configured")
+    random_basis(seed=1).save(tmp_path / "live")
+    rolled = Rolled(tmp_path / "configured", tmp_path / "live")
+    monkeypatch.setattr(basis_build, "connected", lambda *_: rolled)
+    fit(settings_in(tmp_path, basis_dir=tmp_path / "configured"))
+    [(command, basis)] = begun
+    assert "--log" in command
+    assert basis == tmp_path / "live"
+
+
+def test_the_first_basis_of_a_model_needs_no_other(tmp_path: Path, begun: list[tuple[list[str], Path]]) -> None:
+    fit(settings_in(tmp_path, basis_dir=tmp_path / "nowhere"))
+    assert "--log" in begun[0][0]
+
+
+def test_a_basis_may_be_built_from_the_catalogue_alone(tmp_path: Path, begun: list[tuple[list[str], Path]]) -> None:
+    fit(settings_in(tmp_path, fit_basis_log=False, redis_url="redis://127.0.0.1:1/0"))
+    assert "--log" not in begun[0][0]
 
 
 def test_progress_is_the_last_state_of_the_last_progress_bar(tmp_path: Path) -> None:
