@@ -4,10 +4,12 @@
 
 Clusters are found as `make basis` finds them, without labels. They are judged by the catalogue's class names, and by
 readers: how well posts that nobody saw are ranked for them when each cluster is one feature. No prompt is trained.
+Engagement is that of other readers, as `trainer.basis --log` finds it; nobody has reacted to what is ranked, so which
+cluster that is near to is told by its sentences and style.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from scipy.special import softmax
 from slop.basis import Basis
 from slop.settings import LearningSettings
 from studies import jokes, tables
+from studies.crowd import crowd_of, reactions_of
 from studies.encoders.arms import Encoder
 from studies.encoders.figures import rows_of
 from studies.folders import KEPT, RESULTS
@@ -30,9 +33,10 @@ from studies.metrics import Estimate, over_readers
 from studies.posts import Catalogue, Post, by_label, load_catalogue
 from studies.screen import options_of, progress_on, run_study
 from studies.topics.people import MAIN, Habits, Kind, Member, members_of
-from trainer.basis.blocks import STYLE_SHARE, Blocks, blocks_of
+from trainer.basis.blocks import ENGAGEMENT_SHARE, STYLE_SHARE, Blocks, blocks_of
 from trainer.basis.clusters import Labels, centers_of, distances_to, initial_clusters
 from trainer.basis.command import sentence_embedder
+from trainer.basis.engagement import engagement_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -48,8 +52,13 @@ SPACES: Final[Mapping[str, tuple[float, float, float]]] = {
     "all three, style 0.7": (1, 1, STYLE_SHARE),
     "all three, style 1": (1, 1, 1),
 }
-"""How much hidden states, sentence embeddings and stylometrics count; the one in use is with style at 0.7."""
-SHIPPED: Final = "all three, style 0.7"
+"""How much hidden states, sentence embeddings and stylometrics count; the one in use is sentences and style."""
+SHIPPED: Final = "sentences and style"
+ENGAGED: Final[Mapping[str, tuple[float, float]]] = {
+    "engagement alone": (0, 1),
+    "sentences, style and engagement": (1, ENGAGEMENT_SHARE),
+}
+"""How much the space in use counts, and what other readers like together."""
 
 
 class ClustersSettings(BaseSettings):
@@ -60,11 +69,21 @@ class ClustersSettings(BaseSettings):
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     counts: list[int] = Field([16, 20, 24, 28, 32, 40], min_length=1, description="clusters, for the space in use")
     count: int = Field(24, ge=2, description="clusters, for all other spaces")
-    seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1, description="of k-means")
+    seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1, description="of k-means, and of the crowd")
+    crowds: list[int] = Field([50, 200, 1_000], description="readers whose engagement is known, 32 reactions each")
     readers: int = Field(40, ge=2, le=1_000, description="readers of each kind")
     unseen: int = Field(6, ge=1, le=18, description="posts of each class that are ranked")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.5, ge=0.1, le=1, description="share of the shown posts from the reader's own classes")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to cluster; `crowd` is how many readers' engagement is known."""
+
+    space: str
+    count: int
+    crowd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +97,7 @@ class Row:
         ranking: share of pairs of unseen posts that are ranked right after MAIN interactions.
     """
 
-    space: str
-    count: int
+    way: Way
     f1: Estimate
     worst: float
     lost: float
@@ -113,29 +131,45 @@ class Clusterings:
     """Clusters the shown posts, and ranks the unseen ones for readers."""
 
     def __init__(
-        self, basis: Basis, blocks: Blocks, shown: Sequence[Post], unseen: Sequence[Post], members: Sequence[Member]
+        self,
+        basis: Basis,
+        blocks: Blocks,
+        shown: Sequence[Post],
+        unseen: Sequence[Post],
+        members: Sequence[Member],
+        habits: Habits,
     ) -> None:
-        """`blocks` are of the shown posts, then the unseen ones."""
+        """`blocks` are of the shown posts, then the unseen ones; `habits` are a crowd's, whatever its size."""
         self._basis, self._blocks = basis, blocks
-        self._shown, self._unseen, self._members = shown, unseen, members
+        self._shown, self._unseen, self._members, self._habits = shown, unseen, members, habits
 
-    def row(self, name: str, count: int, seeds: Sequence[int]) -> Row:
+    def row(self, way: Way, seeds: Sequence[int]) -> Row:
         """One way to cluster."""
-        space = space_of(self._blocks, SPACES[name])
-        shown = space[: len(self._shown)]
+        content = space_of(self._blocks, SPACES.get(way.space, SPACES[SHIPPED]))
+        shown = content[: len(self._shown)]
         found, ranking = [], []
         for seed in seeds:
-            labels = initial_clusters(shown, count, seed)
+            labels = initial_clusters(self._engaged(shown, way, seed), way.count, seed)
             found.append(best_f1(labels, [post.label for post in self._shown]))
-            ranking += self._ranked(features_of(space, centers_of(shown, labels, count)))
+            ranking += self._ranked(features_of(content, centers_of(shown, labels, way.count)))
         return Row(
-            name,
-            count,
+            way,
             over_readers([float(np.mean(list(of_seed.values()))) for of_seed in found]),
             float(np.mean([min(of_seed.values()) for of_seed in found])),
             float(np.mean([sum(f1 < LOST for f1 in of_seed.values()) for of_seed in found])),
             over_readers(ranking),
         )
+
+    def _engaged(self, content: Floats, way: Way, seed: int) -> Floats:
+        """The content of the shown posts, and beside it what a crowd of this seed likes together, if there is one."""
+        if not way.crowd:
+            return content
+        crowd = crowd_of(self._shown, replace(self._habits, readers=way.crowd), seed)
+        places = {post.post_id: place for place, post in enumerate(self._shown)}
+        engagement = engagement_of(reactions_of(crowd, places), seed)
+        own, share = ENGAGED[way.space]
+        blocks = [own * content] if engagement is None else [own * content, share * engagement]
+        return np.hstack(blocks).astype(np.float32)
 
     def _ranked(self, features: Floats) -> list[float]:
         encoder = Encoder("clusters", features, over_prompts=False, milliseconds=0.0)
@@ -143,10 +177,11 @@ class Clusterings:
         return [next(row.ranking.mean for row in rows if row.n == MAIN)]
 
 
-def variants(settings: ClustersSettings) -> Iterator[tuple[str, int]]:
-    """Every space at one count, then the one in use at the others."""
-    yield from ((name, settings.count) for name in SPACES)
-    yield from ((SHIPPED, count) for count in settings.counts if count != settings.count)
+def variants(settings: ClustersSettings) -> Iterator[Way]:
+    """Every space at one count, the one in use at the others, and what engagement of so many readers adds."""
+    yield from (Way(name, settings.count) for name in SPACES)
+    yield from (Way(SHIPPED, count) for count in settings.counts if count != settings.count)
+    yield from (Way(name, settings.count, crowd) for name in ENGAGED for crowd in settings.crowds)
 
 
 def blocks_kept(basis: Basis, texts: list[str], seed: int, progress: Progress) -> Blocks:
@@ -166,37 +201,42 @@ def study(settings: ClustersSettings, console: Console, catalogue: Catalogue, ba
     habits = Habits(settings.readers, settings.noise, settings.exposure)
     kinds, shown = (Kind.TOPIC, Kind.STYLE, Kind.TWO), by_label(catalogue.shown)
     members = [member for kind in kinds for member in members_of(kind, shown, habits, settings.seeds[0])]
-    listed, rows = list(variants(settings)), []
+    listed = list(variants(settings))
     with progress_on(console) as progress:
         texts = [post.text for post in (*catalogue.shown, *unseen)]
         blocks = blocks_kept(basis, texts, settings.seeds[0], progress)
-        clusterings = Clusterings(basis, blocks, catalogue.shown, unseen, members)
-        for name, count in progress.track(listed, description="ways to cluster"):
-            rows.append(clusterings.row(name, count, settings.seeds))
-    return rows
+        clusterings = Clusterings(basis, blocks, catalogue.shown, unseen, members, habits)
+        tracked = progress.track(listed, description="ways to cluster")
+        return [clusterings.row(way, settings.seeds) for way in tracked]
 
 
 def table_of(rows: Sequence[Row]) -> Table:
     """The rows."""
     table = Table(title="Ways to cluster the catalogue", title_justify="left")
-    for heading in ("space", "clusters", "F1 of a class", "the worst", "classes lost", "ranking"):
+    for heading in ("space", "clusters", "readers", "F1 of a class", "the worst", "classes lost", "ranking"):
         table.add_column(heading, justify="left" if heading == "space" else "right")
     for row in rows:
         figures = (f"{row.f1.mean:.3f}", f"{row.worst:.2f}", f"{row.lost:.1f}", f"{row.ranking.mean:.3f}")
-        table.add_row(row.space, str(row.count), *figures)
+        table.add_row(row.way.space, str(row.way.count), str(row.way.crowd or "–"), *figures)
     return table
 
 
 def flat(row: Row) -> tables.Row:
     """A row for files."""
     return {
-        "space": row.space,
-        "clusters": row.count,
+        "space": row.way.space,
+        "clusters": row.way.count,
+        "readers": row.way.crowd,
         **tables.interval("f1", row.f1),
         "worst_f1": round(row.worst, 4),
         "classes_lost": round(row.lost, 2),
         **tables.interval("ranking", row.ranking),
     }
+
+
+def label(way: Way) -> str:
+    """A way to cluster, for a plot."""
+    return f"{way.space}, {way.count}" + (f", {way.crowd} readers" if way.crowd else "")
 
 
 def save_plot(path: Path, rows: Sequence[Row]) -> None:
@@ -217,7 +257,7 @@ def save_plot(path: Path, rows: Sequence[Row]) -> None:
         axes.set_title(title, loc="left", fontsize=10)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(range(len(rows)), [f"{row.space}, {row.count}" for row in rows])
+    panels[0].set_yticks(range(len(rows)), [label(row.way) for row in rows])
     panels[0].invert_yaxis()
     figure.savefig(path, dpi=150)
     plt.close(figure)
@@ -235,7 +275,9 @@ def compare(settings: ClustersSettings, console: Console) -> None:
     note = (
         f"{basis.model}; k-means with seeds {', '.join(map(str, settings.seeds))}. A class is lost if no cluster has "
         f"an F1 of {LOST} with it. Ranking: {3 * settings.readers} readers (one topic, one style, two tastes), "
-        f"{settings.noise:.0%} of reactions wrong, each cluster one feature. Intervals: 95%, bootstrap over seeds."
+        f"{settings.noise:.0%} of reactions wrong, each cluster one feature. Engagement is of so many other readers, "
+        "32 reactions each, spread over all posts; ranked are posts that none of them saw. Intervals: 95%, bootstrap "
+        "over seeds."
     )
     console.print(note, style="dim", highlight=False)
     about: dict[str, Any] = settings.model_dump(exclude={"out"}) | {"model": basis.model}

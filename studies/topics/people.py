@@ -162,7 +162,7 @@ class Learner:
     def learned(self, profile: Profile, reactions: Sequence[Reaction]) -> Profile:
         """The profile after some reactions more."""
         for reaction in reactions:
-            reward = self._rewards.reward_of(_interaction(reaction), reaction.post.text)
+            reward = self._rewards.reward_of(interaction_of(reaction), reaction.post.text)
             if reward is None:
                 continue
             features = self._basis.features(self._features[reaction.post.post_id])
@@ -174,5 +174,6 @@ class Learner:
         return profile
 
 
-def _interaction(reaction: Reaction) -> Interaction:
+def interaction_of(reaction: Reaction) -> Interaction:
+    """What of it says something, as the collector would send it."""
     return Interaction(type=f"INTERACTION_TYPE_{reaction.signal.upper()}", value=reaction.milliseconds)
