@@ -13,7 +13,7 @@ from trainer.language_model import HEAT_TOKENS, MAX_POST_TOKENS, LanguageModel
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-ROWS_AT_ONCE: Final = {"cpu": 48, "cuda": 384}
+ROWS_AT_ONCE: Final = {"cpu": 48, "cuda": 192}
 
 
 def by_token(

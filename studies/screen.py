@@ -27,6 +27,7 @@ def options_of(study: str) -> SettingsConfigDict:
         extra="ignore",
         cli_parse_args=True,
         cli_kebab_case=True,
+        cli_implicit_flags=True,
         cli_prog_name=f"python -m studies.{study}",
         populate_by_name=True,
     )

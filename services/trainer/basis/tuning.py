@@ -26,7 +26,7 @@ def learning_rate(step: int, total: int, peak: float = LEARNING_RATE) -> float:
 
 def posts_at_once(device: torch.device) -> int:
     """How many posts go through the model together: what fills a GPU, and what two cores' caches hold."""
-    return 288 if device.type == "cuda" else 24
+    return 144 if device.type == "cuda" else 24
 
 
 @dataclass(slots=True)

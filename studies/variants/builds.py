@@ -1,0 +1,77 @@
+"""The ways that are compared, and their bases, each built once."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from typing import Any, Final
+
+import torch
+
+from native import model as native_model
+from native.settings import NativeSettings
+from slop.basis import Basis
+from studies.folders import KEPT
+from studies.posts import Catalogue
+from trainer.basis.build import BuildOptions, build_basis
+from trainer.basis.command import sentence_embedder
+from trainer.language_model import LanguageModel
+
+BUILT: Final = KEPT / "variants"
+SHIPPED: Final = "as shipped"
+
+CHANGES: Final[Mapping[str, Mapping[str, Any]]] = {
+    SHIPPED: {},
+    "seed 1": {"seed": 1},
+    "seed 2": {"seed": 2},
+    "likelihood alone": {"preferences": False},
+    "clusters of k-means alone": {"rounds": (40,)},
+    "12 and 12 steps": {"rounds": (12, 12)},
+    "24, 16 and 40 steps": {"rounds": (24, 16, 40)},
+    "no early stop": {"patience": 99},
+    "posts shared by prompts": {"softness": 10.0},
+    "rate 1e-2": {"rate": 1e-2},
+    "16 prompts": {"prompts": 16},
+    "20 prompts": {"prompts": 20},
+    "28 prompts": {"prompts": 28},
+    "32 prompts": {"prompts": 32},
+    "40 prompts": {"prompts": 40},
+    "4 rows": {"rows": 4},
+    "8 rows": {"rows": 8},
+    "20 rows": {"rows": 20},
+}
+"""What is changed in `trainer.basis.build.BuildOptions`, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to build."""
+
+    name: str
+    options: BuildOptions
+
+    @classmethod
+    def named(cls, name: str) -> "Variant":
+        """One of CHANGES."""
+        return cls(name, replace(BuildOptions(), **CHANGES[name]))
+
+    def digest(self, revision: str) -> str:
+        """What its basis is kept under, for a model of this revision."""
+        return sha256(json.dumps([revision, asdict(self.options)]).encode()).hexdigest()[:12]
+
+    def basis(self, like: Basis, catalogue: Catalogue) -> Basis:
+        """The basis, built from the shown posts with the model of another basis, or as it was kept."""
+        folder = BUILT / self.digest(like.revision)
+        if not (folder / "basis.json").exists():
+            self._build(like, catalogue).save(folder)
+        return Basis.load(folder)
+
+    def _build(self, like: Basis, catalogue: Catalogue) -> Basis:
+        print(f"building: {self.name}")
+        torch.manual_seed(self.options.seed)
+        model = LanguageModel.load(native_model.prepare(NativeSettings()), like.template)
+        about, posts = (like.model, like.revision), [post.text for post in catalogue.shown]
+        checkpoint = BUILT / f"{self.digest(like.revision)}.pt"
+        basis, _ = build_basis(model, about, sentence_embedder, posts, self.options, checkpoint)
+        checkpoint.unlink(missing_ok=True)
+        return basis
