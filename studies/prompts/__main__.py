@@ -1,6 +1,6 @@
 """Which way from a profile's weights to a prompt writes best, for readers with one, two and four tastes.
 
-    python -m studies.prompts [--readers 60] [--own-readers 12] [--seeds 0 1 2] [--local] [--out studies/results]
+    python -m studies.prompts [--readers 60] [--own-readers 12] [--seeds 0,1,2] [--local] [--out studies/results]
 
 A mixture by several powers, the strongest prompt alone, Thompson sampling, concatenation, average, and a projector,
 which is trained first if there is none: minutes on a GPU, an hour on two cores. The readers and their learning are
