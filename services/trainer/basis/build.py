@@ -19,7 +19,7 @@ from slop.basis import Basis, LengthScale, responsibilities
 from trainer.basis.blocks import clustering_space
 from trainer.basis.checkpoint import save_checkpoint
 from trainer.basis.clusters import Labels, cluster_words, guarded, initial_clusters, nearest_clusters
-from trainer.basis.preference import Contrast, contrast_losses, preference_step
+from trainer.basis.preference import Contrast, contrast_losses, plain_logs, preference_step
 from trainer.basis.tuning import (
     LEARNING_RATE,
     POSTS_A_STEP,
@@ -211,7 +211,7 @@ class Builder:
         """The M step: every prompt is tuned on its cluster's posts."""
         steps = self._options.rounds[progress.round]
         last = progress.round == len(self._options.rounds) - 1
-        plain = self._plain() if last and self._options.preferences else None
+        plain = plain_logs(self._lm, self._tokens) if last and self._options.preferences else None
         name = f"round {progress.round + 1} of {len(self._options.rounds)}"
         stale = dict.fromkeys(range(self._options.prompts), 0)
         with tqdm(total=steps, initial=progress.step, desc=name, unit="step") as bar:
@@ -223,13 +223,6 @@ class Builder:
                 if last and (progress.step % self._options.check_every == 0 or progress.step == steps):
                     self._check_held_out(progress, active, stale, plain)
                 progress.save(self._checkpoint)
-
-    def _plain(self) -> Tensor:
-        """(N,) log p(post) under the plain model, in nats."""
-        size = posts_at_once(self._lm.device)
-        starts = tqdm(range(0, len(self._tokens), size), desc="plain model", unit="batch")
-        losses = [losses_under(self._lm, self._lm.plain, self._tokens[at : at + size]) for at in starts]
-        return -torch.from_numpy(np.concatenate(losses) * [len(post) for post in self._tokens]).float()
 
     def _step(self, progress: Progress, active: list[int], plain: Tensor | None) -> float:
         # Seeded by place, so that a resumed build draws what an uninterrupted one draws.

@@ -6,6 +6,7 @@ The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read but, 
 slop.posts.v1 (DESIGN section 4).
 """
 
+import argparse
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,7 +25,17 @@ from trainer.basis.build import WORDS_A_CLUSTER, WORDS_AT_START
 from trainer.basis.checkpoint import save_checkpoint
 from trainer.basis.clusters import Labels, cluster_words, guarded, nearest_clusters
 from trainer.basis.command import Materials, parser_of, remove
-from trainer.basis.pairs import PairPrompts, drawn, joint_step, losses_under
+from trainer.basis.pairs import (
+    PairPrompts,
+    cells_of,
+    contrasts_of,
+    drawn,
+    joint_preference_step,
+    joint_step,
+    losses_under,
+    preference_under,
+)
+from trainer.basis.preference import plain_logs
 from trainer.basis.two_way import TwoWay, two_way_clusters
 from trainer.language_model import LanguageModel
 
@@ -47,6 +58,7 @@ class FactoredOptions:
         held_out: share of posts that only early stopping sees.
         check_every: steps of the last round between two looks at held-out posts.
         patience: looks without a gain after which training stops.
+        preferences: whether the last round also tunes pairs to prefer their own posts (`trainer.basis.preference`).
         seed: of everything random.
     """
 
@@ -59,6 +71,7 @@ class FactoredOptions:
     held_out: float = 0.1
     check_every: int = 20
     patience: int = 2
+    preferences: bool = True
     seed: int = 0
 
     @property
@@ -75,7 +88,7 @@ class Progress:
         labels: (N, 2), every post's style and subject.
         reassigned: how often posts have been.
         best: the (S, a, d) styles and (J, b, d) subjects that were best on held-out posts.
-        best_loss: theirs, nats a token.
+        best_loss: theirs, of what the last round lessens.
         stale: looks since then.
     """
 
@@ -129,12 +142,14 @@ class FactoredBuilder:
         self._tokens = [model.post_tokens(text) for text in posts]
         held = np.random.default_rng(options.seed).random(len(posts)) < options.held_out
         self._train, self._held = np.flatnonzero(~held), np.flatnonzero(held)
+        self._plain: Tensor | None = None
 
     def run(self) -> Progress:
         """The finished training, with the best parts on held-out posts."""
         options = self._options
         clusters = two_way_clusters(self._blocks(), options.styles, options.subjects, options.seed)
         progress = self._resume() or self._begin(clusters)
+        self._plain = plain_logs(self._lm, self._tokens) if options.preferences else None
         with tqdm(total=options.total, initial=progress.prompts.steps, desc="joint training", unit="step") as bar:
             while progress.prompts.steps < options.total and progress.stale < options.patience:
                 if self._is_reassigning_due(progress):
@@ -181,9 +196,13 @@ class FactoredBuilder:
     def _step(self, progress: Progress) -> float:
         # Seeded by place, so that a resumed build draws what an uninterrupted one draws.
         rng = np.random.default_rng([self._options.seed, progress.prompts.steps])
-        batch = drawn(progress.labels[self._train], rng)
+        labels, total = progress.labels[self._train], self._options.total
+        batch = drawn(labels, rng)
         posts = [self._tokens[i] for i in self._train]
-        return joint_step(self._lm, progress.prompts, posts, batch, self._options.total)
+        if self._plain is None or progress.prompts.steps < total - self._options.rounds[-1]:
+            return joint_step(self._lm, progress.prompts, posts, batch, total)
+        contrasts = contrasts_of(batch, posts, labels, self._plain[self._train], rng)
+        return joint_preference_step(self._lm, progress.prompts, list(batch), contrasts, total)
 
     def _is_reassigning_due(self, progress: Progress) -> bool:
         ends = list(accumulate(self._options.rounds))[:-1]
@@ -217,12 +236,20 @@ class FactoredBuilder:
 
     def _check_held_out(self, progress: Progress) -> None:
         """Early stopping: keep the parts that are best on held-out posts."""
-        tokens, labels = [self._tokens[i] for i in self._held], progress.labels[self._held]
-        loss = float(losses_under(self._lm, progress.prompts, tokens, labels, "held-out posts").mean())
+        loss = self._held_out_loss(progress)
         if loss < progress.best_loss:
             progress.best_loss, progress.best, progress.stale = loss, progress.prompts.rows(), 0
         else:
             progress.stale += 1
+
+    def _held_out_loss(self, progress: Progress) -> float:
+        """What the last round lessens, on held-out posts."""
+        tokens, labels = [self._tokens[i] for i in self._held], progress.labels[self._held]
+        if self._plain is None:
+            return float(losses_under(self._lm, progress.prompts, tokens, labels, "held-out posts").mean())
+        cells, rng = cells_of(labels), np.random.default_rng(self._options.seed)
+        contrasts = contrasts_of(cells, tokens, labels, self._plain[self._held], rng)
+        return preference_under(self._lm, progress.prompts, list(cells), contrasts)
 
 
 def build_factored(
@@ -254,7 +281,8 @@ def build_factored(
             "posts": len(posts),
             "style_sizes": np.bincount(labels[:, STYLE], minlength=options.styles).tolist(),
             "subject_sizes": np.bincount(labels[:, SUBJECT], minlength=options.subjects).tolist(),
-            "held_out_nll": round(progress.best_loss, 4) if progress.best else None,
+            "held_out_loss": round(progress.best_loss, 4) if progress.best else None,
+            "preferences": options.preferences,
             "rounds": list(options.rounds),
             "steps": progress.prompts.steps,
             "seed": options.seed,
@@ -276,9 +304,12 @@ def main() -> None:
     parser = parser_of(__doc__, ".run/basis/factored.pt", defaults.rounds, defaults.seed)
     parser.add_argument("--styles", type=int, default=defaults.styles)
     parser.add_argument("--subjects", type=int, default=defaults.subjects)
+    parser.add_argument("--preferences", action=argparse.BooleanOptionalAction, default=defaults.preferences)
     args = parser.parse_args()
     made_of = Materials.of(args)
-    options = FactoredOptions(args.styles, args.subjects, rounds=tuple(args.rounds), seed=args.seed)
+    options = FactoredOptions(
+        args.styles, args.subjects, rounds=tuple(args.rounds), preferences=args.preferences, seed=args.seed
+    )
     basis, _ = build_factored(
         made_of.model, made_of.about_model, made_of.embed, made_of.catalogue.posts, options, args.checkpoint
     )
@@ -286,7 +317,7 @@ def main() -> None:
     remove(args.checkpoint)
     styles, subjects = basis.size
     print(f"factored basis {basis.version}: {styles} styles and {subjects} subjects, in {args.out}")
-    print(f"held-out posts: {basis.built['held_out_nll']} nats a token")
+    print(f"held-out posts: {basis.built['held_out_loss']}")
     show(basis)
 
 

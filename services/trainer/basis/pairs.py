@@ -11,11 +11,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from trainer.basis.clusters import Labels
+from trainer.basis.preference import Contrast, contrast_losses
 from trainer.basis.tuning import LEARNING_RATE, learning_rate
 from trainer.language_model import LanguageModel
 
 PAIRS_A_STEP: Final = 8
 POSTS_A_PAIR: Final = 3
+OTHERS_A_PART: Final = 2
+PAIRS_AT_ONCE: Final = 16
 POSTS_AT_ONCE: Final = 48
 
 Cell = tuple[int, int]
@@ -77,6 +80,14 @@ def drawn(labels: Labels, rng: np.random.Generator) -> dict[Cell, list[int]]:
     return {cell: _posts_of(cell, labels, rng) for cell in cells}
 
 
+def cells_of(labels: Labels) -> dict[Cell, list[int]]:
+    """All posts by pair; `labels` are (N, 2)."""
+    cells: dict[Cell, list[int]] = {}
+    for post, (style, subject) in enumerate(labels.tolist()):
+        cells.setdefault((style, subject), []).append(post)
+    return cells
+
+
 def _anchor(labels: Labels, rng: np.random.Generator) -> int:
     cluster = rng.choice(np.unique(labels))
     return int(rng.choice(np.flatnonzero(labels == cluster)))
@@ -85,6 +96,35 @@ def _anchor(labels: Labels, rng: np.random.Generator) -> int:
 def _posts_of(cell: Cell, labels: Labels, rng: np.random.Generator) -> list[int]:
     members = np.flatnonzero((labels == cell).all(axis=1))
     return [int(post) for post in rng.permutation(members)[:POSTS_A_PAIR]]
+
+
+def contrasts_of(
+    batch: dict[Cell, list[int]],
+    posts: Sequence[Tensor],
+    labels: Labels,
+    plain: Tensor,
+    rng: np.random.Generator,
+) -> list[Contrast]:
+    """A contrast for every pair: its posts, and posts that share either its style or its subject, but not both.
+
+    So a style learns what its subject does not say, and a subject what its style does not.
+
+    Args:
+        batch: posts by pair, see `drawn`.
+        posts: tokens of N posts.
+        labels: (N, 2), their styles and subjects.
+        plain: (N,) log p(post) under the plain model, in nats.
+        rng: source of the draw.
+    """
+    contrasts = []
+    for cell, own in batch.items():
+        shared = labels == cell
+        near = [shared[:, part] & ~shared[:, 1 - part] for part in (0, 1)]
+        others = [int(i) for part in near for i in rng.permutation(np.flatnonzero(part))[:OTHERS_A_PART]]
+        if not others:  # its style and its subject have no other posts
+            others = [int(i) for i in rng.permutation(np.flatnonzero(~shared.all(axis=1)))[:OTHERS_A_PART]]
+        contrasts.append(Contrast([posts[i] for i in own], [posts[i] for i in others], plain[[*own, *others]]))
+    return contrasts
 
 
 def joint_step(
@@ -103,12 +143,35 @@ def joint_step(
         The mean loss in nats a token.
     """
     losses = model.losses(prompts.of(list(batch)), [[posts[i] for i in members] for members in batch.values()])
+    return _step(prompts, losses.mean(), total)
+
+
+def joint_preference_step(
+    model: LanguageModel, prompts: PairPrompts, cells: Sequence[Cell], contrasts: Sequence[Contrast], total: int
+) -> float:
+    """The same on contrasts of the pairs (see `trainer.basis.preference`). Returns the mean of what is lessened."""
+    return _step(prompts, contrast_losses(model, list(prompts.of(cells)), contrasts).mean(), total)
+
+
+def _step(prompts: PairPrompts, loss: Tensor, total: int) -> float:
     prompts.optimizer.zero_grad()
     prompts.optimizer.param_groups[0]["lr"] = learning_rate(prompts.steps, total)
-    losses.mean().backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]
     prompts.optimizer.step()
     prompts.steps += 1
-    return float(losses.detach().mean())
+    return float(loss.detach())
+
+
+@torch.inference_mode()
+def preference_under(
+    model: LanguageModel, prompts: PairPrompts, cells: Sequence[Cell], contrasts: Sequence[Contrast]
+) -> float:
+    """The mean over pairs of what preference tuning lessens."""
+    total = 0.0
+    for at in range(0, len(cells), PAIRS_AT_ONCE):
+        chosen = slice(at, at + PAIRS_AT_ONCE)
+        total += float(contrast_losses(model, list(prompts.of(cells[chosen])), contrasts[chosen]).sum())
+    return total / len(cells)
 
 
 @torch.inference_mode()

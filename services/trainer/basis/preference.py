@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from tqdm import tqdm
 
-from trainer.basis.tuning import PromptState, optimise
+from trainer.basis.tuning import PromptState, losses_under, optimise, posts_at_once
 from trainer.language_model import LanguageModel
 
 SHARPNESS: Final = 0.1  # beta
@@ -46,6 +48,8 @@ class Contrast:
         lengths = torch.tensor([len(post) for post in self.posts], device=losses.device)
         gains = -losses * lengths - self.plain.to(losses.device)
         count = len(self.own)
+        if not self.others:
+            return losses.mean()
         return losses[:count].mean() + preference_loss(gains[:count], gains[count:])
 
 
@@ -77,3 +81,11 @@ def contrast_losses(model: LanguageModel, prompts: Sequence[Tensor], contrasts: 
     losses = model.losses(torch.stack(list(prompts)), batches)
     bounds = pairwise(accumulate(map(len, batches), initial=0))
     return torch.stack([c.loss(losses[start:end]) for c, (start, end) in zip(contrasts, bounds, strict=True)])
+
+
+def plain_logs(model: LanguageModel, posts: Sequence[Tensor]) -> Tensor:
+    """(N,) log p(post) of token sequences under the plain model, in nats; on the CPU."""
+    size = posts_at_once(model.device)
+    starts = tqdm(range(0, len(posts), size), desc="plain model", unit="batch")
+    losses = [losses_under(model, model.plain, posts[at : at + size]) for at in starts]
+    return -torch.from_numpy(np.concatenate(losses) * [len(post) for post in posts]).float()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,25 +36,33 @@ def test_a_build_finds_and_keeps_styles_and_subjects(tmp_path: Path) -> None:
     assert (basis.size, basis.rows, basis.styles.shape[1]) == ((3, 3), 6, 4)
     assert sum(basis.built["style_sizes"]) == sum(basis.built["subject_sizes"]) == len(POSTS)
     assert (basis.built["seed"], basis.built["steps"]) == (0, 7)
-    assert 0 < basis.built["held_out_nll"] < 10
+    assert 0 < basis.built["held_out_loss"] < 10
     basis.save(tmp_path / "basis")
     assert FactoredBasis.load(tmp_path / "basis").version == basis.version
 
 
-def test_a_build_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = builder(tmp_path / "whole").run()
-    steps, real = iter(range(100)), factored.joint_step
+@pytest.mark.parametrize(
+    ("preferences", "step", "after"),
+    [(False, "joint_step", 5), (True, "joint_step", 2), (True, "joint_preference_step", 2)],
+)
+def test_a_build_that_was_interrupted_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preferences: bool, step: str, after: int
+) -> None:
+    options = replace(OPTIONS, preferences=preferences)
+    whole = builder(tmp_path / "whole", options).run()
+    steps, real = iter(range(100)), getattr(factored, step)
 
     def interrupted(*args: object) -> float:
-        if next(steps) == 5:
+        if next(steps) == after:
             raise KeyboardInterrupt
-        return real(*args)  # type: ignore[arg-type]
+        loss: float = real(*args)
+        return loss
 
     with monkeypatch.context() as patch:
-        patch.setattr(factored, "joint_step", interrupted)
+        patch.setattr(factored, step, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            builder(tmp_path / "cut").run()
-    resumed = builder(tmp_path / "cut").run()
+            builder(tmp_path / "cut", options).run()
+    resumed = builder(tmp_path / "cut", options).run()
     assert resumed.prompts.steps == whole.prompts.steps == 7
     assert resumed.best_loss == whole.best_loss
     assert all(torch.equal(a, b) for a, b in zip(resumed.prompts.rows(), whole.prompts.rows(), strict=True))
@@ -69,7 +78,7 @@ def test_a_checkpoint_of_other_options_is_not_gone_on_with(tmp_path: Path) -> No
 def test_the_kept_parts_are_those_that_were_best_on_held_out_posts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = FactoredOptions(3, 3, style_rows=4, subject_rows=2, rounds=(2, 8), check_every=1, patience=2)
+    options = FactoredOptions(3, 3, style_rows=4, subject_rows=2, rounds=(2, 8), check_every=1, preferences=False)
     looked, real = [], factored.losses_under
 
     def worse_each_time(*args: object) -> np.ndarray:

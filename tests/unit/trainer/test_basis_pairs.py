@@ -5,7 +5,19 @@ import numpy as np
 import torch
 
 from tests.tiny_model import random_prompts, tiny_model
-from trainer.basis.pairs import PAIRS_A_STEP, POSTS_A_PAIR, PairPrompts, drawn, joint_step, losses_under
+from trainer.basis.pairs import (
+    PAIRS_A_STEP,
+    POSTS_A_PAIR,
+    PairPrompts,
+    cells_of,
+    contrasts_of,
+    drawn,
+    joint_preference_step,
+    joint_step,
+    losses_under,
+    preference_under,
+)
+from trainer.basis.preference import plain_logs
 
 MODEL = tiny_model()
 TEXTS = [
@@ -93,3 +105,29 @@ def test_a_checkpoint_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
         joint_step(MODEL, parts, POSTS, {(1, 0): [0], (1, 1): [2]}, total=10)
     assert resumed.steps == whole.steps == 2
     assert all(torch.equal(a, b) for a, b in zip(resumed.rows(), whole.rows(), strict=True))
+
+
+def test_posts_of_a_pair_are_set_against_posts_that_share_its_style_or_its_subject_but_not_both() -> None:
+    labels = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [1, 1], [0, 2]])
+    plain = torch.arange(6.0)
+    (contrast,) = contrasts_of({(0, 0): [0, 1]}, POSTS, labels, plain, np.random.default_rng(0))
+    assert contrast.plain[:2].tolist() == [0, 1]
+    assert set(contrast.plain[2:].tolist()) == {2, 3, 5}
+    for post, number in zip(contrast.others, contrast.plain[2:].int().tolist(), strict=True):
+        assert torch.equal(post, POSTS[number])
+
+
+def test_a_pair_that_shares_nothing_is_set_against_any_other_posts() -> None:
+    labels = np.array([[0, 0], [1, 1], [1, 2]])
+    (contrast,) = contrasts_of({(0, 0): [0]}, POSTS[:3], labels, torch.arange(3.0), np.random.default_rng(0))
+    assert set(contrast.plain[1:].tolist()) == {1, 2}
+
+
+def test_preference_tuning_of_pairs_lessens_what_it_says() -> None:
+    parts, cells = prompts(), cells_of(LABELS)
+    assert cells == {(1, 0): [0, 4], (0, 2): [1, 5], (1, 1): [2], (0, 0): [3]}
+    contrasts = contrasts_of(cells, POSTS, LABELS, plain_logs(MODEL, POSTS), np.random.default_rng(0))
+    before = preference_under(MODEL, parts, list(cells), contrasts)
+    for _ in range(10):
+        joint_preference_step(MODEL, parts, list(cells), contrasts, total=10)
+    assert preference_under(MODEL, parts, list(cells), contrasts) < before - 0.05
