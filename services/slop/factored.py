@@ -33,6 +33,9 @@ class FactoredBasis:
         subject_words: the same for every subject.
         norm_range: smallest and largest row norm seen in training; the trust region.
         built: how it was built, for people.
+        mixture: text version of the basis (`slop.basis.Basis`) whose prompts `of_prompts` is about; empty without.
+        of_prompts: (K, S, J) float32, for each of that basis' prompts how its cluster's posts are spread over styles
+            and subjects, which sums to 1; None if nothing is known.
     """
 
     model: str
@@ -44,6 +47,8 @@ class FactoredBasis:
     norm_range: tuple[float, float]
     template: Template = field(default_factory=Template)
     built: dict[str, Any] = field(default_factory=dict)
+    mixture: str = ""
+    of_prompts: Floats | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and values.
@@ -56,10 +61,16 @@ class FactoredBasis:
         flat = any(prompts.ndim != 3 for prompts in sets)  # noqa: PLR2004
         if flat or counts != self.size or self.styles.shape[2] != self.subjects.shape[2]:
             raise InvalidBasis(f"shapes do not fit: {self.styles.shape} {self.subjects.shape} {counts}")
+        if self.of_prompts is not None and not self._is_spread(self.of_prompts):
+            raise InvalidBasis(f"{self.of_prompts.shape} shares of {self.size} styles and subjects, or none of them")
         smallest, largest = norm_range_of(*sets)
         low, high = self.norm_range
         if not (low / NORM_TOLERANCE <= smallest and largest <= high * NORM_TOLERANCE):  # also catches NaN
             raise InvalidBasis(f"row norms {smallest:.3f} to {largest:.3f}, trained {low} to {high}")
+
+    def _is_spread(self, shares: Floats) -> bool:
+        fits = shares.ndim == 3 and shares.shape[1:] == self.size  # noqa: PLR2004
+        return fits and bool((shares >= 0).all() and np.allclose(shares.sum(axis=(1, 2)), 1, atol=1e-3))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -88,12 +99,20 @@ class FactoredBasis:
         for prompts in (self.styles, self.subjects):
             digest.update(json.dumps(prompts.shape).encode())
             digest.update(np.ascontiguousarray(prompts, np.float16).tobytes())
+        if self.of_prompts is not None:
+            digest.update(self.mixture.encode())
+            digest.update(np.ascontiguousarray(self.of_prompts, np.float32).tobytes())
         return digest.hexdigest()[:12]
 
     def save(self, folder: Path) -> None:
         """Write factored.safetensors and factored.json; a folder may hold a `slop.basis.Basis` besides."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {"styles": self.styles.astype(np.float16), "subjects": self.subjects.astype(np.float16)}
+        tensors: dict[str, npt.NDArray[Any]] = {
+            "styles": self.styles.astype(np.float16),
+            "subjects": self.subjects.astype(np.float16),
+        }
+        if self.of_prompts is not None:
+            tensors["of_prompts"] = self.of_prompts.astype(np.float32)
         save_file(tensors, folder / TENSORS_FILE)
         about = {
             "format": FORMAT,
@@ -105,6 +124,7 @@ class FactoredBasis:
             "style_words": self.style_words,
             "subject_words": self.subject_words,
             "built": self.built,
+            "mixture": self.mixture,
         }
         (folder / ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n")
 
@@ -128,6 +148,8 @@ class FactoredBasis:
                 norm_range=(about["norm_range"][0], about["norm_range"][1]),
                 template=Template(**about["template"]),
                 built=about["built"],
+                mixture=about["mixture"],
+                of_prompts=tensors.get("of_prompts"),
             )
         except InvalidBasis:
             raise

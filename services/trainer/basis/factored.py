@@ -8,7 +8,7 @@ slop.posts.v1 (DESIGN section 4).
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from slop.basis import Basis
 from slop.factored import FactoredBasis, norm_range_of
+from slop.settings import DEFAULT_BASIS
 from trainer.basis.blocks import Blocks, Floats, blocks_of
 from trainer.basis.build import WORDS_A_CLUSTER, WORDS_AT_START
 from trainer.basis.checkpoint import save_checkpoint
@@ -36,6 +38,7 @@ from trainer.basis.pairs import (
     preference_under,
 )
 from trainer.basis.preference import plain_logs
+from trainer.basis.tuning import losses_under as losses_under_one
 from trainer.basis.two_way import TwoWay, two_way_clusters
 from trainer.language_model import LanguageModel
 
@@ -259,8 +262,9 @@ def build_factored(
     posts: list[str],
     options: FactoredOptions,
     checkpoint: Path,
+    mixture: Basis | None = None,
 ) -> tuple[FactoredBasis, Labels]:
-    """Build a factored basis; `about_model` is the base model's name and revision.
+    """Build a factored basis; `about_model` is the base model's name and revision, `mixture` what it goes with.
 
     Returns:
         The basis, and every post's style and subject, (N, 2).
@@ -287,8 +291,38 @@ def build_factored(
             "steps": progress.prompts.steps,
             "seed": options.seed,
         },
+        mixture=mixture.text_version if mixture else "",
+        of_prompts=spread_of(best_prompts(model, mixture, posts), mixture.size, labels, options) if mixture else None,
     )
     return basis, labels
+
+
+def best_prompts(model: LanguageModel, mixture: Basis, posts: Sequence[str]) -> Labels:
+    """(N,) for every post the prompt of a basis that makes it likeliest."""
+    tokens, prompts = [model.post_tokens(text) for text in posts], torch.from_numpy(mixture.prompts).to(model.device)
+    losses = [losses_under_one(model, rows, tokens) for rows in tqdm(prompts, "posts under the basis", unit="prompt")]
+    best: Labels = np.stack(losses).argmin(axis=0).astype(np.intp)
+    return best
+
+
+def spread_of(owners: Labels, prompts: int, labels: Labels, options: FactoredOptions) -> Floats:
+    """How each prompt's posts are spread over styles and subjects.
+
+    Args:
+        owners: (N,) of prompts.
+        prompts: K.
+        labels: (N, 2) styles and subjects.
+        options: how many of either there are.
+
+    Returns:
+        (K, S, J) float32, each prompt's sum 1; even where a prompt has no post.
+    """
+    counts = np.zeros((prompts, options.styles, options.subjects))
+    np.add.at(counts, (owners, labels[:, STYLE], labels[:, SUBJECT]), 1)
+    totals = counts.sum(axis=(1, 2), keepdims=True)
+    even = 1 / (options.styles * options.subjects)
+    spread: Floats = np.where(totals > 0, counts / np.maximum(totals, 1), even).astype(np.float32)
+    return spread
 
 
 def show(basis: FactoredBasis) -> None:
@@ -304,14 +338,16 @@ def main() -> None:
     parser = parser_of(__doc__, ".run/basis/factored.pt", defaults.rounds, defaults.seed)
     parser.add_argument("--styles", type=int, default=defaults.styles)
     parser.add_argument("--subjects", type=int, default=defaults.subjects)
+    parser.add_argument("--mixture", type=Path, default=DEFAULT_BASIS, help="folder of the basis that it goes with")
     parser.add_argument("--preferences", action=argparse.BooleanOptionalAction, default=defaults.preferences)
     args = parser.parse_args()
     made_of = Materials.of(args)
     options = FactoredOptions(
         args.styles, args.subjects, rounds=tuple(args.rounds), preferences=args.preferences, seed=args.seed
     )
+    mixture, posts = Basis.load(args.mixture), made_of.catalogue.posts
     basis, _ = build_factored(
-        made_of.model, made_of.about_model, made_of.embed, made_of.catalogue.posts, options, args.checkpoint
+        made_of.model, made_of.about_model, made_of.embed, posts, options, args.checkpoint, mixture
     )
     basis.save(args.out)
     remove(args.checkpoint)

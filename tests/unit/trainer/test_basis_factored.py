@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from slop.factored import FactoredBasis
-from tests.tiny_model import tiny_model
+from tests.basis import basis_of
+from tests.tiny_model import random_prompts, tiny_model
 from trainer.basis import factored
-from trainer.basis.factored import FactoredBuilder, FactoredOptions, build_factored
+from trainer.basis.factored import FactoredBuilder, FactoredOptions, build_factored, spread_of
 from trainer.basis.pairs import losses_under
+from trainer.language_model import PromptScorer
 
 MODEL = tiny_model()
 THINGS = ("dog", "star", "garden")
@@ -102,3 +104,29 @@ def test_reassigned_posts_are_where_they_are_explained_best(tmp_path: Path) -> N
     build._reassign(progress, clusters)
     assert losses_under(MODEL, progress.prompts, tokens, progress.labels, "").mean() < before
     assert progress.reassigned == 1
+
+
+def test_a_mixtures_prompts_are_told_by_the_styles_and_subjects_of_their_posts() -> None:
+    owners, labels = np.array([0, 0, 0, 2]), np.array([[1, 0], [1, 0], [0, 2], [2, 1]])
+    spread = spread_of(owners, 4, labels, OPTIONS)
+    assert spread.shape == (4, 3, 3)
+    assert spread[0, 1, 0] == pytest.approx(2 / 3)
+    assert spread[0, 0, 2] == pytest.approx(1 / 3)
+    assert spread[2, 2, 1] == 1
+    np.testing.assert_allclose(spread[[1, 3]], 1 / 9, rtol=1e-6)
+
+
+def test_every_post_belongs_to_the_mixtures_prompt_that_makes_it_likeliest(tmp_path: Path) -> None:
+    mixture = basis_of(random_prompts(4, width=MODEL.width).numpy())
+    basis, _ = build_factored(MODEL, ("tiny", "0"), embed, POSTS, OPTIONS, tmp_path / "c.pt", mixture)
+    assert basis.mixture == mixture.text_version
+    assert basis.of_prompts is not None
+    assert basis.of_prompts.shape == (4, 3, 3)
+    scorer = PromptScorer(MODEL, torch.from_numpy(mixture.prompts), survivors=4)
+    best = [int(scorer(text).argmax()) for text in POSTS]
+    found = factored.best_prompts(MODEL, mixture, POSTS)
+    assert np.mean(found == best) > 0.95
+    basis.save(tmp_path / "basis")
+    again = FactoredBasis.load(tmp_path / "basis")
+    assert again.version == basis.version
+    np.testing.assert_array_equal(again.of_prompts, basis.of_prompts)
