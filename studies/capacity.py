@@ -2,13 +2,14 @@
 
     python -m studies.capacity [--readers 40] [--out studies/results]
 
-The readers, the update, the drawing and the posts under each prompt are those of `studies.topics`, whose texts are
-taken where they have been written.
+Beside the basis in use, those of other sizes that `studies.variants` has built are compared, by how many prompts there
+are and by how long they are. The readers, the update, the drawing and the posts under each prompt are those of
+`studies.topics`, whose texts are taken where they have been written.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,11 @@ from studies.topics.figures import Classes, found_in, share_of
 from studies.topics.people import Habits, Learner, Member
 from studies.topics.pools import kept_pools
 from studies.topics.shown import learner_and_posts
+from studies.variants.builds import CHANGES, SHIPPED, Variant
+from trainer.basis.build import BuildOptions
 
+SIZES: Final = (SHIPPED, *(name for name in CHANGES if name.split()[-1] in {"prompts", "rows"} and name[0].isdigit()))
+"""Variants of `studies.variants` that differ in the number of prompts or in their length."""
 MEASURES: Final = {"share": "posts on one of the tastes", "held": "tastes found among the posts"}
 
 
@@ -46,6 +51,7 @@ class CapacitySettings(BaseSettings):
     readers: int = Field(40, ge=2, le=1_000, description="readers of every number of tastes and seed")
     tastes: list[int] = Field([1, 2, 3, 4, 6, 8, 12], min_length=1, description="how many tastes readers have")
     counts: list[int] = Field([4, 8, 16, 32, 64], min_length=1, description="interactions, rising")
+    compared_at: int = Field(32, ge=1, description="interactions after which bases of other sizes are compared")
     posts: int = Field(16, ge=1, le=64, description="that each reader asks for at every count")
     pool: int = Field(32, ge=16, le=500, description="posts under each prompt and seed; 32 are those of topics")
     shown: int = Field(34, ge=16, le=54, description="catalogue posts of each class that readers may see")
@@ -61,6 +67,8 @@ class Cell:
     Attributes:
         share: of their posts on one of the tastes.
         held: share of their tastes found among the posts.
+        prompts: K of the basis.
+        rows: virtual tokens of a prompt.
     """
 
     tastes: int
@@ -68,6 +76,8 @@ class Cell:
     share: Estimate
     held: Estimate
     readers: int
+    prompts: int = 0
+    rows: int = 0
 
 
 def members_with(
@@ -117,10 +127,28 @@ def study(settings: CapacitySettings, console: Console, catalogue: Catalogue, ba
     ]
 
 
+def sized(cells: Sequence[Cell], basis: Basis) -> list[Cell]:
+    """Cells with the size of the basis."""
+    return [replace(cell, prompts=basis.size, rows=int(basis.prompts.shape[1])) for cell in cells]
+
+
+def of_other_bases(settings: CapacitySettings, console: Console, catalogue: Catalogue, live: Basis) -> list[Cell]:
+    """The cells after `settings.compared_at` interactions under bases of other sizes, those that have been built."""
+    at_once = settings.model_copy(update={"counts": [settings.compared_at]})
+    cells = []
+    for name in SIZES:
+        variant = Variant.named(name)
+        if variant.is_built(live):
+            basis = variant.basis(live, catalogue)
+            cells += sized(study(at_once, console, catalogue, basis), basis)
+    return cells
+
+
 def flat(cell: Cell) -> tables.Row:
     """A row for files."""
     measures = tables.interval("share", cell.share) | tables.interval("held", cell.held)
-    return {"tastes": cell.tastes, "n": cell.n, **measures, "readers": cell.readers}
+    size = {"prompts": cell.prompts, "rows": cell.rows}
+    return {"tastes": cell.tastes, "n": cell.n, **size, **measures, "readers": cell.readers}
 
 
 def table_of(cells: Sequence[Cell], measure: str) -> Table:
@@ -135,26 +163,38 @@ def table_of(cells: Sequence[Cell], measure: str) -> Table:
     return table
 
 
-def save_plot(path: Path, cells: Sequence[Cell], note: str) -> None:
-    """A PNG with a heat map of each measure."""
+def save_plot(path: Path, cells: Sequence[Cell], others: Sequence[Cell], note: str) -> None:
+    """A PNG of heat maps: both measures by interactions, and what is held by the size of the basis."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    tastes, counts = (list(dict.fromkeys(getattr(cell, name) for cell in cells)) for name in ("tastes", "n"))
-    figure, panels = plt.subplots(1, len(MEASURES), figsize=(11, 4.6), layout="constrained")
-    for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
-        values = np.array([getattr(cell, measure).mean for cell in cells]).reshape(len(tastes), len(counts))
+    maps = [(f"share of {title}", cells, measure, "n", "interactions") for measure, title in MEASURES.items()]
+    for name, title in (("prompts", "prompts of the basis"), ("rows", "virtual tokens of a prompt")):
+        if len({getattr(cell, name) for cell in alike(others, name)}) > 1:
+            maps.append((f"share of {MEASURES['held']}", alike(others, name), "held", name, title))
+    figure, panels = plt.subplots(1, len(maps), figsize=(5.5 * len(maps), 4.6), layout="constrained")
+    for axes, (title, shown, measure, across, label) in zip(panels, maps, strict=True):
+        tastes, columns = (sorted({getattr(cell, key) for cell in shown}) for key in ("tastes", across))
+        of = {(cell.tastes, getattr(cell, across)): getattr(cell, measure).mean for cell in shown}
+        values = np.array([[of[taste, column] for column in columns] for taste in tastes])
         axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black")
-        axes.set_xticks(range(len(counts)), [str(n) for n in counts])
-        axes.set_yticks(range(len(tastes)), [str(number) for number in tastes])
-        axes.set(title=f"share of {title}", xlabel="interactions", ylabel="tastes of the reader")
+        axes.set_xticks(range(len(columns)), [str(column) for column in columns])
+        axes.set_yticks(range(len(tastes)), [str(taste) for taste in tastes])
+        axes.set(title=title, xlabel=label, ylabel="tastes of the reader")
     figure.suptitle(note, fontsize=9, color="#555555")
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def alike(others: Sequence[Cell], name: str) -> list[Cell]:
+    """Those that differ from what ships in one size alone, `name`, which is prompts or rows."""
+    other = {"prompts": "rows", "rows": "prompts"}[name]
+    usual = getattr(BuildOptions(), other)
+    return [cell for cell in others if getattr(cell, other) == usual]
 
 
 def capacity(settings: CapacitySettings, console: Console) -> None:
@@ -164,7 +204,9 @@ def capacity(settings: CapacitySettings, console: Console) -> None:
         StudyError, StackFailed, MissingBinary: it can't go on; the message says why.
     """
     basis = Basis.load(LearningSettings().basis_dir)
-    cells = study(settings, console, load_catalogue(), basis)
+    catalogue = load_catalogue()
+    cells = sized(study(settings, console, catalogue, basis), basis)
+    others = of_other_bases(settings, console, catalogue, basis)
     for measure in MEASURES:
         console.print(table_of(cells, measure))
     note = (
@@ -174,10 +216,10 @@ def capacity(settings: CapacitySettings, console: Console) -> None:
     )
     console.print(note, style="dim", highlight=False)
     about: dict[str, Any] = settings.model_dump(exclude={"out"}) | {"model": basis.model, "basis": basis.version}
-    rows = [flat(cell) for cell in cells]
+    rows = [flat(cell) for cell in (*cells, *others)]
     page = f"# How many tastes a profile holds\n\n{tables.markdown(rows)}\n{note}"
     tables.save(settings.out, "capacity", rows, about, page)
-    save_plot(settings.out / "capacity.png", cells, note)
+    save_plot(settings.out / "capacity.png", cells, others, note)
     console.print(f"Results: {settings.out}/capacity.csv, .md, .json and .png", highlight=False)
 
 

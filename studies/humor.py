@@ -10,6 +10,7 @@ every method is compared with SLOP on the very readers and jokes that it ranked.
 environment too: HUMOR_LANGUAGE_READERS=0 HUMOR_TUNED_READERS=0 leave those methods out.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,6 +71,7 @@ class HumorSettings(BaseSettings):
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     readers: int = Field(500, ge=20, validation_alias=AliasChoices("readers", "READERS"), description="new readers")
     language_readers: int = Field(16, ge=0, description="of them, those whom a language model is told of in words")
+    device: str = Field("", description="what the language models run on, for the results; empty: this machine's cores")
     tuned_readers: int = Field(6, ge=0, description="of them, those for whom an adapter is trained")
     size: int = Field(FitOptions().size, ge=1, le=64, description="factors that readers differ in")
     seed: int = Field(0, ge=0, description="of the choice of readers, of everyone's order and of the unseen jokes")
@@ -482,6 +484,7 @@ def humor(settings: HumorSettings, console: Console) -> None:
         "basis": basis,
         "fitted_readers": results.fitted_readers,
         "most_asked_of_a_model": LANGUAGE_ASKED,
+        "device": settings.device or f"{len(os.sched_getaffinity(0))} CPU cores",
     }
     save(settings.out, results, about)
     console.print(f"Results: {settings.out}/humor.csv, .md, .json and .png")

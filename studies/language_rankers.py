@@ -96,10 +96,11 @@ class FrozenModel:
 
     @classmethod
     def load(cls, source: str, template: Template, texts: Sequence[str]) -> Self:
-        """Load a local folder or hub name, on the CPU in float32, for all cores."""
+        """Load a local folder or hub name in float32, on the GPU if there is one, else on the CPU for all cores."""
         torch.set_num_threads(os.cpu_count() or 1)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         transformer = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
-        return cls(transformer, AutoTokenizer.from_pretrained(source), template, texts)
+        return cls(transformer.to(device), AutoTokenizer.from_pretrained(source), template, texts)
 
     def rows(self, text: str) -> Tensor:
         """The embeddings of a text for the system message: (k, d)."""
@@ -139,7 +140,7 @@ class FrozenModel:
         chat = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": request}], add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
-        inputs = {"input_ids": chat["input_ids"], "attention_mask": chat["attention_mask"]}
+        inputs = {name: chat[name].to(self.lm.device) for name in ("input_ids", "attention_mask")}
         end = self.tokenizer.eos_token_id
         written = self.transformer.generate(**inputs, max_new_tokens=tokens, do_sample=False, pad_token_id=end)
         answer: str = self.tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

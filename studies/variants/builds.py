@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -61,10 +62,16 @@ class Variant:
 
     def basis(self, like: Basis, catalogue: Catalogue) -> Basis:
         """The basis, built from the shown posts with the model of another basis, or as it was kept."""
-        folder = BUILT / self.digest(like.revision)
-        if not (folder / "basis.json").exists():
-            self._build(like, catalogue).save(folder)
-        return Basis.load(folder)
+        if not self.is_built(like):
+            self._build(like, catalogue).save(self._folder(like))
+        return Basis.load(self._folder(like))
+
+    def is_built(self, like: Basis) -> bool:
+        """Whether the basis is kept."""
+        return (self._folder(like) / "basis.json").exists()
+
+    def _folder(self, like: Basis) -> Path:
+        return BUILT / self.digest(like.revision)
 
     def _build(self, like: Basis, catalogue: Catalogue) -> Basis:
         print(f"building: {self.name}")

@@ -1,19 +1,36 @@
 """The capacity study says how many tastes a profile holds, of readers and posts that it says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from catalogue.classes import load_classes
 from slop.basis import Basis
 from slop.settings import DEFAULT_BASIS
-from studies import tables
-from studies.capacity import CapacitySettings, Cell, cells_of, flat, given_to, members_with, save_plot, table_of
-from studies.posts import Post, by_label
+from studies import capacity, tables
+from studies.capacity import (
+    SIZES,
+    CapacitySettings,
+    Cell,
+    alike,
+    cells_of,
+    flat,
+    given_to,
+    members_with,
+    of_other_bases,
+    save_plot,
+    table_of,
+)
+from studies.metrics import Estimate
+from studies.posts import Catalogue, Post, by_label
 from studies.topics.arms import Pool
 from studies.topics.people import Learner
+from studies.variants.builds import Variant
 
+ONE = Estimate(1.0, 1.0, 1.0)
 LABELS = list(load_classes())
 POSTS = by_label(Post(f"{label}-{i}", f"post {i} about {label}", label) for label in LABELS for i in range(34))
 SETTINGS = CapacitySettings(_cli_parse_args=[], seeds=[0], readers=6, tastes=[1, 4], counts=[8, 64], noise=0.0, posts=8)
@@ -56,9 +73,43 @@ def test_one_taste_is_held_and_of_four_the_more_the_more_was_seen(cells: list[Ce
     assert found[4, 8].held.mean < found[4, 64].held.mean
 
 
+def others_of(cells: list[Cell]) -> list[Cell]:
+    sizes = [(24, 13), (16, 13), (24, 4)]
+    return [replace(cell, prompts=prompts, rows=rows) for prompts, rows in sizes for cell in cells if cell.n == 64]
+
+
+def test_bases_are_compared_that_differ_in_one_size_alone(cells: list[Cell]) -> None:
+    others = others_of(cells)
+    assert {cell.prompts for cell in alike(others, "prompts")} == {16, 24}
+    assert {cell.rows for cell in alike(others, "rows")} == {4, 13}
+    assert {cell.prompts for cell in alike(others, "rows")} == {24}
+    assert all(Variant.named(name) for name in SIZES)
+    assert {"16 prompts", "4 rows"} < set(SIZES)
+
+
+def test_of_the_other_bases_only_those_that_are_built_are_compared(
+    basis: Basis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("studies.variants.builds.BUILT", tmp_path)
+    few = replace(
+        basis, prompts=basis.prompts[:16], center=basis.center[:16], crowd=basis.crowd[:17], words=basis.words[:16]
+    )
+    few.save(tmp_path / Variant.named("16 prompts").digest(basis.revision))
+    asked = []
+
+    def studied(settings: CapacitySettings, *_: object) -> list[Cell]:
+        asked.append(settings.counts)
+        return [Cell(2, 32, ONE, ONE, 6)]
+
+    monkeypatch.setattr(capacity, "study", studied)
+    found = of_other_bases(SETTINGS, Console(quiet=True), Catalogue((), ()), basis)
+    assert [(cell.prompts, cell.rows, cell.n) for cell in found] == [(16, 13, 32)]
+    assert asked == [[32]]
+
+
 def test_the_results_are_a_table_a_heat_map_and_rows(cells: list[Cell], tmp_path: Path) -> None:
     assert table_of(cells, "held").row_count == len(SETTINGS.tastes)
-    save_plot(tmp_path / "capacity.png", cells, "note")
+    save_plot(tmp_path / "capacity.png", cells, others_of(cells), "note")
     assert (tmp_path / "capacity.png").read_bytes().startswith(b"\x89PNG")
     assert flat(cells[0]).keys() >= {"tastes", "n", "share", "share_low", "held_high", "readers"}
     assert tables.markdown([flat(cell) for cell in cells]).count("\n") == 2 + len(cells)
