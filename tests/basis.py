@@ -1,6 +1,7 @@
 """Bases and profiles for tests: small, made at once, and nothing that a training has to run for."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,21 @@ def random_factored(styles: int = 3, subjects: int = 4, width: int = 16, seed: i
         norm_range=norm_range_of(first, second),
         built={"seed": seed},
     )
+
+
+def factored_for(basis: Basis, of_prompts: Floats, seed: int = 0) -> FactoredBasis:
+    """A factored basis that goes with a basis, whose prompts are spread over styles and subjects so, (K, S, J)."""
+    _, styles, subjects = of_prompts.shape
+    random = random_factored(styles, subjects, basis.prompts.shape[2], seed)
+    return replace(random, mixture=basis.text_version, of_prompts=of_prompts)
+
+
+def spread_over(pairs: Sequence[tuple[int | None, int | None]], styles: int = 3, subjects: int = 4) -> Floats:
+    """(K, S, J): for each prompt the style and the subject that its posts are of; None: evenly of all."""
+    spread = np.zeros((len(pairs), styles, subjects), np.float32)
+    for share, (style, subject) in zip(spread, pairs, strict=True):
+        share[slice(None) if style is None else style, slice(None) if subject is None else subject] = 1
+    return spread / spread.sum(axis=(1, 2), keepdims=True)
 
 
 def profile_of(basis: Basis, weights: Sequence[float], interactions: int = 16, length: float = 0.0) -> Profile:

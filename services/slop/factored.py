@@ -8,9 +8,10 @@ from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 from safetensors.numpy import load_file, save_file
 
-from slop.basis import NORM_TOLERANCE, InvalidBasis, Template
+from slop.basis import NORM_TOLERANCE, Basis, InvalidBasis, Template
 
 Floats = npt.NDArray[np.float32]
 Words = tuple[tuple[str, ...], ...]
@@ -18,6 +19,8 @@ Words = tuple[tuple[str, ...], ...]
 FORMAT: Final = 1
 TENSORS_FILE: Final = "factored.safetensors"
 ABOUT_FILE: Final = "factored.json"
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,33 @@ class FactoredBasis:
         if basis.version != about["version"]:
             raise InvalidBasis(f"{folder}: {ABOUT_FILE} says version {about['version']}, it is {basis.version}")
         return basis
+
+    @classmethod
+    def beside(cls, folder: Path, basis: Basis) -> Self | None:
+        """The factored basis in the folder of a basis that it goes with; None without one, and if it is not usable.
+
+        The log then says why: the basis is served without it.
+        """
+        if not (folder / ABOUT_FILE).exists():
+            return None
+        try:
+            factored = cls.load(folder)
+            factored.check_goes_with(basis)
+        except InvalidBasis as error:
+            log.error("factored_basis_unused", folder=str(folder), error=str(error))
+            return None
+        return factored
+
+    def check_goes_with(self, basis: Basis) -> None:
+        """Check that `of_prompts` is about a basis' prompts.
+
+        Raises:
+            InvalidBasis: it is about another one's, or not known.
+        """
+        if self.mixture != basis.text_version or self.revision != basis.revision:
+            raise InvalidBasis(f"it goes with the basis '{self.mixture}', not {basis.text_version}")
+        if self.of_prompts is None or len(self.of_prompts) != basis.size:
+            raise InvalidBasis(f"it does not know the {basis.size} prompts of the basis {basis.text_version}")
 
 
 def norm_range_of(*sets: Floats) -> tuple[float, float]:

@@ -79,12 +79,26 @@ def checked(prompt: Floats, basis: Basis) -> Floats:
     Raises:
         UnsafeSoftPrompt: not finite, of another shape than the basis', or with a row outside the trust region.
     """
-    if prompt.shape != basis.prompts.shape[1:]:
-        raise UnsafeSoftPrompt(f"shape {prompt.shape}, the basis has {basis.prompts.shape[1:]}")
+    return checked_within(prompt, basis.prompts.shape[1:], basis.norm_range)
+
+
+def checked_within(prompt: Floats, shape: tuple[int, ...], norm_range: tuple[float, float]) -> Floats:
+    """The prompt itself, if it is safe for the engine.
+
+    Args:
+        prompt: (k, d).
+        shape: what it must have.
+        norm_range: smallest and largest row norm seen in training.
+
+    Raises:
+        UnsafeSoftPrompt: not finite, of another shape, or with a row outside the trust region.
+    """
+    if prompt.shape != shape:
+        raise UnsafeSoftPrompt(f"shape {prompt.shape}, the basis has {shape}")
     if not np.isfinite(prompt).all():
         raise UnsafeSoftPrompt("values that are not finite")
     norms = np.sqrt((prompt.astype(np.float64) ** 2).sum(axis=1))
-    smallest, largest = basis.norm_range
+    smallest, largest = norm_range
     if norms.min() < smallest / NORM_TOLERANCE or norms.max() > largest * NORM_TOLERANCE:
         raise UnsafeSoftPrompt(f"row norms {norms.min():.3f} to {norms.max():.3f}, trained {smallest} to {largest}")
     return prompt

@@ -1,13 +1,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from slop.basis import InvalidBasis, Template
 from slop.factored import FactoredBasis
-from tests.basis import random_factored
+from tests.basis import factored_for, random_basis, random_factored, spread_over
+
+OF_PROMPTS = spread_over([(None, 0), (None, 3), (1, None), (None, None)])
 
 
 def test_a_factored_basis_comes_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -77,3 +81,43 @@ def test_a_content_that_is_not_what_the_file_says_is_refused(tmp_path: Path) -> 
     file.write_text(json.dumps(json.loads(file.read_text()) | {"revision": "another"}))
     with pytest.raises(InvalidBasis, match="says version"):
         FactoredBasis.load(tmp_path)
+
+
+def test_in_the_folder_of_its_basis_it_is_found(tmp_path: Path) -> None:
+    basis = random_basis()
+    assert FactoredBasis.beside(tmp_path, basis) is None
+    factored = factored_for(basis, OF_PROMPTS)
+    factored.save(tmp_path)
+    found = FactoredBasis.beside(tmp_path, basis)
+    assert found is not None
+    assert found.version == factored.version
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"mixture": "0" * 12}, "goes with the basis '000000000000'"),
+        ({"mixture": "", "of_prompts": None}, "goes with the basis ''"),
+        ({"revision": "of another model"}, "goes with"),
+        ({"of_prompts": OF_PROMPTS[:3]}, "4 prompts"),
+        ({"of_prompts": None}, "4 prompts"),
+    ],
+)
+def test_one_of_another_basis_is_not_used_and_the_log_says_so(
+    tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    basis = random_basis()
+    replace(factored_for(basis, OF_PROMPTS), **changed).save(tmp_path)
+    with capture_logs() as logs:
+        assert FactoredBasis.beside(tmp_path, basis) is None
+    (line,) = logs
+    assert said in line["error"]
+
+
+def test_a_broken_one_is_not_used_and_the_log_says_so(tmp_path: Path) -> None:
+    basis = random_basis()
+    factored_for(basis, OF_PROMPTS).save(tmp_path)
+    (tmp_path / "factored.safetensors").write_bytes(b"broken")
+    with capture_logs() as logs:
+        assert FactoredBasis.beside(tmp_path, basis) is None
+    assert "no usable factored basis" in logs[0]["error"]
