@@ -71,7 +71,8 @@ def spread_over(pairs: Sequence[tuple[int | None, int | None]], styles: int = 3,
     spread = np.zeros((len(pairs), styles, subjects), np.float32)
     for share, (style, subject) in zip(spread, pairs, strict=True):
         share[slice(None) if style is None else style, slice(None) if subject is None else subject] = 1
-    return spread / spread.sum(axis=(1, 2), keepdims=True)
+    shares: Floats = spread / spread.sum(axis=(1, 2), keepdims=True)
+    return shares
 
 
 def profile_of(basis: Basis, weights: Sequence[float], interactions: int = 16, length: float = 0.0) -> Profile:

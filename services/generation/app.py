@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 
 from generation import metrics
 from generation.api import generation_router
-from generation.drawing import Drawer
+from generation.drawing import Drawer, factored_of
 from generation.engine import Engine
 from generation.features import Featurizer
 from generation.minting import Mint
@@ -29,7 +29,6 @@ from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
-from slop.basis import Basis
 from slop.live import Place, groups_of
 from slop.publisher import Limits, Publisher
 from slop.storage import Reader
@@ -52,11 +51,14 @@ def create_app(settings: Settings) -> FastAPI:
     slots = Slots(settings.max_concurrency, settings.max_waiting, settings.max_wait_s)
     mint, rng = Mint(settings.tenant, publisher), np.random.default_rng()
 
-    def serving_of(basis: Basis) -> Serving:
+    def serving_of(place: Place) -> Serving:
+        basis = place.load()
         reader = Reader(redis, basis, settings.tenant)
         readers = Readers(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
         return Serving(
-            writer=Writer(readers, Drawer(basis, settings, rng), engine, slots, mint),
+            writer=Writer(
+                readers, Drawer(basis, settings, rng, factored_of(place, basis, settings)), engine, slots, mint
+            ),
             ranker=Ranker(basis, readers, reader, featurizer, settings.redis_timeout_s),
             teller=ProfileTeller(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),

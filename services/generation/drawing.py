@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from generation.engine import Order
 from generation.readers import Standing
 from generation.settings import Settings
 from slop.basis import Basis
-from slop.soft_prompts import allot, checked, shares
+from slop.composing import Choice, Composer, Pair, checked_pair, of_mixture
+from slop.factored import FactoredBasis
+from slop.live import Place
+from slop.soft_prompts import Floats, checked, shares
 from slop.tensor_wire import torch_base64
 
 
@@ -26,50 +30,62 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What to ask the engine for, and what the reader's profile did to it."""
+    """What to ask the engine for, and what the reader's profile did to it.
+
+    Attributes:
+        composed: how many of the posts have a style and a subject.
+    """
 
     batches: tuple[Batch, ...]
     personalization: Personalization
+    composed: int = 0
 
 
 class Drawer:
-    """Draws from a basis.
+    """Draws from a basis, and from a factored one that goes with it.
 
     Raises:
-        UnsafeSoftPrompt: the basis has a prompt that must not reach the engine.
+        UnsafeSoftPrompt: one has a prompt that must not reach the engine.
     """
 
-    def __init__(self, basis: Basis, settings: Settings, rng: np.random.Generator) -> None:
+    def __init__(
+        self, basis: Basis, settings: Settings, rng: np.random.Generator, factored: FactoredBasis | None = None
+    ) -> None:
         self._basis, self._settings, self._rng = basis, settings, rng
         self._version = basis.version
         # What is sent is one of these and nothing else: checked once, encoded once, shared by all readers.
-        self._parts = [
-            [{"type": "prompt_embeds", "data": torch_base64(checked(prompt, basis))}] for prompt in basis.prompts
-        ]
-        self._row_norms = np.linalg.norm(basis.prompts, axis=2).max(axis=1).tolist()
+        prompts = _prompts(basis, factored)
+        self._parts = {
+            choice: [{"type": "prompt_embeds", "data": torch_base64(prompt)}] for choice, prompt in prompts.items()
+        }
+        self._row_norms = {choice: float(np.linalg.norm(prompt, axis=1).max()) for choice, prompt in prompts.items()}
+        composer = Composer.of(factored)
+        self._draw = of_mixture if composer is None else composer.draw
 
     def draw(self, request: GenerateRequest, standing: Standing) -> Drawing:
         """Draw a soft prompt for each post; posts with the same one are ordered together."""
         drawn = self._drawn(request, standing)
         if drawn is None and standing.reason == Reason.PERSONALIZED:
             standing = replace(standing, reason=Reason.NO_TASTE)
-        posts_of = defaultdict(list)
-        for post, prompt in enumerate(drawn or [None] * request.n):
-            posts_of[prompt].append(post)
-        batches = (Batch(self._order(request, prompt, len(posts)), tuple(posts)) for prompt, posts in posts_of.items())
-        return Drawing(tuple(batches), standing.personalization(self._version))
+        choices: list[Choice] | list[None] = drawn or [None] * request.n
+        posts_of: dict[Choice | None, list[int]] = defaultdict(list)
+        for post, choice in enumerate(choices):
+            posts_of[choice].append(post)
+        batches = (Batch(self._order(request, choice, len(posts)), tuple(posts)) for choice, posts in posts_of.items())
+        composed = sum(isinstance(choice, Pair) for choice in choices)
+        return Drawing(tuple(batches), standing.personalization(self._version), composed)
 
-    def _drawn(self, request: GenerateRequest, standing: Standing) -> list[int] | None:
+    def _drawn(self, request: GenerateRequest, standing: Standing) -> list[Choice] | None:
         if standing.reason != Reason.PERSONALIZED or standing.profile is None:
             return None
         share = shares(standing.profile, self._basis.size, request.strength)
-        return None if share is None else [int(k) for k in allot(share, request.n, self._rng)]
+        return None if share is None else self._draw(share, request.n, self._rng)
 
-    def _order(self, request: GenerateRequest, prompt: int | None, n: int) -> Order:
+    def _order(self, request: GenerateRequest, choice: Choice | None, n: int) -> Order:
         template, settings = self._basis.template, self._settings
-        system: Any = template.plain_system if prompt is None else self._parts[prompt]
-        if prompt is not None:
-            metrics.ROW_NORM.observe(self._row_norms[prompt])
+        system: Any = template.plain_system if choice is None else self._parts[choice]
+        if choice is not None:
+            metrics.ROW_NORM.observe(self._row_norms[choice])
         return Order(
             messages=[
                 {"role": "system", "content": system},
@@ -80,3 +96,18 @@ class Drawer:
             temperature=settings.temperature if request.temperature is None else request.temperature,
             min_p=settings.min_p,
         )
+
+
+def factored_of(place: Place, basis: Basis, settings: Settings) -> FactoredBasis | None:
+    """The factored basis that lies beside a basis, if posts are to be composed."""
+    return FactoredBasis.beside(Path(place.folder), basis) if settings.compose else None
+
+
+def _prompts(basis: Basis, factored: FactoredBasis | None) -> dict[Choice, Floats]:
+    """All that may reach the engine, each (rows, d), checked."""
+    prompts: dict[Choice, Floats] = {k: checked(prompt, basis) for k, prompt in enumerate(basis.prompts)}
+    if factored is not None:
+        styles, subjects = factored.size
+        pairs = (Pair(style, subject) for style in range(styles) for subject in range(subjects))
+        prompts |= {pair: checked_pair(pair, factored) for pair in pairs}
+    return prompts

@@ -14,6 +14,7 @@ _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 POSTS: Final = Counter(
     "slop_generated_posts", "Posts written, by arm and by why they are personal or not.", ["arm", "reason"]
 )
+COMPOSED: Final = Counter("slop_composed_posts", "Of the posts written, those under a style and a subject at once.")
 GENERATE_SECONDS: Final = Histogram("slop_generate_seconds", "From a request to its last token.", buckets=_SECONDS)
 FIRST_TOKEN_SECONDS: Final = Histogram(
     "slop_first_token_seconds", "From a streamed request to its first token.", buckets=_SECONDS

@@ -12,7 +12,7 @@ from generation import metrics
 from generation.profiles import ProfileTeller
 from generation.ranking import Ranker
 from generation.writing import Writer
-from slop.basis import Basis, InvalidBasis
+from slop.basis import InvalidBasis
 from slop.live import FOLLOWERS_TTL_S, Place, Sight, follower
 from slop.soft_prompts import UnsafeSoftPrompt
 from slop.storage import LIVE_KEY, followers_key
@@ -38,7 +38,7 @@ class Live:
         serving: under the live basis.
     """
 
-    def __init__(self, redis: aioredis.Redis, configured: Place, serving_of: Callable[[Basis], Serving]) -> None:
+    def __init__(self, redis: aioredis.Redis, configured: Place, serving_of: Callable[[Place], Serving]) -> None:
         """Begins with the configured basis.
 
         Raises:
@@ -46,7 +46,7 @@ class Live:
             UnsafeSoftPrompt: it has a prompt that must not reach the engine.
         """
         self._redis, self._sight, self._serving_of = redis, Sight(configured), serving_of
-        self.serving = serving_of(configured.load())
+        self.serving = serving_of(configured)
         self._prepared = {configured.version: self.serving}
         metrics.show_live(self.serving.groups)
 
@@ -88,7 +88,7 @@ class Live:
         if place.version in self._prepared:
             return ""
         try:
-            self._prepared[place.version] = await asyncio.to_thread(lambda: self._serving_of(place.load()))
+            self._prepared[place.version] = await asyncio.to_thread(self._serving_of, place)
         except (InvalidBasis, UnsafeSoftPrompt) as error:
             log.error("basis_unusable", basis=place.version, error=str(error))
             return str(error)

@@ -28,6 +28,12 @@ class Settings(LearningSettings):
     min_p: float = Field(0.05, ge=0, le=1, description="tokens less likely than this share of the likeliest are out")
     control_share: float = Field(0.05, ge=0, le=1, description="share of readers who get plain posts, for comparison")
 
+    compose: bool = Field(
+        True,
+        description="whether readers who like a style and a subject get both in one post, where the basis' folder has "
+        "a factored basis too",
+    )
+
     featurizer_url: str = Field("http://127.0.0.1:8011", description="computes features of texts that are ranked")
     features_timeout_s: float = Field(20.0, gt=0, description="for the features of one rank request")
     publish_queue_bytes: int = Field(

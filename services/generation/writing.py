@@ -65,4 +65,5 @@ class Writer:
 
     def _minted(self, request: GenerateRequest, texts: list[str], drawing: Drawing) -> GenerateResponse:
         metrics.POSTS.labels(drawing.personalization.arm, drawing.personalization.reason).inc(request.n)
+        metrics.COMPOSED.inc(drawing.composed)
         return self._mint.posts(request.user_id, texts, drawing.personalization)

@@ -64,10 +64,15 @@ class Composer:
         """
         by_style, by_subject = (np.where(like, share, 0) for like in (self.style_like, self.subject_like))
         if min(by_style.sum(), by_subject.sum()) < self._least:
-            return [int(k) for k in allot(share, posts, rng)]
+            return of_mixture(share, posts, rng)
         styles = self.styles[allot(by_style / by_style.sum(), posts, rng)]
         subjects = self.subjects[allot(by_subject / by_subject.sum(), posts, rng)]
         return [Pair(int(style), int(subject)) for style, subject in zip(styles, subjects, strict=True)]
+
+
+def of_mixture(share: Doubles, posts: int, rng: np.random.Generator) -> list[Choice]:
+    """Draw a prompt of the mixture for each of a batch of posts, (K,) being their shares."""
+    return [int(k) for k in allot(share, posts, rng)]
 
 
 def surplus(shares: Doubles) -> Doubles:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from slop.basis import Basis
+from slop.factored import FactoredBasis
 from slop.settings import CommonSettings
 from slop.streams import whole_log
 from slop.topics import SIGNALS
 from slop.v1.signal_pb2 import Signal, Source
-from tests.basis import random_basis
+from tests.basis import factored_for, random_basis, spread_over
 from tests.learners import publish, wait_until
 from tests.servers import KafkaServer
 
@@ -51,7 +52,9 @@ def fit(folder: Path, bootstrap: str) -> "subprocess.CompletedProcess[str]":
 @pytest.fixture(scope="module")
 def basis_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("factors")
-    random_basis().save(folder / "basis")
+    basis = random_basis()
+    basis.save(folder / "basis")
+    factored_for(basis, spread_over([(None, 0), (None, 1), (0, None), (1, None)])).save(folder / "basis")
     return folder
 
 
@@ -70,6 +73,7 @@ def test_a_log_of_two_camps_gives_a_basis_that_tells_them_apart(basis_folder: Pa
     assert new.factors is not None
     assert len(new.factors.posts) == POSTS
     assert (new.text_version, new.version != old.version) == (old.text_version, True)
+    assert FactoredBasis.beside(basis_folder / "new", new) is not None
 
 
 def test_a_broker_that_is_away_is_named(basis_folder: Path) -> None:

@@ -3,7 +3,9 @@
 import json
 import signal
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -12,8 +14,10 @@ import pytest
 from redis import Redis
 
 from slop.profiles import scores
-from tests.basis import profile_of, random_basis
+from slop.tensor_wire import torch_base64
+from tests.basis import factored_for, profile_of, random_basis, spread_over
 from tests.generations import client_of, damaged_profiles, generation_server, put_features, put_profile
+from tests.servers import HOST
 
 BASIS = random_basis()
 ADA = profile_of(BASIS, (1.5, -1.0, 0.5, -0.2))
@@ -222,6 +226,56 @@ def test_without_an_engine_clients_are_told_when_to_come_back(
     response = service.post("/v1/generate", json={"user_id": "ada", "n": 4, "stream": stream})
     problem(response, 503)
     assert int(response.headers["retry-after"]) > 0
+
+
+class Echo(BaseHTTPRequestHandler):
+    """An engine whose posts are the soft prompts that they are asked for with."""
+
+    def do_GET(self) -> None:
+        self._answer({"data": [{"id": "echo"}]})
+
+    def do_POST(self) -> None:
+        order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        message = {"content": order["messages"][0]["content"][0]["data"]}
+        self._answer({"choices": [{"index": index, "message": message} for index in range(order["n"])]})
+
+    def _answer(self, document: object) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(document).encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def echo() -> Iterator[str]:
+    with ThreadingHTTPServer((HOST, 0), Echo) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{HOST}:{server.server_port}/v1"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_style_and_a_subject_that_a_reader_likes_are_in_one_prompt_and_counted(
+    tmp_path: Path, stored: Redis, redis_url: str, kafka_bootstrap: str, echo: str
+) -> None:
+    factored = factored_for(BASIS, spread_over([(None, 0), (None, 3), (1, None), (2, None)]))
+    factored.save(tmp_path / "basis")
+    put_profile(stored, BASIS, "eve", profile_of(BASIS, (1.0, -1.0, -1.0, -1.0)))
+    put_profile(stored, BASIS, "bob", profile_of(BASIS, (1.0, -1.0, 1.0, -1.0)))
+    server, url = generation_server(
+        tmp_path, BASIS, redis_url=redis_url, kafka_bootstrap=kafka_bootstrap, vllm_url=echo, control_share=0
+    )
+    server.start()
+    with client_of(url) as client:
+        answers = [client.post("/v1/generate", json={"user_id": user_id, "n": 2}).json() for user_id in ("eve", "bob")]
+        told = client.get("/metrics").text.splitlines()
+    server.stop()
+    written = [{post["text"] for post in answer["posts"]} for answer in answers]
+    assert written == [{torch_base64(BASIS.prompts[0])}, {torch_base64(factored.prompt(1, 0))}]
+    assert [answer["personalization"]["reason"] for answer in answers] == ["personalized"] * 2
+    assert "slop_composed_posts_total 2.0" in told
 
 
 def test_without_redis_nothing_can_be_ranked_or_told(alone: httpx.Client) -> None:

@@ -1,7 +1,7 @@
 """Fit factors of posts to the log: `python -m trainer.factors --out FOLDER`.
 
 It reads slop.signals.v1 from its beginning to its end, and writes the basis of SLOP_BASIS_DIR with new factors, if they
-rank better than the old ones for readers who were held out.
+rank better than the old ones for readers who were held out. A factored basis beside it goes with the new one too.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 from kafka.errors import KafkaError
 
 from slop.basis import Basis, InvalidBasis
+from slop.factored import FactoredBasis
 from slop.settings import LearningSettings
 from trainer.factors.fit import FitOptions
 from trainer.factors.logged import REFUSED, logged
@@ -38,6 +39,8 @@ def main() -> int:
         print(f"trainer.factors: {error}", file=sys.stderr)
         return 1
     done.basis.save(args.out)
+    if (factored := FactoredBasis.beside(settings.basis_dir, done.basis)) is not None:
+        factored.save(args.out)
     print(done.verdict)
     print(f"basis {done.basis.version}, in {args.out}")
     return 0

@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,35 +9,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generation.contracts import GenerateRequest, Reason
-from generation.drawing import Drawer, Drawing
+from generation.drawing import Drawer, Drawing, factored_of
 from generation.readers import Standing
 from generation.settings import Settings
 from slop.arms import Arm
 from slop.basis import Basis
+from slop.composing import Choice, Pair
+from slop.factored import FactoredBasis
+from slop.live import Place
 from slop.soft_prompts import UnsafeSoftPrompt
 from slop.tensor_wire import torch_base64
-from tests.basis import profile_of, random_basis
+from tests.basis import factored_for, profile_of, random_basis, spread_over
 from tests.samples import sample
 
 BASIS = random_basis()
-PARTS = {torch_base64(prompt): k for k, prompt in enumerate(BASIS.prompts)}
+FACTORED = factored_for(BASIS, spread_over([(None, 0), (None, 3), (1, None), (2, None)]))
+PARTS: dict[str, Choice] = {torch_base64(prompt): k for k, prompt in enumerate(BASIS.prompts)}
+PARTS |= {torch_base64(prompt): Pair(*divmod(number, 4)) for number, prompt in enumerate(FACTORED.pairs())}
+SETTINGS = Settings(_env_file=None)
 
 
-def drawer(basis: Basis = BASIS, seed: int = 0) -> Drawer:
-    return Drawer(basis, Settings(_env_file=None), np.random.default_rng(seed))
+def drawer(basis: Basis = BASIS, seed: int = 0, factored: FactoredBasis | None = None) -> Drawer:
+    return Drawer(basis, SETTINGS, np.random.default_rng(seed), factored)
+
+
+def drawer_at(place: Place, settings: Settings = SETTINGS) -> Drawer:
+    basis = place.load()
+    return Drawer(basis, settings, np.random.default_rng(0), factored_of(place, basis, settings))
 
 
 def reader(*weights: float) -> Standing:
     return Standing(Reason.PERSONALIZED, Arm.SOFT, profile_of(BASIS, weights))
 
 
-def prompt_of(system: Any) -> int:
+def prompt_of(system: Any) -> Choice:
     (part,) = system
     assert part.keys() == {"type", "data"}
     return PARTS[part["data"]]
 
 
-def drawn(drawing: Drawing) -> Counter[int]:
+def drawn(drawing: Drawing) -> Counter[Choice]:
     batches = drawing.batches
     return Counter({prompt_of(batch.order.messages[0]["content"]): batch.order.n for batch in batches})
 
@@ -66,6 +78,60 @@ def test_every_post_is_ordered_once(weights: list[float], n: int, strength: floa
     drawing = drawer().draw(request, reader(*weights))
     assert sorted(post for batch in drawing.batches for post in batch.posts) == list(range(n))
     assert all(batch.order.n == len(batch.posts) for batch in drawing.batches)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_reader_who_likes_a_style_and_a_subject_gets_both_in_every_post(seed: int) -> None:
+    request, both = GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0)
+    drawing = drawer(seed=seed, factored=FACTORED).draw(request, both)
+    assert drawn(drawing) == {Pair(1, 0): 8}
+    assert drawing.composed == 8
+    assert drawing.personalization == drawer().draw(request, both).personalization
+
+
+def test_several_styles_or_subjects_share_the_composed_posts() -> None:
+    drawing = drawer(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=8), reader(1, 1, 1, 0))
+    assert drawn(drawing) == {Pair(1, 0): 4, Pair(1, 3): 4}
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 0, 0), (0, 0, 1, 1), (2, -1, 1, -1)])
+def test_readers_of_subjects_or_of_styles_alone_get_the_mixture(weights: tuple[float, ...]) -> None:
+    request = GenerateRequest(user_id="ada", n=8)
+    drawing = drawer(factored=FACTORED).draw(request, reader(*weights))
+    assert drawing == drawer().draw(request, reader(*weights))
+    assert drawing.composed == 0
+
+
+def test_who_likes_nothing_or_is_not_known_gets_plain_posts_beside_a_factored_basis_too() -> None:
+    for standing in (reader(-1, -1, -1, -1), Standing(Reason.NO_PROFILE, Arm.SOFT)):
+        drawing = drawer(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=2), standing)
+        assert drawing.batches[0].order.messages[0]["content"] == BASIS.template.plain_system
+        assert drawing.composed == 0
+
+
+def test_the_row_norm_of_a_composed_prompt_is_told() -> None:
+    before = sample("slop_soft_prompt_row_norm_sum")
+    drawer(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    told = sample("slop_soft_prompt_row_norm_sum") - before
+    assert told == pytest.approx(max(np.linalg.norm(row) for row in FACTORED.prompt(1, 0)))
+
+
+def test_each_basis_is_drawn_from_with_the_factored_one_in_its_own_folder(tmp_path: Path) -> None:
+    request, both = GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0)
+    for name in ("with", "without"):
+        BASIS.save(tmp_path / name)
+    FACTORED.save(tmp_path / "with")
+    assert drawer_at(Place.of(tmp_path / "with")).draw(request, both).composed == 8
+    assert drawn(drawer_at(Place.of(tmp_path / "without")).draw(request, both)) == {0: 4, 2: 4}
+    off = Settings(_env_file=None, compose=False)
+    assert drawn(drawer_at(Place.of(tmp_path / "with"), off).draw(request, both)) == {0: 4, 2: 4}
+
+
+def test_beside_a_factored_basis_of_another_one_the_mixture_is_drawn_from(tmp_path: Path) -> None:
+    BASIS.save(tmp_path)
+    replace(FACTORED, mixture="another").save(tmp_path)
+    drawing = drawer_at(Place.of(tmp_path)).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    assert drawn(drawing) == {0: 4, 2: 4}
 
 
 def test_the_largest_row_norm_of_every_soft_prompt_ordered_is_told() -> None:
@@ -123,3 +189,12 @@ def test_a_basis_with_a_prompt_that_harms_the_engine_is_refused_at_start(bad: fl
     prompts[2, 1, 3] = bad
     with pytest.raises(UnsafeSoftPrompt):
         drawer(basis)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e4])
+def test_a_factored_basis_with_a_prompt_that_harms_the_engine_is_refused_at_start(bad: float) -> None:
+    styles = FACTORED.styles.copy()
+    factored = replace(FACTORED, styles=styles)
+    styles[2, 1, 3] = bad
+    with pytest.raises(UnsafeSoftPrompt):
+        drawer(factored=factored)

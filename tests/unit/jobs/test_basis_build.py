@@ -9,9 +9,10 @@ from jobs import basis_build
 from jobs.basis_build import BuildOptions, BuildRefused, Work, fit_basis
 from jobs.limits import Limits
 from jobs.settings import JobsSettings
+from slop.factored import FactoredBasis
 from slop.live import Bases, Place
 from slop.live import Record as LiveRecord
-from tests.basis import random_basis
+from tests.basis import factored_for, random_basis, spread_over
 
 
 def fit(settings: JobsSettings) -> None:
@@ -94,6 +95,15 @@ def test_the_first_basis_of_a_model_needs_no_other(tmp_path: Path, begun: list[t
 def test_a_basis_may_be_built_from_the_catalogue_alone(tmp_path: Path, begun: list[tuple[list[str], Path]]) -> None:
     fit(settings_in(tmp_path, fit_basis_log=False, redis_url="redis://127.0.0.1:1/0"))
     assert "--log" not in begun[0][0]
+
+
+def test_a_factored_basis_is_published_with_the_basis_that_it_goes_with(tmp_path: Path) -> None:
+    basis, work, bases = random_basis(), Work(tmp_path / "job"), tmp_path / "bases"
+    bases.mkdir()
+    basis.save(work.basis)
+    factored_for(basis, spread_over([(None, 0), (None, 1), (0, None), (1, None)])).save(work.basis)
+    basis_build._publish(work, bases)
+    assert FactoredBasis.beside(bases / basis.version, basis) is not None
 
 
 def test_progress_is_the_last_state_of_the_last_progress_bar(tmp_path: Path) -> None:
