@@ -86,6 +86,11 @@ def _examples(held_out: Iterable[Post]) -> list[tuple[str, str]]:
     return [(post.text, post.label) for post in held_out] + hand_written()
 
 
+def either(*measures: Measure) -> Measure:
+    """All classes that one of several measures finds."""
+    return lambda texts: [set().union(*found) for found in zip(*(m(texts) for m in measures), strict=True)]
+
+
 def accuracy(measure: Measure, posts: Sequence[Post]) -> float:
     """Share of posts whose true class is among those that a measure finds."""
     found = measure([post.text for post in posts])

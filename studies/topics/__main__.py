@@ -23,11 +23,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from slop.basis import Basis
+from slop.composing import Composer
+from slop.factored import FactoredBasis
 from slop.profiles import Profile
 from slop.settings import LearningSettings
 from studies import jokes
 from studies.chats import Chats
-from studies.detectors import Classifier, accuracy, detected
+from studies.detectors import Classifier, accuracy, detected, either
 from studies.figures import Scorer
 from studies.folders import RESULTS
 from studies.posts import Catalogue, Post, by_label, load_catalogue
@@ -35,8 +37,9 @@ from studies.screen import LOCAL, options_of, progress_on, run_study
 from studies.stack import writer
 from studies.topics import report
 from studies.topics.arms import FRESH, SOFT, WORDS, Given, Pool, Pools, Rivals, for_nobody, from_profiles
+from studies.topics.composed import ComposedPosts, composed_for, wanted_by
 from studies.topics.figures import Copies, Judge, by_taste, rows_of
-from studies.topics.orders import KEPT_TEXTS, desk_of
+from studies.topics.orders import KEPT_TEXTS, Desk, desk_of
 from studies.topics.people import MAIN, Habits, Kind, Learner, Member, members_of
 from studies.topics.shown import learner_and_posts
 from studies.topics.tuned import STEPS, Effort, effort, tuned_prompt
@@ -84,6 +87,7 @@ class Prepared:
     members: list[Member]
     tuned: Sequence[tuple[Member, npt.NDArray[np.float32]]] = ()
     effort: Effort | None = None
+    factored: FactoredBasis | None = None
 
     def fresh(self) -> list[Member]:
         """Those whose taste changed, had they only come after the change."""
@@ -101,10 +105,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Writings:
-    """What the arms wrote, and the plain model's posts."""
+    """What the arms wrote, the plain model's posts, and the share of readers of each kind who got composed posts."""
 
     given: list[Given]
     control: list[str]
+    composed: Mapping[str, float]
 
 
 TOLD: Final = (Kind.TOPIC, Kind.STYLE, Kind.TWO, Kind.BOTH)
@@ -113,11 +118,13 @@ TOLD: Final = (Kind.TOPIC, Kind.STYLE, Kind.TWO, Kind.BOTH)
 
 def prepared(settings: TopicsSettings, catalogue: Catalogue, progress: Progress) -> Prepared:
     """Readers, features, and the prompts tuned for a few of them: all that torch does."""
-    basis = Basis.load(LearningSettings().basis_dir)
+    folder = LearningSettings().basis_dir
+    basis = Basis.load(folder)
     learner, shown = learner_and_posts(basis, catalogue, settings.shown, progress)
     habits = Habits(settings.readers, settings.noise, settings.exposure)
     members = [m for seed in settings.seeds for kind in Kind for m in members_of(kind, shown, habits, seed)]
-    ready = Prepared(basis, Classifier.trained_on(catalogue.held_out), learner, members)
+    classifier, factored = Classifier.trained_on(catalogue.held_out), FactoredBasis.beside(folder, basis)
+    ready = Prepared(basis, classifier, learner, members, factored=factored)
     return ready if not settings.tuned_readers else _with_tuned(ready, settings, progress)
 
 
@@ -170,7 +177,19 @@ async def written(settings: TopicsSettings, ready: Prepared, engine: Writer, pro
     if ready.tuned:
         members, prompts = zip(*ready.tuned, strict=True)
         given += await rivals.tuned(members, prompts)
-    return Writings(given, [post for pool in plain.values() for post in pool.posts[0]])
+    composed, of_kinds = await _composed(settings, ready, desk, _paired(soft, plain))
+    return Writings(given + composed, [post for pool in plain.values() for post in pool.posts[0]], of_kinds)
+
+
+async def _composed(
+    settings: TopicsSettings, ready: Prepared, desk: Desk, pools: Mapping[int, tuple[Pool, Pool]]
+) -> tuple[list[Given], dict[str, float]]:
+    composer = Composer.of(ready.factored)
+    if ready.factored is None or composer is None:
+        return [], {}
+    wanted = wanted_by(composer, ready.basis, ready.learner, ready.members)
+    arm = ComposedPosts(desk, ready.basis, ready.factored, settings.sampling)
+    return await arm.given(wanted, pools), composed_for(wanted)
 
 
 def _paired(pools: Mapping[int, Pool], plain: Mapping[int, Pool]) -> dict[int, tuple[Pool, Pool]]:
@@ -185,10 +204,11 @@ async def study(
     held_out = held_out_of(ready.members, catalogue.held_out)
     sampled = sampled_posts(writings.given, settings.scored) | held_out
     scorer = await Scorer.of(engine, [text for texts in sampled.values() for text in texts], progress)
-    judge = Judge(ready.classifier, detected, (p for g in writings.given for p in g.posts))
+    parts = either(Classifier.of_topics(catalogue.held_out), Classifier.of_styles(catalogue.held_out))
+    judge = Judge(ready.classifier, detected, (p for g in writings.given for p in g.posts), parts)
     rows = rows_of(writings.given, judge, Copies(catalogue.shown), writings.control)
     perplexities = {key: scorer.perplexity(texts) for key, texts in sampled.items()}
-    return report.Results(rows, perplexities, by_taste(writings.given, judge, SOFT), ready.effort)
+    return report.Results(rows, perplexities, by_taste(writings.given, judge, SOFT), ready.effort, writings.composed)
 
 
 async def written_and_judged(
@@ -231,6 +251,7 @@ def topics(settings: TopicsSettings, console: Console) -> None:
     about = settings.model_dump(exclude={"out", "concurrency"}) | {
         "model": ready.basis.model,
         "basis": ready.basis.version,
+        "factored_basis": ready.factored.version if ready.factored else None,
         "forgetting": LearningSettings().forgetting,
         "classifier_accuracy": round(accuracy(ready.classifier, catalogue.shown), 4),
     }

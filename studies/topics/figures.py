@@ -19,12 +19,16 @@ Classes = Mapping[str, set[str]]
 
 
 class Judge:
-    """The classes of every text by two measures, each text judged once."""
+    """The classes of every text by several measures, each text judged once."""
 
-    def __init__(self, classifier: Measure, keywords: Measure, texts: Iterable[str]) -> None:
+    def __init__(
+        self, classifier: Measure, keywords: Measure, texts: Iterable[str], parts: Measure | None = None
+    ) -> None:
+        """`parts` finds a topic and a style in one text, where `classifier` finds one of either."""
         listed = sorted(set(texts))
         self.classifier: Classes = dict(zip(listed, classifier(listed), strict=True))
         self.keywords: Classes = dict(zip(listed, keywords(listed), strict=True))
+        self.parts: Classes | None = dict(zip(listed, parts(listed), strict=True)) if parts else None
 
 
 class Copies:
@@ -65,6 +69,8 @@ class Row:
         every: share of readers with two tastes who find both of them among POSTS posts; None for another
             number of posts.
         at_once: share of posts that are of all of the reader's tastes, by the detectors.
+        at_once_by_classifiers: the same by a classifier of topics and one of styles; None for readers of other tastes
+            than a topic and a style.
         by_seed: `share` for each seed.
         distinct2: by the control's, of as many posts.
     """
@@ -76,6 +82,7 @@ class Row:
     keywords: Estimate
     every: Estimate | None
     at_once: Estimate
+    at_once_by_classifiers: Estimate | None
     by_seed: Sequence[float]
     distinct2: float
     near_copies: float
@@ -108,6 +115,7 @@ def _row(
         keywords=over_readers([share_of(one, judge.keywords) for one in group]),
         every=_every(group, judge.classifier),
         at_once=over_readers([_at_once(one, judge.keywords) for one in group]),
+        at_once_by_classifiers=_by_parts(kind, group, judge.parts),
         by_seed=by_seed,
         distinct2=distinct2_of(unique, size) / distinct2_of(control, size),
         near_copies=sum(map(copies, texts)) / len(texts),
@@ -144,6 +152,12 @@ def found_in(one: Given, classes: Classes) -> set[str]:
 
 def _at_once(one: Given, classes: Classes) -> float:
     return _mean(set(one.member.tastes) <= classes[text] for text in one.posts)
+
+
+def _by_parts(kind: str, group: Sequence[Given], parts: Classes | None) -> Estimate | None:
+    if kind != Kind.BOTH or parts is None:
+        return None
+    return over_readers([_at_once(one, parts) for one in group])
 
 
 def by_taste(given: Iterable[Given], judge: Judge, arm: str) -> dict[str, Estimate]:

@@ -1,7 +1,7 @@
 """The tables of the study on the screen, and its files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from slop.composing import COMPOSED_FROM
 from studies import tables
 from studies.metrics import Estimate
 from studies.topics.arms import CONTROL, FRESH, SOFT
@@ -32,12 +33,15 @@ class Results:
             text by itself.
         tastes: SLOP's share on each single taste.
         effort: what learning an interaction costs; None if no prompt was tuned.
+        composed: the share of readers of each kind who get composed posts after MAIN interactions; none without a
+            factored basis.
     """
 
     rows: Sequence[Row]
     perplexities: Mapping[Key, float]
     tastes: Mapping[str, Estimate]
     effort: Effort | None
+    composed: Mapping[str, float] = field(default_factory=dict)
 
     def row(self, kind: str, arm: str, n: int = MAIN) -> Row | None:
         """One row, if there is such a one."""
@@ -56,6 +60,7 @@ def flat(row: Row, results: Results) -> tables.Row:
         **tables.interval("by_keywords", row.keywords),
         **tables.interval("every_taste_among_8", row.every),
         **tables.interval("all_tastes_in_one_post", row.at_once),
+        **tables.interval("all_tastes_in_one_post_by_classifiers", row.at_once_by_classifiers),
         "share_by_seed": " ".join(f"{share:.3f}" for share in row.by_seed),
         "perplexity": round(own, 2) if own else "",
         "perplexity_x_control": round(own / control, 3) if own else "",
@@ -71,7 +76,20 @@ def flat(row: Row, results: Results) -> tables.Row:
 def table_of(results: Results, kind: str) -> Table:
     """What the arms wrote for one kind of reader."""
     table = Table(title=f"Readers with {kind}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    headings = ["", "n", "on taste", "95%", "keywords", "every", "at once", "ppl", "distinct-2", "copies", "tokens"]
+    headings = [
+        "",
+        "n",
+        "on taste",
+        "95%",
+        "keywords",
+        "every",
+        "at once",
+        "by two",
+        "ppl",
+        "distinct-2",
+        "copies",
+        "tokens",
+    ]
     for at, heading in enumerate(headings):
         table.add_column(heading, justify="right" if at else "left", no_wrap=True)
     for row in results.rows:
@@ -90,6 +108,7 @@ def _cells(row: Row, results: Results) -> list[str]:
         f"{row.keywords.mean:.3f}",
         f"{row.every.mean:.2f}" if row.every else "",
         f"{row.at_once.mean:.3f}",
+        f"{row.at_once_by_classifiers.mean:.3f}" if row.at_once_by_classifiers else "",
         f"{perplexity:.1f}" if perplexity else "",
         f"{row.distinct2:.2f}",
         f"{row.near_copies:.1%}",
@@ -107,7 +126,8 @@ def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
         "Features, rewards, update and drawing of prompts are production's own; vLLM wrote every text.",
         f"On taste: share of posts, by a classifier ({about['classifier_accuracy']:.0%} right on the catalogue), with "
         "95% intervals over readers; keywords: by keyword and surface detectors. Every: readers who find each of their "
-        "tastes among 8 posts. At once: posts of all tastes of the reader, by the detectors.",
+        "tastes among 8 posts. At once: posts of all tastes of the reader, by the detectors; by two: by a classifier "
+        "of topics and one of styles.",
         f"Perplexity of each text by itself under the plain model; held-out catalogue posts: {held_out}. Distinct-2 is "
         "by the control's. Copies: half of a post in one run in a catalogue post. Tokens: of the prompt.",
         f"Posts under a prompt do not depend on the reader: {about['pool']} are written for each prompt and seed "
@@ -118,6 +138,13 @@ def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
     ]
     if (changed := _followed(results)) is not None:
         lines.append(f"A changed taste, {MAIN} interactions after the change: {changed:.2f} of a fresh reader's share.")
+    if results.composed:
+        of_kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in results.composed.items())
+        lines.append(
+            f"Composed: a style and a subject of the factored basis {about['factored_basis']} in every post of readers "
+            f"with at least {COMPOSED_FROM:.0%} of either in their weights ({of_kinds}); the others get the mixture. "
+            "Readers of a seed with the same pair share its posts."
+        )
     if results.effort:
         lines.append(
             f"CPU time to learn an interaction with a post whose features are there (once a post, not a reader): "
@@ -163,7 +190,8 @@ def save_plot(path: Path, results: Results, note: str) -> None:
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("share of posts on a hidden taste")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
+    lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=8, frameon=False)
     figure.suptitle(note, fontsize=9, color="#555555")
     figure.savefig(path, dpi=150)
     plt.close(figure)
@@ -182,7 +210,8 @@ def show(console: Console, results: Results, about: Mapping[str, Any], folder: P
     ]
     parts = ["# Posts on readers' hidden tastes", tables.markdown(rows), tables.markdown(tastes), *notes]
     spent = {"cpu_us_an_interaction": results.effort.ours, "tuned": results.effort.tuned} if results.effort else {}
-    tables.save(folder, "topics", rows, {**about, "tastes": tastes, "effort": spent}, "\n\n".join(parts))
+    figures = {"tastes": tastes, "effort": spent, "composed": dict(results.composed)}
+    tables.save(folder, "topics", rows, {**about, **figures}, "\n\n".join(parts))
     save_plot(
         folder / "topics.png", results, f"{about['model']}; bars: 95% over readers of {len(about['seeds'])} seeds"
     )

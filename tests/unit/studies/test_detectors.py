@@ -2,7 +2,7 @@
 
 import pytest
 
-from studies.detectors import Classifier, accuracy, detected, on_taste, shape
+from studies.detectors import Classifier, accuracy, detected, either, on_taste, shape
 from studies.posts import StudyError, load_catalogue
 
 
@@ -31,6 +31,12 @@ def test_a_text_is_on_taste_if_any_of_its_classes_is_wanted() -> None:
     texts = ["Is a rook worth more than a bishop in chess?", "Good night."]
     assert on_taste(detected, texts, ["question"]) == [True, False]
     assert on_taste(detected, texts, ["chess", "dogs"]) == [True, False]
+
+
+def test_what_either_of_two_measures_finds_counts() -> None:
+    topic, style = (lambda texts: [{"music"} for _ in texts]), (lambda texts: [{text} for text in texts])
+    assert either(topic, style)(["verse", "none"]) == [{"music", "verse"}, {"music", "none"}]
+    assert either(topic, style)([]) == []
 
 
 def test_the_shape_of_a_text_keeps_marks_and_lines_but_no_words() -> None:

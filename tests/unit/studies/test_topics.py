@@ -1,6 +1,7 @@
 """The topics study asks, counts and compares what it says."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,19 +11,25 @@ from rich.progress import Progress
 
 from catalogue.classes import load_classes
 from slop.basis import Basis, Template
+from slop.composing import Composer, Pair
+from slop.factored import FactoredBasis
 from slop.profiles import Profile
 from slop.settings import DEFAULT_BASIS, LearningSettings
+from slop.tensor_wire import torch_base64
 from studies.chats import Chats, Message
 from studies.metrics import Estimate
 from studies.posts import Post, by_label
 from studies.readers import Reaction, Reader
 from studies.rest import Engine
 from studies.topics.arms import CONTROL, ORDERED, SOFT, Given, Pool, drawn, from_profiles, pool_orders, served
+from studies.topics.arms import POSTS as POSTS_A_READER
+from studies.topics.composed import COMPOSED, ComposedPosts, Wanted, composed_for, wanted_by
 from studies.topics.figures import Copies, Judge, by_taste, rows_of
 from studies.topics.orders import Desk, Order
 from studies.topics.people import COUNTS, MAIN, Habits, Kind, Learner, Member, members_of
 from studies.topics.report import HELD_OUT, Results, flat
 from studies.writers import Sampling, Texts
+from tests.basis import factored_for, spread_over
 
 SAMPLING = Sampling(0.8, 48, 0.05)
 POSTS = by_label(
@@ -159,15 +166,16 @@ def given_of(tastes: tuple[str, ...], posts: list[str], seed: int = 0, arm: str 
 
 
 def judged(given: Sequence[Given]) -> Judge:
-    """A text's classes are its words."""
+    """A text's classes are its words, to the classifiers of parts in whatever case."""
     measure = lambda texts: [set(text.split()) for text in texts]  # noqa: E731
-    return Judge(measure, measure, (post for one in given for post in one.posts))
+    parts = lambda texts: [set(text.lower().split()) for text in texts]  # noqa: E731
+    return Judge(measure, measure, (post for one in given for post in one.posts), parts)
 
 
 def test_rows_tell_any_taste_from_every_taste_and_from_all_at_once() -> None:
     given = [
         given_of(("music", "verse"), ["music loud", "verse short", *["bread"] * 6]),
-        given_of(("music", "verse"), ["music verse", "music", *["bread"] * 6], seed=1),
+        given_of(("music", "verse"), ["music verse", "MUSIC verse", *["bread"] * 6], seed=1),
     ]
     (row,) = rows_of(given, judged(given), Copies([]), ["a b c", "d e f"])
     assert row.share.mean == pytest.approx(0.25)
@@ -175,6 +183,16 @@ def test_rows_tell_any_taste_from_every_taste_and_from_all_at_once() -> None:
     assert row.every is not None
     assert row.every.mean == pytest.approx(1.0)
     assert row.at_once.mean == pytest.approx(1 / 16)
+    assert row.at_once_by_classifiers is not None
+    assert row.at_once_by_classifiers.mean == pytest.approx(2 / 16)
+
+
+def test_only_of_readers_of_a_topic_and_a_style_classifiers_of_either_are_asked() -> None:
+    given = [given_of(("music",), ["music"])]
+    (row,) = rows_of(given, judged(given), Copies([]), ["a b"])
+    assert row.at_once_by_classifiers is None
+    results = Results([row], dict.fromkeys([(Kind.TOPIC, CONTROL, MAIN), (Kind.TOPIC, HELD_OUT, 0)], 5.0), {}, None)
+    assert flat(row, results)["all_tastes_in_one_post_by_classifiers"] == ""
 
 
 def test_shares_taste_by_taste_are_those_of_readers_with_one_taste() -> None:
@@ -190,3 +208,79 @@ def test_a_row_is_compared_with_the_control_of_its_kind() -> None:
     found = flat(next(row for row in rows if row.arm == SOFT), results)
     assert (found["perplexity"], found["perplexity_x_control"], found["perplexity_held_out"]) == (8.0, 1.6, 20.0)
     assert isinstance(rows[0].share, Estimate)
+
+
+STYLES = [label for label in POSTS if load_classes()[label].kind == "style"]
+TOPICS = [label for label in POSTS if load_classes()[label].kind == "topic"]
+
+
+def factored_of_classes(basis: Basis) -> FactoredBasis:
+    """Every class of the catalogue is one prompt of the basis, and a style or a subject of its own."""
+    pairs: list[tuple[int | None, int | None]] = [
+        (STYLES.index(label), None) if label in STYLES else (None, TOPICS.index(label)) for label in POSTS
+    ]
+    rest: list[tuple[int | None, int | None]] = [(None, None)] * (basis.size - len(pairs))
+    return factored_for(basis, spread_over(pairs + rest, len(STYLES), len(TOPICS)))
+
+
+def wanted_of(basis: Basis, factored: FactoredBasis) -> list[Wanted]:
+    composer = Composer.of(factored)
+    assert composer is not None
+    members = [member for kind in (Kind.TOPIC, Kind.BOTH) for member in members_of(kind, POSTS, HABITS, seed=0)]
+    return wanted_by(composer, basis, learner_of(basis), members)
+
+
+def test_readers_of_a_topic_and_a_style_want_them_as_a_pair(basis: Basis) -> None:
+    for one in wanted_of(basis, factored_of_classes(basis)):
+        assert len(one.choices) == POSTS_A_READER
+        if one.member.kind == Kind.BOTH and one.n == max(COUNTS):
+            topic, style = one.member.tastes
+            assert one.pairs.most_common(1)[0][0] == Pair(STYLES.index(style), TOPICS.index(topic))
+
+
+def test_it_is_told_for_how_many_readers_of_a_kind_posts_are_composed(basis: Basis) -> None:
+    shares = composed_for(wanted_of(basis, factored_of_classes(basis)))
+    assert shares[Kind.BOTH] > 0.5 > shares[Kind.TOPIC]
+
+
+def test_only_pairs_that_somebody_wants_are_written_and_everybody_gets_different_posts(
+    basis: Basis, tmp_path: Path
+) -> None:
+    factored, engine = factored_of_classes(basis), Numbers()
+    wanted = wanted_of(basis, factored)
+    soft, plain = (
+        Pool([[f"soft {k}/{i}" for i in range(48)] for k in range(basis.size)], 32),
+        Pool([["plain"] * 48], 28),
+    )
+    desk = Desk(engine, tmp_path / "kept.jsonl", Progress(disable=True))
+    given = asyncio.run(ComposedPosts(desk, basis, factored, SAMPLING).given(wanted, {0: (soft, plain)}))
+    both = [one for one in wanted if one.member.kind == Kind.BOTH]
+    assert [(one.arm, one.member, one.n) for one in given] == [(COMPOSED, one.member, one.n) for one in both]
+    assert engine.asked == {
+        name_of(factored, pair): max(one.pairs[pair] for one in both)
+        for pair in {pair for one in both for pair in one.pairs}
+    }
+    for one, of in zip(given, both, strict=True):
+        assert len(set(one.posts)) == POSTS_A_READER
+        asked = Counter(post.split("/")[0] for post in one.posts)
+        assert asked == {
+            **{name_of(factored, pair): count for pair, count in of.pairs.items()},
+            **Counter(f"soft {choice}" for choice in of.choices if not isinstance(choice, Pair)),
+        }
+
+
+def name_of(factored: FactoredBasis, pair: Pair) -> str:
+    return torch_base64(factored.prompt(*pair)).replace("/", "_")
+
+
+class Numbers(Engine):
+    """Writes the soft prompt that it is asked with and a number, and keeps how many posts of it were asked for."""
+
+    def __init__(self) -> None:
+        self.model, self.asked = "model", dict[str, int]()
+
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
+        prompt = messages[0]["content"][0]["data"].replace("/", "_")
+        assert prompt not in self.asked
+        self.asked[prompt] = posts
+        return Texts([f"{prompt}/{number}" for number in range(posts)], 7)
