@@ -116,7 +116,8 @@ def show(console: Console, rows: Sequence[tables.Row], about: Mapping[str, Any],
     """Print the table, and write variants.csv, .md, .json and .png."""
     console.print(table_of(rows))
     console.print(legend(about), style="dim", highlight=False)
-    page = f"# Ways to build a basis\n\n{tables.markdown(rows)}\n\n{legend(about)}"
+    shown = [{"variant": row["variant"]} | {title: _cell(row[name]) for name, title in SHOWN.items()} for row in rows]
+    page = f"# Ways to build a basis\n\n{tables.markdown(shown)}\n\n{legend(about)}"
     tables.save(folder, "variants", rows, about, page)
     save_plot(folder / "variants.png", rows)
     console.print(f"Results: {folder}/variants.csv, .md, .json and .png", highlight=False)
