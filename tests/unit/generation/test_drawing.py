@@ -94,7 +94,7 @@ def test_several_styles_or_subjects_share_the_composed_posts() -> None:
     assert drawn(drawing) == {Pair(1, 0): 4, Pair(1, 3): 4}
 
 
-@pytest.mark.parametrize("weights", [(1, 1, 0, 0), (0, 0, 1, 1), (2, -1, 1, -1)])
+@pytest.mark.parametrize("weights", [(1, 1, 0, 0), (0, 0, 1, 1), (3, -1, 1, -1)])
 def test_readers_of_subjects_or_of_styles_alone_get_the_mixture(weights: tuple[float, ...]) -> None:
     request = GenerateRequest(user_id="ada", n=8)
     drawing = drawer(factored=FACTORED).draw(request, reader(*weights))
