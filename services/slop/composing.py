@@ -23,6 +23,7 @@ with a style alone; with .2 it is .38, .01 and .01 (seeds 10 and 11, which no st
 """
 MARGIN: Final = 0.25
 """How much more a prompt's posts must gather in one style than in one subject, or the other way round."""
+LEAST_ENTROPY: Final = 1e-6  # nats; below it all prompts have one part alone, and what differs is rounding
 
 
 class Pair(NamedTuple):
@@ -94,7 +95,7 @@ def surplus(shares: Doubles) -> Doubles:
     known = np.where(overall > 0, overall, 1)
     entropy = -(overall * np.log(known)).sum()
     ratios = np.where(shares > 0, shares, known) / known
-    found: Doubles = shares * np.log(ratios) / max(entropy, np.finfo(np.float64).tiny)
+    found: Doubles = shares * np.log(ratios) / max(entropy, LEAST_ENTROPY)
     return found
 
 

@@ -64,7 +64,7 @@ def test_whoever_has_only_one_side_gets_the_mixture_as_ever(share: list[float]) 
 
 
 def test_how_much_of_either_side_is_enough_can_be_chosen() -> None:
-    composer = Composer(OF_PROMPTS, least=0.1)
+    composer = Composer(OF_PROMPTS, least=0.02)
     assert set(composer.draw(np.array([0.97, 0, 0.03, 0, 0]), 4, rng())) == {Pair(2, 1)}
 
 
