@@ -19,7 +19,7 @@ class JobsSettings(LearningSettings):
     worker_queues: str = Field(
         "light,heavy", pattern="^(light|heavy)(,(light|heavy))*$", description="heavy only where a basis may be built"
     )
-    worker_threads: int = Field(2, ge=1, le=32, description="jobs at the same time; one may be a build of 20 minutes")
+    worker_threads: int = Field(2, ge=1, le=32, description="jobs at the same time; one may be a build of an hour")
 
     census_every_s: float = Field(60.0, ge=1, description="pause between two counts of all profiles")
     snapshot_hour: int = Field(3, ge=0, le=23, description="of the nightly snapshot, UTC")
@@ -35,7 +35,7 @@ class JobsSettings(LearningSettings):
     model_name: str = Field("SmolLM2-135M-Instruct", description="what a new basis calls its base model")
     catalogue: Path = Field(Path("catalogue/posts.jsonl"), description="posts that a basis is built from")
     fit_basis_log: bool = Field(True, description="whether it is also built from posts and reactions in Kafka")
-    fit_basis_timeout_s: float = Field(2 * 3_600.0, gt=0, description="for building a basis; 20 minutes on 2 cores")
+    fit_basis_timeout_s: float = Field(4 * 3_600.0, gt=0, description="for building a basis; about an hour on 2 cores")
 
     @property
     def broker_url(self) -> str:

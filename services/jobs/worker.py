@@ -1,7 +1,7 @@
 """`python -m jobs worker` takes jobs from the queues until SIGTERM.
 
 It is one process whose threads run the jobs, so that one registry of metrics sees all of them, and a census goes on
-beside a build of 20 minutes: the build's work is done by a process of its own, and the other jobs wait for Redis most
+beside a build of an hour: the build's work is done by a process of its own, and the other jobs wait for Redis most
 of the time.
 """
 
