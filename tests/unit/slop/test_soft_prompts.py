@@ -30,13 +30,13 @@ def test_shares_are_a_distribution_over_the_positive_weights(weights: Doubles) -
     assert share[weights.argmax()] == share.max()
 
 
-def test_shares_are_the_fourth_power_of_the_weights() -> None:
-    np.testing.assert_allclose(shares(reader([1, 2, -3]), 3), [1 / 17, 16 / 17, 0])
+def test_shares_are_the_third_power_of_the_weights() -> None:
+    np.testing.assert_allclose(shares(reader([1, 2, -3]), 3), [1 / 9, 8 / 9, 0])
 
 
 def test_strength_makes_shares_flatter_or_sharper() -> None:
     tops = []
-    for strength in (0.25, 1.0, 4.0):
+    for strength in (1 / 3, 1.0, 4.0):
         share = shares(reader([1, 1.5]), 2, strength)
         assert share is not None
         tops.append(share[1])
