@@ -42,7 +42,7 @@ def test_every_answer_is_one_that_the_documentation_announces(collector: str, pa
     operation = schemathesis.openapi.from_url(f"{collector}/openapi.json")[path]["POST"]
 
     @given(operation.as_strategy(generation_mode=mode))
-    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=10, suppress_health_check=list(HealthCheck))
     def check(case: schemathesis.Case) -> None:
         case.call_and_validate(checks=CHECKS)
 

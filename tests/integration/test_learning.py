@@ -155,7 +155,7 @@ def topics(draw: st.DrawFn) -> list[Signal]:
     return signals
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(topics(), st.data())
 def test_what_is_stored_does_not_depend_on_how_signals_fell_into_batches(
     redis_client: Redis, signals: list[Signal], data: st.DataObject
