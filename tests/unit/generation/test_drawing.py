@@ -67,7 +67,7 @@ def test_two_equal_tastes_get_equal_shares_of_a_batch(seed: int) -> None:
     assert drawn(drawing) == {0: 4, 2: 4}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     weights=st.lists(st.floats(-5, 5, width=32), min_size=4, max_size=4),
     n=st.integers(1, 16),

@@ -27,7 +27,7 @@ def written(folder: Path, *users: ArchivedUser) -> Path:
 
 
 @given(st.lists(USERS, max_size=20))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read_again(tmp_path: Path, users: list[ArchivedUser]) -> None:
     header, found = read_snapshot(written(tmp_path, *users))
     assert (header.basis, header.taken_at_ms) == ("abc123", NOON_MS)

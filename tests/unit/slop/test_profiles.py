@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import expit
@@ -73,7 +73,6 @@ def dense_update(
     return moved, shrunk, p
 
 
-@settings(deadline=None)
 @given(readers())
 def test_the_update_is_assumed_density_filtering_with_a_diagonal_covariance(arguments: tuple[Floats, ...]) -> None:
     mean, variance, features, label, weight = arguments
@@ -91,7 +90,6 @@ def test_the_update_is_assumed_density_filtering_with_a_diagonal_covariance(argu
         assert predicted[u] == pytest.approx(expected, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(readers())
 def test_variance_stays_positive_and_finite_and_shrinks_unless_it_forgets(arguments: tuple[Floats, ...]) -> None:
     before = arguments[1]
@@ -111,7 +109,6 @@ def test_variance_survives_the_strongest_signals_repeated_for_long() -> None:
     assert (variance > 0).all()
 
 
-@settings(deadline=None)
 @given(readers())
 def test_readers_do_not_touch_each_other(arguments: tuple[Floats, ...]) -> None:
     together = update(*arguments, PRIOR)

@@ -23,7 +23,7 @@ def loaded(data: bytes) -> npt.NDArray[np.float32]:
     return array
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ARRAYS)
 def test_torch_reads_back_every_bit(array: npt.NDArray[np.float32]) -> None:
     back = loaded(torch_bytes(array))

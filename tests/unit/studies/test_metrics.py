@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from studies.metrics import (
@@ -21,14 +21,12 @@ from studies.metrics import (
 ratings = st.lists(st.floats(-10, 10).map(lambda x: round(x, 2)), min_size=2, max_size=15)
 
 
-@settings(deadline=None)
 @given(ratings)
 def test_the_ratings_themselves_order_every_pair_right(rated: list[float]) -> None:
     accuracy = pair_accuracy(rated, rated, gap=0.01)
     assert accuracy == 1.0 if len(set(rated)) > 1 else accuracy is None
 
 
-@settings(deadline=None)
 @given(ratings, st.randoms())
 def test_turning_the_scores_round_turns_the_accuracy_round(rated: list[float], rng: object) -> None:
     scores = [rng.uniform(-1, 1) for _ in rated]  # type: ignore[attr-defined]
@@ -39,7 +37,6 @@ def test_turning_the_scores_round_turns_the_accuracy_round(rated: list[float], r
         assert backward == pytest.approx(1 - forward)
 
 
-@settings(deadline=None)
 @given(ratings)
 def test_equal_scores_are_worth_one_half(rated: list[float]) -> None:
     assert pair_accuracy([0.3] * len(rated), rated, 2) in {0.5, None}

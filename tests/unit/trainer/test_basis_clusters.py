@@ -24,7 +24,7 @@ def test_a_cluster_that_died_takes_half_of_the_largest() -> None:
     assert sorted(np.bincount(mended, minlength=4)) == [30, 30, 60, 60]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_guards_leave_no_empty_cluster_and_lose_no_post(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -73,7 +73,7 @@ def test_a_reader_of_two_tastes_gets_their_average_with_rows_as_long_as_a_prompt
 
 
 @given(weights=st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(lambda found: sum(found) > 0.01))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_rows_stay_within_the_range_of_the_basis_whatever_was_learned(weights: list[float]) -> None:
     prompt = moved(BASIS).prompt(shares_of(*weights))
     norms = np.linalg.norm(prompt, axis=1)

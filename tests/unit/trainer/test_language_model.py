@@ -27,13 +27,13 @@ def one_by_one(text: str) -> np.ndarray:
     return -losses.double().sum(dim=1).numpy()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(posts)
 def test_the_packed_batch_gives_the_likelihoods_of_whole_sequences(text: str) -> None:
     assert EVERYONE(text) == pytest.approx(one_by_one(text), abs=1e-3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(posts)
 def test_survivors_of_the_heat_get_their_whole_likelihood_and_nobody_overtakes_them(text: str) -> None:
     raced, whole = PromptScorer(MODEL, PROMPTS, survivors=3)(text), one_by_one(text)
