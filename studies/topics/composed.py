@@ -22,15 +22,16 @@ from studies.topics.people import MAIN, Kind, Learner, Member
 from studies.writers import Sampling
 
 COMPOSED: Final = "SLOP, composed"
+SERVED: Final = (Kind.BOTH, Kind.TWO)
+"""Kinds of readers who may like a topic and a style."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a reader's posts are to be written under after n interactions; nothing for a reader without a taste."""
+    """What a reader's posts are to be written under after MAIN interactions; nothing for a reader without a taste."""
 
     member: Member
     number: int
-    n: int
     choices: Sequence[Choice]
 
     @property
@@ -40,22 +41,20 @@ class Wanted:
 
 
 def wanted_by(composer: Composer, basis: Basis, learner: Learner, members: Sequence[Member]) -> list[Wanted]:
-    """What production draws for readers by their profiles, after each of COUNTS interactions."""
+    """What production draws for readers by their profiles after MAIN interactions."""
     wanted = []
     for number, member in enumerate(members):
+        share = shares(learner.profiles(member, [MAIN])[MAIN], basis.size)
         rng = np.random.default_rng([member.seed, number])
-        for n, profile in learner.profiles(member).items():
-            share = shares(profile, basis.size)
-            wanted.append(Wanted(member, number, n, [] if share is None else composer.draw(share, POSTS, rng)))
+        wanted.append(Wanted(member, number, [] if share is None else composer.draw(share, POSTS, rng)))
     return wanted
 
 
 def composed_for(wanted: Iterable[Wanted]) -> dict[str, float]:
-    """The share of readers of each kind who get composed posts after MAIN interactions."""
+    """The share of readers of each kind who get composed posts."""
     found = defaultdict[str, list[bool]](list)
     for one in wanted:
-        if one.n == MAIN:
-            found[one.member.kind].append(bool(one.pairs))
+        found[one.member.kind].append(bool(one.pairs))
     return {kind: sum(hits) / len(hits) for kind, hits in found.items()}
 
 
@@ -70,18 +69,18 @@ class ComposedPosts:
         """The arm.
 
         Args:
-            wanted: by readers of a topic and a style.
+            wanted: by readers; those of SERVED kinds are written for.
             pools: for each seed the posts under the basis' prompts, and those for nobody.
         """
-        both = [one for one in wanted if one.member.kind == Kind.BOTH]
-        with_pairs = await self._with_pairs(both, {seed: soft for seed, (soft, _) in pools.items()})
-        return [self._one(one, with_pairs[one.member.seed], pools[one.member.seed][1]) for one in both]
+        served = [one for one in wanted if one.member.kind in SERVED]
+        with_pairs = await self._with_pairs(served, {seed: soft for seed, (soft, _) in pools.items()})
+        return [self._one(one, with_pairs[one.member.seed], pools[one.member.seed][1]) for one in served]
 
     def _one(self, wanted: Wanted, pool: Pool, plain: Pool) -> Given:
-        rng = np.random.default_rng([wanted.member.seed, wanted.number, wanted.n])
+        rng = np.random.default_rng([wanted.member.seed, wanted.number, 1])
         prompts = np.array([self._at(choice) for choice in wanted.choices], dtype=np.intp)
         posts = dealt(pool, prompts, rng) or drawn(plain.posts[0], POSTS, rng)
-        return Given(COMPOSED, wanted.n, wanted.member, posts, pool.prompt_tokens)
+        return Given(COMPOSED, MAIN, wanted.member, posts, pool.prompt_tokens)
 
     async def _with_pairs(self, wanted: Iterable[Wanted], soft: Mapping[int, Pool]) -> dict[int, Pool]:
         """The pools of the seeds with a list more for each pair; it is empty where nobody wants the pair."""

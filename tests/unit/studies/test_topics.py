@@ -23,7 +23,7 @@ from studies.readers import Reaction, Reader
 from studies.rest import Engine
 from studies.topics.arms import CONTROL, ORDERED, SOFT, Given, Pool, drawn, from_profiles, pool_orders, served
 from studies.topics.arms import POSTS as POSTS_A_READER
-from studies.topics.composed import COMPOSED, ComposedPosts, Wanted, composed_for, wanted_by
+from studies.topics.composed import COMPOSED, SERVED, ComposedPosts, Wanted, composed_for, wanted_by
 from studies.topics.figures import Copies, Judge, by_taste, rows_of
 from studies.topics.orders import Desk, Order
 from studies.topics.people import COUNTS, MAIN, Habits, Kind, Learner, Member, members_of
@@ -233,7 +233,7 @@ def wanted_of(basis: Basis, factored: FactoredBasis) -> list[Wanted]:
 def test_readers_of_a_topic_and_a_style_want_them_as_a_pair(basis: Basis) -> None:
     for one in wanted_of(basis, factored_of_classes(basis)):
         assert len(one.choices) == POSTS_A_READER
-        if one.member.kind == Kind.BOTH and one.n == max(COUNTS):
+        if one.member.kind == Kind.BOTH and one.pairs:
             topic, style = one.member.tastes
             assert one.pairs.most_common(1)[0][0] == Pair(STYLES.index(style), TOPICS.index(topic))
 
@@ -254,8 +254,8 @@ def test_only_pairs_that_somebody_wants_are_written_and_everybody_gets_different
     )
     desk = Desk(engine, tmp_path / "kept.jsonl", Progress(disable=True))
     given = asyncio.run(ComposedPosts(desk, basis, factored, SAMPLING).given(wanted, {0: (soft, plain)}))
-    both = [one for one in wanted if one.member.kind == Kind.BOTH]
-    assert [(one.arm, one.member, one.n) for one in given] == [(COMPOSED, one.member, one.n) for one in both]
+    both = [one for one in wanted if one.member.kind in SERVED]
+    assert [(one.arm, one.member, one.n) for one in given] == [(COMPOSED, one.member, MAIN) for one in both]
     assert engine.asked == {
         name_of(factored, pair): max(one.pairs[pair] for one in both)
         for pair in {pair for one in both for pair in one.pairs}
