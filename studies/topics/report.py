@@ -143,7 +143,8 @@ def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"Composed: a style and a subject of the factored basis {about['factored_basis']} in every post of readers "
             f"with at least {COMPOSED_FROM:.0%} of either in their weights ({of_kinds}); the others get the mixture. "
-            "That is what generation does; SLOP without it is the mixture for everybody. Readers of a seed with the same pair share its posts."
+            "That is what generation does; SLOP without it is the mixture for everybody. Readers of a seed with the "
+            "same pair share its posts."
         )
     if results.effort:
         lines.append(
