@@ -1,6 +1,6 @@
 """Readers with hidden tastes, three seeds of them, and what is written for them after 4 to 32 interactions.
 
-    python -m studies.topics [--readers 60] [--seeds 0 1 2] [--out studies/results]
+    python -m studies.topics [--readers 60] [--seeds 0,1,2] [--out studies/results]
 
 Features, rewards, the update and the drawing of prompts are production's own, called directly; every text is written by
 vLLM, the one that runs or one that is started. What was written is kept in .run/studies, so that a study that was
