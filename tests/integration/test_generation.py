@@ -124,8 +124,8 @@ def test_a_profile_is_told_in_words_and_not_in_numbers(service: httpx.Client, st
         "version": ADA.version,
         "updated_at": "2026-01-01T00:00:00Z",
         "topics": [
-            {"share": pytest.approx(0.988, abs=1e-3), "words": ["gardening", "tomatoes", "soil", "small"]},
-            {"share": pytest.approx(0.012, abs=1e-3), "words": ["cooking", "soup", "onions", "small"]},
+            {"share": pytest.approx(27 / 28, abs=1e-3), "words": ["gardening", "tomatoes", "soil", "small"]},
+            {"share": pytest.approx(1 / 28, abs=1e-3), "words": ["cooking", "soup", "onions", "small"]},
         ],
         "uncertainty": 0.5,
         "basis": BASIS.version,
