@@ -38,7 +38,7 @@ class LearningSettings(CommonSettings):
     prior_variance: float = Field(1.0, gt=0, description="of every weight over the basis before the first signal")
     bias_variance: float = Field(0.5, gt=0, description="of the reader's own bias before the first signal")
     forgetting: float = Field(
-        0.965,
+        0.955,
         gt=0,
         le=1,
         description="share of the weights over the prompts kept per signal: tastes change",

@@ -192,7 +192,7 @@ def save_plot(path: Path, results: Results, note: str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("share of posts on a hidden taste")
     lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=8, frameon=False)
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=5, frameon=False)
     figure.suptitle(note, fontsize=9, color="#555555")
     figure.savefig(path, dpi=150)
     plt.close(figure)
