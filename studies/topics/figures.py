@@ -68,6 +68,7 @@ class Row:
         keywords: the same by keyword and surface detectors.
         every: share of readers with two tastes who find both of them among POSTS posts; None for another
             number of posts.
+        every_by_parts: the same by a classifier of topics and one of styles, which find both in one post.
         at_once: share of posts that are of all of the reader's tastes, by the detectors.
         at_once_by_classifiers: the same by a classifier of topics and one of styles; None for readers of other tastes
             than a topic and a style.
@@ -81,6 +82,7 @@ class Row:
     share: Estimate
     keywords: Estimate
     every: Estimate | None
+    every_by_parts: Estimate | None
     at_once: Estimate
     at_once_by_classifiers: Estimate | None
     by_seed: Sequence[float]
@@ -114,6 +116,7 @@ def _row(
         share=over_readers(shares),
         keywords=over_readers([share_of(one, judge.keywords) for one in group]),
         every=_every(group, judge.classifier),
+        every_by_parts=_every(group, judge.parts) if judge.parts else None,
         at_once=over_readers([_at_once(one, judge.keywords) for one in group]),
         at_once_by_classifiers=_by_parts(kind, group, judge.parts),
         by_seed=by_seed,

@@ -59,6 +59,7 @@ def flat(row: Row, results: Results) -> tables.Row:
         **tables.interval("share", row.share),
         **tables.interval("by_keywords", row.keywords),
         **tables.interval("every_taste_among_8", row.every),
+        **tables.interval("every_taste_among_8_by_two", row.every_by_parts),
         **tables.interval("all_tastes_in_one_post", row.at_once),
         **tables.interval("all_tastes_in_one_post_by_classifiers", row.at_once_by_classifiers),
         "share_by_seed": " ".join(f"{share:.3f}" for share in row.by_seed),
@@ -127,7 +128,7 @@ def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
         f"On taste: share of posts, by a classifier ({about['classifier_accuracy']:.0%} right on the catalogue), with "
         "95% intervals over readers; keywords: by keyword and surface detectors. Every: readers who find each of their "
         "tastes among 8 posts. At once: posts of all tastes of the reader, by the detectors; by two: by a classifier "
-        "of topics and one of styles.",
+        "of topics and one of styles, which in the files judge every taste among 8 too.",
         f"Perplexity of each text by itself under the plain model; held-out catalogue posts: {held_out}. Distinct-2 is "
         "by the control's. Copies: half of a post in one run in a catalogue post. Tokens: of the prompt.",
         f"Posts under a prompt do not depend on the reader: {about['pool']} are written for each prompt and seed "

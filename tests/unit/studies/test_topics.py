@@ -187,6 +187,15 @@ def test_rows_tell_any_taste_from_every_taste_and_from_all_at_once() -> None:
     assert row.at_once_by_classifiers.mean == pytest.approx(2 / 16)
 
 
+def test_every_taste_is_looked_for_by_the_classifiers_of_either_too() -> None:
+    given = [given_of(("music", "verse"), ["MUSIC verse", *["bread"] * 7]), given_of(("music", "verse"), ["bread"] * 8)]
+    (row,) = rows_of(given, judged(given), Copies([]), ["a b"])
+    assert row.every is not None
+    assert row.every.mean == 0
+    assert row.every_by_parts is not None
+    assert row.every_by_parts.mean == pytest.approx(0.5)
+
+
 def test_only_of_readers_of_a_topic_and_a_style_classifiers_of_either_are_asked() -> None:
     given = [given_of(("music",), ["music"])]
     (row,) = rows_of(given, judged(given), Copies([]), ["a b"])
