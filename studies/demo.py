@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 from rich.console import Console
 
 from native.up import Stack, running_stack
@@ -38,7 +38,7 @@ JUDGED_AT: Final = 16
 class DemoSettings(BaseSettings):
     """Options of the demo."""
 
-    model_config = SettingsConfigDict(**options_of("demo"), cli_implicit_flags=True)
+    model_config = options_of("demo")
 
     out: Path | None = Field(None, validation_alias=AliasChoices("out", "OUT"), description="also write JSON here")
     plot: Path = Field(Path("out/demo.png"), description="where the PNG goes")

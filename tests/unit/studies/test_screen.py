@@ -1,3 +1,4 @@
+import importlib
 from io import StringIO
 
 import pytest
@@ -36,3 +37,20 @@ def test_a_log_has_a_line_for_every_stage_that_is_done() -> None:
         progress.update(second, description="again")
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert [line.split() for line in lines] == [["features", "2", "in", "0", "s"], ["posts", "7", "in", "0", "s"]]
+
+
+MODULES = (
+    "demo replay capacity clusters humor composition.__main__ cost.__main__ encoders.__main__ likelihood.settings "
+    "prompts.__main__ topics.__main__ variants.__main__"
+)
+
+
+@pytest.mark.parametrize("module", MODULES.split())
+def test_every_study_tells_its_options(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    named = vars(importlib.import_module(f"studies.{module}"))
+    (options,) = (
+        thing for name, thing in named.items() if name.lower() == f"{module.split('.', maxsplit=1)[0]}settings"
+    )
+    with pytest.raises(SystemExit, match="0"):
+        options(_cli_parse_args=["--help"])
+    assert "--out" in capsys.readouterr().out
