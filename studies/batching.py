@@ -53,7 +53,7 @@ class Batcher(Generic[Asked, Answer]):
                     answer.set_result(value)
 
     def _next(self) -> list[tuple[Asked, asyncio.Future[Answer]]]:
-        kind, batch, total = self._kind(self._waiting[0][0]), [self._waiting.popleft()], 0
+        kind, batch = self._kind(self._waiting[0][0]), [self._waiting.popleft()]
         total = self._size(batch[0][0])
         left: deque[tuple[Asked, asyncio.Future[Answer]]] = deque()
         for item in self._waiting:

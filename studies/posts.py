@@ -58,6 +58,11 @@ def by_label(posts: Iterable[Post]) -> dict[str, list[Post]]:
     return dict(groups)
 
 
+def some_of(posts: Iterable[Post], a_class: int) -> list[Post]:
+    """The first so many of every class."""
+    return [post for of_class in by_label(posts).values() for post in of_class[:a_class]]
+
+
 def hand_written() -> list[tuple[str, str]]:
     """(text, class) of the examples that people wrote for the catalogue's writer."""
     return [(text, name) for name, spec in load_classes().items() for _, text in spec.shots]

@@ -17,9 +17,8 @@ Doubles = npt.NDArray[np.float64]
 COMPOSED_FROM: Final = 0.1
 """The share that style-like prompts must have of a reader's posts, and subject-like ones too, for composed posts.
 
-Shares are third powers of weights: this is a weight half as large as that of the other kind. With it .64 of simulated
-readers with a topic and a style are composed for after 16 reactions, .02 of those with a topic alone and .05 of those
-with a style alone; with .2 it is .47, .01 and .01 (seeds 10 and 11, which no study uses).
+Shares are third powers of weights: this is a weight half as large as that of the other kind. How many readers of each
+kind are composed for is in the results of `studies.topics`.
 """
 MARGIN: Final = 0.25
 """How much more a prompt's posts must gather in one style than in one subject, or the other way round."""

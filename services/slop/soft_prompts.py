@@ -11,8 +11,8 @@ from slop.profiles import Profile
 Floats = npt.NDArray[np.float32]
 
 POWER: Final = 3
-"""Of weights, to shares: with 4, two tastes' posts are .01 more on a taste, but .69 instead of .77 of readers with two
-tastes find both among 8 posts (180 simulated readers of seeds 10 to 12, which no study uses)."""
+"""Of weights, to shares: the higher, the more posts are on a taste, and the fewer readers with two tastes find both
+among a few posts (`studies.prompts` compares powers)."""
 # A latent beyond this norm was never learned: the prior's variance and the number of signals bound it far below.
 MAX_WEIGHT_NORM: Final = 100.0
 

@@ -26,7 +26,7 @@ from studies.encoders.arms import Floats, encoders
 from studies.encoders.figures import Rates, Row, rates_of, rows_of
 from studies.folders import KEPT, RESULTS
 from studies.likelihoods import by_token
-from studies.posts import Catalogue, Post, by_label, load_catalogue
+from studies.posts import Catalogue, by_label, load_catalogue, some_of
 from studies.screen import LOCAL, options_of, progress_on, run_study
 from studies.topics.people import Habits, Kind, members_of
 from studies.topics.pools import kept_pools
@@ -47,11 +47,6 @@ class EncodersSettings(BaseSettings):
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.5, ge=0.1, le=1, description="share of the shown posts from the reader's own classes")
     local: bool = Field(False, description=LOCAL)
-
-
-def some_of(posts: tuple[Post, ...], a_class: int) -> list[Post]:
-    """The first so many of every class."""
-    return [post for of_class in by_label(posts).values() for post in of_class[:a_class]]
 
 
 def tokens_of(model: LanguageModel, basis: Basis, texts: list[str], progress: Progress) -> Floats:

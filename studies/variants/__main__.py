@@ -9,7 +9,6 @@ once, and kept in .run/studies. What was judged is in the table, whichever names
 
 import asyncio
 import json
-from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from studies.figures import Scorer
 from studies.folders import RESULTS
 from studies.likelihoods import by_token, raced
 from studies.metrics import distinct2_of
-from studies.posts import Catalogue, Post, by_label, load_catalogue
+from studies.posts import Catalogue, by_label, load_catalogue, some_of
 from studies.screen import LOCAL, options_of, progress_on, run_study
 from studies.stack import writer
 from studies.topics.arms import Pool, Pools
@@ -63,11 +62,6 @@ class VariantsSettings(BaseSettings):
         if unknown := set(names) - set(CHANGES):
             raise ValueError(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(CHANGES)}")
         return names
-
-
-def some_of(posts: Sequence[Post], a_class: int) -> list[Post]:
-    """The first so many of every class."""
-    return [post for of_class in by_label(posts).values() for post in of_class[:a_class]]
 
 
 def scored_posts(basis: Basis, settings: VariantsSettings, catalogue: Catalogue, progress: Progress) -> Posts:

@@ -38,7 +38,7 @@ from trainer.basis.pairs import (
     preference_under,
 )
 from trainer.basis.preference import plain_logs
-from trainer.basis.tuning import losses_under as losses_under_one
+from trainer.basis.tuning import assigned
 from trainer.basis.two_way import TwoWay, two_way_clusters
 from trainer.language_model import LanguageModel
 
@@ -300,9 +300,7 @@ def build_factored(
 def best_prompts(model: LanguageModel, mixture: Basis, posts: Sequence[str]) -> Labels:
     """(N,) for every post the prompt of a basis that makes it likeliest."""
     tokens, prompts = [model.post_tokens(text) for text in posts], torch.from_numpy(mixture.prompts).to(model.device)
-    losses = [losses_under_one(model, rows, tokens) for rows in tqdm(prompts, "posts under the basis", unit="prompt")]
-    best: Labels = np.stack(losses).argmin(axis=0).astype(np.intp)
-    return best
+    return assigned(model, prompts, tokens)
 
 
 def spread_of(owners: Labels, prompts: int, labels: Labels, options: FactoredOptions) -> Floats:

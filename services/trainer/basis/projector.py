@@ -27,7 +27,7 @@ from slop.soft_prompts import checked
 from trainer.basis.build import read_catalogue
 from trainer.basis.checkpoint import save_checkpoint
 from trainer.basis.clusters import Labels
-from trainer.basis.tuning import LEARNING_RATE, learning_rate, losses_under
+from trainer.basis.tuning import LEARNING_RATE, assigned, learning_rate
 from trainer.heap import keep_freed_memory
 from trainer.language_model import LanguageModel, revision_of
 
@@ -150,14 +150,6 @@ class Projector(nn.Module):
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise InvalidProjector(f"{path} has values that are not finite")
         return projector
-
-
-@torch.inference_mode()
-def assigned(model: LanguageModel, prompts: Tensor, posts: Sequence[Tensor]) -> Labels:
-    """For each of N posts, given as tokens, the one of K prompts, (K, k, d), that explains it best: (N,)."""
-    every = [losses_under(model, rows, posts) for rows in tqdm(prompts, desc="posts' prompts", unit="prompt")]
-    labels: Labels = np.stack(every).argmin(axis=0)
-    return labels
 
 
 @dataclass(frozen=True, slots=True)

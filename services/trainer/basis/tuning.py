@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from trainer.language_model import LanguageModel
 
@@ -96,14 +97,19 @@ def optimise(prompts: Sequence[PromptState], loss: Tensor, total: int) -> None:
 
 
 @torch.inference_mode()
-def losses_under(
-    model: LanguageModel, rows: Tensor, posts: Sequence[Tensor], batch: int | None = None
-) -> npt.NDArray[np.float64]:
-    """Mean loss a token of posts under one (k, d) prompt, `batch` at a time: (N,) nats."""
-    batch = batch or posts_at_once(model.device)
+def losses_under(model: LanguageModel, rows: Tensor, posts: Sequence[Tensor]) -> npt.NDArray[np.float64]:
+    """Mean loss a token of posts under one (k, d) prompt: (N,) nats."""
+    batch = posts_at_once(model.device)
     order = sorted(range(len(posts)), key=lambda i: len(posts[i]))  # posts of like length waste no padding
     losses = np.empty(len(posts))
     for start in range(0, len(posts), batch):
         chosen = order[start : start + batch]
         losses[chosen] = model.losses(rows[None], [[posts[i] for i in chosen]]).double().cpu().numpy()
     return losses
+
+
+def assigned(model: LanguageModel, prompts: Tensor, posts: Sequence[Tensor]) -> npt.NDArray[np.intp]:
+    """For each of N posts, given as tokens, the one of K prompts, (K, k, d), that explains it best: (N,)."""
+    every = [losses_under(model, rows, posts) for rows in tqdm(prompts, desc="posts' prompts", unit="prompt")]
+    labels: npt.NDArray[np.intp] = np.stack(every).argmin(axis=0)
+    return labels

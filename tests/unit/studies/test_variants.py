@@ -12,7 +12,7 @@ from rich.console import Console
 from slop.basis import Basis
 from studies.chats import Message
 from studies.metrics import TextScore
-from studies.posts import Catalogue, load_catalogue
+from studies.posts import Catalogue, load_catalogue, some_of
 from studies.variants import __main__ as study
 from studies.variants import builds
 from studies.variants.builds import CHANGES, SHIPPED, Variant
@@ -52,7 +52,7 @@ def told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Catalogue:
     basis = basis_of(np.random.default_rng(0).normal(size=(len(labels), 3, 4)).astype("f4"), [*labels])
 
     def scored(basis: Basis, settings: study.VariantsSettings, catalogue: Catalogue, _: object) -> Posts:
-        shown, unseen = study.some_of(catalogue.shown, settings.shown), study.some_of(catalogue.held_out, 2)
+        shown, unseen = some_of(catalogue.shown, settings.shown), some_of(catalogue.held_out, 2)
         logs = [-20.0 * (np.array(labels)[None] != np.array([[p.label] for p in posts])) for posts in (shown, unseen)]
         return Posts(shown, unseen, logs[0], logs[1], [10] * len(unseen))
 
