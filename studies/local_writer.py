@@ -36,7 +36,7 @@ class LocalWriter:
 
     def __init__(self, transformer: Any, tokenizer: Any, template: Template, name: str, seed: int = 0) -> None:
         self.model = f"{name}, transformers"
-        self._transformer, self._tokenizer = transformer, tokenizer
+        self._tokenizer = tokenizer
         self._lm = LanguageModel(transformer, tokenizer, template)
         self._draws = torch.Generator().manual_seed(seed)
         self._posts = Batcher(self._written, POSTS_AT_ONCE, lambda a: a.posts, lambda a: a.sampling)
@@ -67,36 +67,14 @@ class LocalWriter:
         rows = torch.load(io.BytesIO(base64.b64decode(system[0]["data"])), weights_only=True)
         return self._lm.prefix(rows[None].to(self._lm.device))[0]
 
-    @torch.inference_mode()
     def _written(self, asked: Sequence[Asked]) -> list[list[str]]:
         prefixes = [one.prefix for one in asked for _ in range(one.posts)]
-        # Turned round, padded and turned back: what generates continues from the right end.
-        turned = pad_sequence([prefix.flip(0) for prefix in prefixes], batch_first=True).flip(1)
-        mask = pad_sequence([torch.ones(len(p), dtype=torch.long) for p in prefixes], batch_first=True).flip(1)
-        tokens = self._generated(turned, mask.to(turned.device), asked[0].sampling)
-        texts = [text.strip() for text in self._tokenizer.batch_decode(tokens, skip_special_tokens=True)]
-        ends = torch.tensor([one.posts for one in asked]).cumsum(0).tolist()
-        return [texts[end - one.posts : end] for one, end in zip(asked, ends, strict=True)]
-
-    def _generated(self, embeddings: Tensor, mask: Tensor, sampling: Sampling) -> Tensor:
-        """(B, T, d) prefixes, padded on the left, to (B, N) new tokens."""
-        drawing: dict[str, Any] = {"do_sample": False}
-        if sampling.temperature > 0:
-            # vLLM draws from all tokens unless told otherwise.
-            drawing = {"do_sample": True, "temperature": sampling.temperature, "min_p": sampling.min_p}
-            drawing |= {"top_k": 0, "top_p": 1.0}
-        seed = int(torch.randint(2**31, (1,), generator=self._draws))
+        sampling, seed = asked[0].sampling, int(torch.randint(2**31, (1,), generator=self._draws))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            tokens: Tensor = self._transformer.generate(
-                inputs_embeds=embeddings,
-                attention_mask=mask,
-                max_new_tokens=sampling.max_tokens,
-                eos_token_id=self._tokenizer.eos_token_id,
-                pad_token_id=self._tokenizer.eos_token_id,
-                **drawing,
-            )
-        return tokens
+            texts = self._lm.write(prefixes, sampling.max_tokens, sampling.temperature, sampling.min_p)
+        ends = torch.tensor([one.posts for one in asked]).cumsum(0).tolist()
+        return [texts[end - one.posts : end] for one, end in zip(asked, ends, strict=True)]
 
     @torch.inference_mode()
     def _scored(self, texts: Sequence[str]) -> list[TextScore]:

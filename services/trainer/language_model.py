@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from slop.basis import Template
@@ -161,11 +162,37 @@ class LanguageModel:
         out = self._model.model(inputs_embeds=inputs, past_key_values=cache, use_cache=True)
         return out.last_hidden_state, out.past_key_values
 
+    @torch.inference_mode()
+    def write(self, prefixes: Sequence[Tensor], max_tokens: int, temperature: float, min_p: float) -> list[str]:
+        """Write a text after each prefix, all together, drawing from torch's own generator.
+
+        Args:
+            prefixes: (T, d) embeddings each, of any lengths.
+            max_tokens: of each text.
+            temperature: 0 takes the likeliest token each time.
+            min_p: tokens with a smaller share of the likeliest one's probability are not drawn.
+        """
+        # Turned round, padded and turned back: what generates continues from the right end.
+        turned = pad_sequence([prefix.flip(0) for prefix in prefixes], batch_first=True).flip(1)
+        ones = [torch.ones(len(prefix), dtype=torch.long, device=self.device) for prefix in prefixes]
+        drawing: dict[str, Any] = {"do_sample": False}
+        if temperature > 0:
+            # vLLM draws from all tokens unless told otherwise.
+            drawing = {"do_sample": True, "temperature": temperature, "min_p": min_p, "top_k": 0, "top_p": 1.0}
+        tokens = self._model.generate(
+            inputs_embeds=turned,
+            attention_mask=pad_sequence([mask.flip(0) for mask in ones], batch_first=True).flip(1),
+            max_new_tokens=max_tokens,
+            eos_token_id=self._tokenizer.eos_token_id,
+            pad_token_id=self._tokenizer.eos_token_id,
+            **drawing,
+        )
+        return [text.strip() for text in self._tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
     def _padded(self, posts: list[Tensor]) -> tuple[Tensor, Tensor]:
         # Padding comes last, so that causal attention alone keeps it out of sight.
-        pad = torch.nn.utils.rnn.pad_sequence
-        tokens = pad(posts, batch_first=True, padding_value=0)
-        return tokens, pad(posts, batch_first=True, padding_value=_IGNORE)
+        tokens = pad_sequence(posts, batch_first=True, padding_value=0)
+        return tokens, pad_sequence(posts, batch_first=True, padding_value=_IGNORE)
 
     @torch.inference_mode()
     def hidden_states(self, text: str) -> Floats:
