@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,12 @@ from generation.readers import Readers
 from generation.serving import Live, Serving
 from generation.settings import Settings
 from generation.slots import Slots
-from generation.writing import Writer
+from generation.writing import Novelty, Writer
 from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
+from slop.copies import KnownPosts
 from slop.live import Place, groups_of
 from slop.publisher import Limits, Publisher
 from slop.storage import Reader
@@ -55,10 +57,10 @@ def create_app(settings: Settings) -> FastAPI:
         basis = place.load()
         reader = Reader(redis, basis, settings.tenant)
         readers = Readers(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
+        drawer = Drawer(basis, settings, rng, factored_of(place, basis, settings))
+        novelty = Novelty(KnownPosts.beside(Path(place.folder)), settings.rewrites)
         return Serving(
-            writer=Writer(
-                readers, Drawer(basis, settings, rng, factored_of(place, basis, settings)), engine, slots, mint
-            ),
+            writer=Writer(readers, drawer, engine, slots, mint, novelty),
             ranker=Ranker(basis, readers, reader, featurizer, settings.redis_timeout_s),
             teller=ProfileTeller(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),

@@ -15,6 +15,9 @@ POSTS: Final = Counter(
     "slop_generated_posts", "Posts written, by arm and by why they are personal or not.", ["arm", "reason"]
 )
 COMPOSED: Final = Counter("slop_composed_posts", "Of the posts written, those under a style and a subject at once.")
+REWRITTEN: Final = Counter(
+    "slop_rewritten_posts", "Drafts that nearly copied a known post or were empty: written again."
+)
 GENERATE_SECONDS: Final = Histogram("slop_generate_seconds", "From a request to its last token.", buckets=_SECONDS)
 FIRST_TOKEN_SECONDS: Final = Histogram(
     "slop_first_token_seconds", "From a streamed request to its first token.", buckets=_SECONDS

@@ -34,6 +34,14 @@ class Settings(LearningSettings):
         "a factored basis too",
     )
 
+    rewrites: int = Field(
+        2,
+        ge=0,
+        le=8,
+        description="how often a post that nearly copies a known one, or is empty, is written again; not where posts "
+        "are streamed, nor at temperature 0",
+    )
+
     featurizer_url: str = Field("http://127.0.0.1:8011", description="computes features of texts that are ranked")
     features_timeout_s: float = Field(20.0, gt=0, description="for the features of one rank request")
     publish_queue_bytes: int = Field(

@@ -1,8 +1,9 @@
 """From a request to its posts, whole or streamed."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 
 from generation import metrics
 from generation.contracts import GenerateRequest, GenerateResponse, PostDelta
@@ -12,13 +13,35 @@ from generation.minting import Mint
 from generation.readers import Readers
 from generation.slots import Slots
 from generation.tasks import gathered, merged
+from slop.copies import KnownPosts
+
+
+@dataclass(frozen=True, slots=True)
+class Novelty:
+    """What is not served: posts that nearly copy a known one, if writing them again up to `rewrites` times helps."""
+
+    known: KnownPosts
+    rewrites: int
+
+    def again(self, batches: Iterable[Batch], texts: Sequence[str]) -> Iterator[Batch]:
+        """What is to be written again of posts that were written; at temperature 0 it would come out the same."""
+        for batch in batches:
+            posts = tuple(post for post in batch.posts if self._is_refused(texts[post]))
+            if posts and batch.order.temperature > 0:
+                yield Batch(replace(batch.order, n=len(posts)), posts)
+
+    def _is_refused(self, text: str) -> bool:
+        return not text.strip() or self.known.are_copied_by(text)
 
 
 class Writer:
     """Writes posts for readers."""
 
-    def __init__(self, readers: Readers, drawer: Drawer, engine: Engine, slots: Slots, mint: Mint) -> None:
+    def __init__(
+        self, readers: Readers, drawer: Drawer, engine: Engine, slots: Slots, mint: Mint, novelty: Novelty
+    ) -> None:
         self._readers, self._drawer, self._engine, self._slots, self._mint = readers, drawer, engine, slots, mint
+        self._novelty = novelty
 
     async def write(self, request: GenerateRequest) -> GenerateResponse:
         """All posts, once they are complete.
@@ -29,11 +52,7 @@ class Writer:
         with metrics.GENERATE_SECONDS.time():
             drawing = await self._drawing(request)
             async with self._slots.one():
-                written = await gathered(self._engine.complete(batch.order) for batch in drawing.batches)
-            texts = [""] * request.n
-            for batch, batch_texts in zip(drawing.batches, written, strict=True):
-                for post, text in zip(batch.posts, batch_texts, strict=True):
-                    texts[post] = text
+                texts = await self._written(drawing.batches, request.n)
             return self._minted(request, texts, drawing)
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[PostDelta | GenerateResponse, None]:
@@ -57,6 +76,18 @@ class Writer:
 
     async def _drawing(self, request: GenerateRequest) -> Drawing:
         return self._drawer.draw(request, await self._readers.standing(request.user_id))
+
+    async def _written(self, batches: Sequence[Batch], posts: int) -> list[str]:
+        texts, rewrites = [""] * posts, 0
+        while batches:
+            written = await gathered(self._engine.complete(batch.order) for batch in batches)
+            for batch, batch_texts in zip(batches, written, strict=True):
+                for post, text in zip(batch.posts, batch_texts, strict=True):
+                    texts[post] = text
+            batches = list(self._novelty.again(batches, texts)) if rewrites < self._novelty.rewrites else []
+            metrics.REWRITTEN.inc(sum(len(batch.posts) for batch in batches))
+            rewrites += 1
+        return texts
 
     async def _pieces(self, batch: Batch) -> AsyncGenerator[PostDelta, None]:
         async with aclosing(self._engine.stream(batch.order)) as deltas:

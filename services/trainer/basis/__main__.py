@@ -6,6 +6,7 @@ slop.signals.v1, under the basis of SLOP_BASIS_DIR: posts that the same readers 
 
 import argparse
 
+from slop.copies import KnownPosts
 from trainer.basis.build import BuildOptions, build_basis
 from trainer.basis.command import Materials, parser_of, remove
 
@@ -26,6 +27,7 @@ def main() -> None:
         made_of.model, made_of.about_model, made_of.embed, posts, options, args.checkpoint, engagement=engagement
     )
     basis.save(args.out)
+    KnownPosts.of(posts).save(args.out)
     remove(args.checkpoint)
     print(f"basis {basis.version}: {basis.size} prompts from {len(posts)} posts, in {args.out}")
     for words, size in zip(basis.words, basis.built["cluster_sizes"], strict=True):

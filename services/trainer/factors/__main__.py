@@ -11,6 +11,7 @@ from pathlib import Path
 from kafka.errors import KafkaError
 
 from slop.basis import Basis, InvalidBasis
+from slop.copies import KnownPosts
 from slop.factored import FactoredBasis
 from slop.settings import LearningSettings
 from trainer.factors.fit import FitOptions
@@ -41,6 +42,7 @@ def main() -> int:
     done.basis.save(args.out)
     if (factored := FactoredBasis.beside(settings.basis_dir, done.basis)) is not None:
         factored.save(args.out)
+    KnownPosts.beside(settings.basis_dir).save(args.out)
     print(done.verdict)
     print(f"basis {done.basis.version}, in {args.out}")
     return 0
