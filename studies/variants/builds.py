@@ -13,7 +13,7 @@ from native import model as native_model
 from native.settings import NativeSettings
 from slop.basis import Basis
 from studies.folders import KEPT
-from studies.posts import Catalogue
+from studies.posts import Catalogue, Post, by_label
 from trainer.basis.build import BuildOptions, build_basis
 from trainer.basis.command import sentence_embedder
 from trainer.language_model import LanguageModel
@@ -40,8 +40,16 @@ CHANGES: Final[Mapping[str, Mapping[str, Any]]] = {
     "4 rows": {"rows": 4},
     "8 rows": {"rows": 8},
     "20 rows": {"rows": 20},
+    "from Ward clusters": {"ward": True},
+    "few posts": {},
+    "few posts, clusters of 8 or more": {"smallest": 8},
+    "few posts, from Ward clusters": {"ward": True},
+    "few posts, from Ward clusters of 8 or more": {"ward": True, "smallest": 8},
 }
 """What is changed in `trainer.basis.build.BuildOptions`, by name."""
+
+FEW: Final[Mapping[str, int]] = {"chess": 12, "dogs": 12, "list": 12, "verse": 12}
+"""Posts of some classes that the variants named "few posts" have, where the others have 54."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +64,14 @@ class Variant:
         """One of CHANGES."""
         return cls(name, replace(BuildOptions(), **CHANGES[name]))
 
+    @property
+    def has_few(self) -> bool:
+        """Whether some classes have FEW posts."""
+        return self.name.startswith("few posts")
+
     def digest(self, revision: str) -> str:
         """What its basis is kept under, for a model of this revision."""
-        return sha256(json.dumps([revision, asdict(self.options)]).encode()).hexdigest()[:12]
+        return sha256(json.dumps([revision, asdict(self.options), self.has_few]).encode()).hexdigest()[:12]
 
     def basis(self, like: Basis, catalogue: Catalogue) -> Basis:
         """The basis, built from the shown posts with the model of another basis, or as it was kept."""
@@ -77,8 +90,14 @@ class Variant:
         print(f"building: {self.name}")
         torch.manual_seed(self.options.seed)
         model = LanguageModel.load(native_model.prepare(NativeSettings()), like.template)
-        about, posts = (like.model, like.revision), [post.text for post in catalogue.shown]
+        about, posts = (like.model, like.revision), [post.text for post in self._built_from(catalogue)]
         checkpoint = BUILT / f"{self.digest(like.revision)}.pt"
         basis, _ = build_basis(model, about, sentence_embedder, posts, self.options, checkpoint)
         checkpoint.unlink(missing_ok=True)
         return basis
+
+    def _built_from(self, catalogue: Catalogue) -> list[Post]:
+        most = FEW if self.has_few else {}
+        groups = by_label(catalogue.shown)
+        left_out = {post.post_id for name, count in most.items() for post in groups[name][count:]}
+        return [post for post in catalogue.shown if post.post_id not in left_out]

@@ -15,6 +15,7 @@ from studies.posts import Post
 from studies.topics.arms import CONTROL, SOFT, Given, Pool, drawn, served
 from studies.topics.figures import Classes, Copies, found_in, share_of
 from studies.topics.people import Kind, Learner, Member
+from studies.variants.builds import FEW
 
 Doubles = npt.NDArray[np.float64]
 
@@ -59,6 +60,7 @@ class Figures:
         both: share of readers with two tastes who find both among 8 posts, after the most interactions.
         worst: the lowest share of a single taste, and its name.
         weak: single tastes with a share below WEAK.
+        few: the share of the single tastes of `studies.variants.builds.FEW`.
         near_copies: share of the posts.
     """
 
@@ -68,6 +70,7 @@ class Figures:
     both: Estimate
     worst: tuple[float, str]
     weak: list[str]
+    few: float
     near_copies: float
 
 
@@ -115,5 +118,6 @@ def _summed_up(ranking: Mapping[int, list[float]], given: Sequence[Given], posts
         both=over_readers([float(set(g.member.tastes) <= found_in(g, texts.classes)) for g in two]),
         worst=(tastes[worst], worst),
         weak=sorted(taste for taste, share in tastes.items() if share < WEAK),
+        few=float(np.mean([tastes[taste] for taste in FEW if taste in tastes])),
         near_copies=float(np.mean([texts.copies(text) for text in every])),
     )

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from slop.basis import Basis
 from studies import tables
+from studies.variants.builds import FEW
 from studies.variants.figures import COUNTS, KINDS, WEAK, Figures
 
 LAST: Final = max(COUNTS)
@@ -21,6 +22,7 @@ SHOWN: Final = {
     **{f"share_{kind.replace(' ', '_')}_{LAST}": str(kind) for kind in KINDS},
     "both": "both of two",
     "worst": "the worst",
+    "few": "few",
     "near_copies": "copies",
     "perplexity": "perplexity",
     "distinct2_x_control": "distinct-2",
@@ -49,6 +51,7 @@ def flat(name: str, basis: Basis, figures: Figures, fluency: Mapping[str, float]
         "worst": round(figures.worst[0], 4),
         "worst_taste": figures.worst[1],
         "weak_tastes": " ".join(figures.weak),
+        "few": round(figures.few, 4),
         "near_copies": round(figures.near_copies, 4),
         "perplexity": round(fluency["perplexity"], 2),
         "perplexity_x_control": round(fluency["perplexity"] / fluency["control"], 3),
@@ -64,7 +67,7 @@ def table_of(rows: Sequence[tables.Row]) -> Table:
     for heading in SHOWN.values():
         table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(str(row["variant"]), *(_cell(row[name]) for name in SHOWN))
+        table.add_row(str(row["variant"]), *(_cell(row.get(name, "")) for name in SHOWN))
     return table
 
 
@@ -79,7 +82,9 @@ def legend(about: Mapping[str, Any]) -> str:
         f"{', '.join(map(str, about['seeds']))}, {about['noise']:.0%} of reactions wrong; shares after {LAST} "
         f"reactions of posts on a taste, by a classifier. Unseen posts: nats a token under the basis as a whole. "
         f"Ranking: pairs of unseen posts in the right order. Both: of two tastes, among 8 posts. The worst: the lowest "
-        f"share of a single taste; weak: below {WEAK}. Copies: half of a post in one run in a catalogue post. "
+        f"share of a single taste; weak: below {WEAK}. Few: the share of "
+        f"{', '.join(FEW)}, of which the variants named so have {min(FEW.values())} posts, not 54. Copies: half of a "
+        f"post in one run in a catalogue post. "
         f"Intervals in the files: 95%, over readers (loss: over posts). All but the first row differ from what ships "
         f"in what their name says."
     )

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from slop.basis import Basis, LengthScale, responsibilities
 from trainer.basis.blocks import clustering_space
 from trainer.basis.checkpoint import save_checkpoint
-from trainer.basis.clusters import Labels, cluster_words, guarded, initial_clusters, nearest_clusters
+from trainer.basis.clusters import SMALLEST, Labels, cluster_words, guarded, initial_clusters, nearest_clusters
 from trainer.basis.preference import Contrast, contrast_losses, plain_logs, preference_step
 from trainer.basis.tuning import (
     LEARNING_RATE,
@@ -57,6 +57,8 @@ class BuildOptions:
         softness: of the assignment of posts to prompts, nats: 0 gives a post to its best prompt alone, else its prompts
             share it by softmax(log p(y | P_k) / softness).
         rate: of learning, the highest.
+        ward: whether k-means begins from Ward's clusters.
+        smallest: posts that a cluster has; below it is junk.
         seed: of everything random.
     """
 
@@ -72,6 +74,8 @@ class BuildOptions:
     preferences: bool = True
     softness: float = 0.0
     rate: float = LEARNING_RATE
+    ward: bool = False
+    smallest: int = SMALLEST
     seed: int = 0
 
 
@@ -180,8 +184,8 @@ class Builder:
         return progress
 
     def _begin(self, space: Floats) -> Progress:
-        count = self._options.prompts
-        labels = initial_clusters(space, count, self._options.seed)
+        count, options = self._options.prompts, self._options
+        labels = initial_clusters(space, count, options.seed, ward=options.ward, smallest=options.smallest)
         words = cluster_words(self._posts, labels, count, WORDS_A_CLUSTER)
         starts = [self._lm.embed_words(start_text(w), self._options.rows) for w in words]
         prompts = [PromptState.begin(start, self._options.rate) for start in starts]
@@ -198,7 +202,7 @@ class Builder:
         labels = losses.argmin(axis=1).astype(np.intp)
         moved = float((labels != progress.labels).mean())
         print(f"{moved:.1%} of the posts moved")
-        progress.labels = guarded(space, labels, count, self._options.seed)
+        progress.labels = guarded(space, labels, count, self._options.seed, self._options.smallest)
         progress.weights = one_hot(progress.labels, count)
         if self._options.softness:
             logs = -losses * np.array([len(post) for post in self._tokens])[:, None]

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans
+from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 Floats = npt.NDArray[np.float32]
@@ -15,15 +15,30 @@ WORD: Final = r"[A-Za-z]{3,}"
 SMALLEST: Final = 20  # posts: a cluster below it is junk
 
 
-def initial_clusters(space: Floats, count: int, seed: int) -> Labels:
-    """k-means in the clustering space, no cluster over LARGEST times the mean or under SMALLEST posts. (N,) labels."""
-    labels = KMeans(count, n_init=10, random_state=seed).fit(space).labels_.astype(np.intp)
-    return guarded(space, labels, count, seed)
+def initial_clusters(space: Floats, count: int, seed: int, *, ward: bool = False, smallest: int = SMALLEST) -> Labels:
+    """k-means in the clustering space, no cluster over LARGEST times the mean or under `smallest` posts.
+
+    Args:
+        space: (N, D).
+        count: of clusters.
+        seed: of everything random.
+        ward: begin from the means of Ward's hierarchical clusters (1963, JASA 58), not from the best of ten draws.
+        smallest: posts that a cluster has.
+
+    Returns:
+        (N,) labels.
+    """
+    if ward:
+        first = AgglomerativeClustering(count).fit(space).labels_.astype(np.intp)
+        found = KMeans(count, init=centers_of(space, first, count), n_init=1, random_state=seed).fit(space)
+    else:
+        found = KMeans(count, n_init=10, random_state=seed).fit(space)
+    return guarded(space, found.labels_.astype(np.intp), count, seed, smallest)
 
 
-def guarded(space: Floats, labels: Labels, count: int, seed: int) -> Labels:
+def guarded(space: Floats, labels: Labels, count: int, seed: int, smallest: int = SMALLEST) -> Labels:
     """Dissolve clusters that died or are junk into their neighbours, splitting the largest in their stead."""
-    labels, smallest = labels.copy(), min(SMALLEST, len(labels) // (2 * count))
+    labels, smallest = labels.copy(), min(smallest, len(labels) // (2 * count))
     for _ in range(count):
         sizes = np.bincount(labels, minlength=count)
         small, large = int(sizes.argmin()), int(sizes.argmax())
