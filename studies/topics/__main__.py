@@ -10,7 +10,7 @@ interrupted goes on. Every option can be given in the environment too: TOPICS_RE
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from rich.progress import Progress
 
 from slop.basis import Basis
 from slop.composing import Composer
+from slop.copies import KnownPosts
 from slop.factored import FactoredBasis
 from slop.profiles import Profile
 from slop.settings import LearningSettings
@@ -39,7 +40,7 @@ from studies.topics import report
 from studies.topics.arms import FRESH, SOFT, WORDS, Given, Pool, Pools, Rivals, for_nobody, from_profiles
 from studies.topics.composed import ComposedPosts, composed_for, wanted_by
 from studies.topics.figures import Copies, Judge, by_taste, rows_of
-from studies.topics.orders import KEPT_TEXTS, Desk, desk_of
+from studies.topics.orders import KEPT_TEXTS, Desk, Refusal, desk_of
 from studies.topics.people import MAIN, Habits, Kind, Learner, Member, members_of
 from studies.topics.shown import learner_and_posts
 from studies.topics.tuned import STEPS, Effort, effort, tuned_prompt
@@ -68,6 +69,7 @@ class TopicsSettings(BaseSettings):
     temperature: float = Field(0.8, ge=0, le=2, description="of every arm")
     max_tokens: int = Field(48, ge=8, le=512, description="of every post of every arm")
     min_p: float = Field(0.05, ge=0, le=1, description="generation's setting, the same in every arm")
+    rewrites: int = Field(2, ge=0, le=8, description="how often a near-copy is written again, in every arm")
     concurrency: int = Field(8, ge=1, description="requests at a time")
     local: bool = Field(False, description=LOCAL)
 
@@ -88,6 +90,7 @@ class Prepared:
     tuned: Sequence[tuple[Member, npt.NDArray[np.float32]]] = ()
     effort: Effort | None = None
     factored: FactoredBasis | None = None
+    known: KnownPosts = field(default_factory=lambda: KnownPosts.of([]))
 
     def fresh(self) -> list[Member]:
         """Those whose taste changed, had they only come after the change."""
@@ -105,11 +108,18 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Writings:
-    """What the arms wrote, the plain model's posts, and the share of readers of each kind who got composed posts."""
+    """What the arms wrote.
+
+    Attributes:
+        control: the plain model's posts.
+        composed: the share of readers of each kind who got composed posts.
+        rewritten: posts that took the place of a near-copy.
+    """
 
     given: list[Given]
     control: list[str]
     composed: Mapping[str, float]
+    rewritten: set[str]
 
 
 TOLD: Final = (Kind.TOPIC, Kind.STYLE, Kind.TWO, Kind.BOTH)
@@ -124,7 +134,8 @@ def prepared(settings: TopicsSettings, catalogue: Catalogue, progress: Progress)
     habits = Habits(settings.readers, settings.noise, settings.exposure)
     members = [m for seed in settings.seeds for kind in Kind for m in members_of(kind, shown, habits, seed)]
     classifier, factored = Classifier.trained_on(catalogue.held_out), FactoredBasis.beside(folder, basis)
-    ready = Prepared(basis, classifier, learner, members, factored=factored)
+    known = KnownPosts.beside(folder)
+    ready = Prepared(basis, classifier, learner, members, factored=factored, known=known)
     return ready if not settings.tuned_readers else _with_tuned(ready, settings, progress)
 
 
@@ -156,7 +167,8 @@ def _kept_prompt(
 
 async def written(settings: TopicsSettings, ready: Prepared, engine: Writer, progress: Progress) -> Writings:
     """What all arms write."""
-    desk = desk_of(engine, ready.basis, progress)
+    refusal = Refusal(ready.known.are_copied_by, settings.rewrites)
+    desk = desk_of(engine, ready.basis, progress, refusal)
     pools = Pools(desk, ready.basis, settings.sampling)
     soft, words, plain = {}, {}, {}
     for seed in settings.seeds:
@@ -178,7 +190,8 @@ async def written(settings: TopicsSettings, ready: Prepared, engine: Writer, pro
         members, prompts = zip(*ready.tuned, strict=True)
         given += await rivals.tuned(members, prompts)
     composed, of_kinds = await _composed(settings, ready, desk, _paired(soft, plain))
-    return Writings(given + composed, [post for pool in plain.values() for post in pool.posts[0]], of_kinds)
+    control = [post for pool in plain.values() for post in pool.posts[0]]
+    return Writings(given + composed, control, of_kinds, desk.rewritten)
 
 
 async def _composed(
@@ -206,7 +219,7 @@ async def study(
     scorer = await Scorer.of(engine, [text for texts in sampled.values() for text in texts], progress)
     parts = either(Classifier.of_topics(catalogue.held_out), Classifier.of_styles(catalogue.held_out))
     judge = Judge(ready.classifier, detected, (p for g in writings.given for p in g.posts), parts)
-    rows = rows_of(writings.given, judge, Copies(catalogue.shown), writings.control)
+    rows = rows_of(writings.given, judge, Copies(catalogue.shown, writings.rewritten), writings.control)
     perplexities = {key: scorer.perplexity(texts) for key, texts in sampled.items()}
     return report.Results(rows, perplexities, by_taste(writings.given, judge, SOFT), ready.effort, writings.composed)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -32,9 +32,14 @@ class Judge:
 
 
 class Copies:
-    """Finds posts that nearly repeat another one: half of the post, word for word and in one run."""
+    """Finds posts that nearly repeat another one: half of the post, word for word and in one run.
 
-    def __init__(self, posts: Iterable[Post]) -> None:
+    Attributes:
+        rewritten: posts that took the place of such a copy.
+    """
+
+    def __init__(self, posts: Iterable[Post], rewritten: Set[str] = frozenset()) -> None:
+        self.rewritten = rewritten
         self._others = [_words(post.text) for post in posts]
         self._runs, self._known = cache(self._runs_of), cache(self._is_copy)
 
@@ -74,6 +79,8 @@ class Row:
             than a topic and a style.
         by_seed: `share` for each seed.
         distinct2: by the control's, of as many posts.
+        near_copies: share of the posts.
+        rewritten: share of the posts that took the place of a near-copy.
     """
 
     kind: str
@@ -88,6 +95,7 @@ class Row:
     by_seed: Sequence[float]
     distinct2: float
     near_copies: float
+    rewritten: float
     prompt_tokens: float
     readers: int
     posts: int
@@ -122,6 +130,7 @@ def _row(
         by_seed=by_seed,
         distinct2=distinct2_of(unique, size) / distinct2_of(control, size),
         near_copies=sum(map(copies, texts)) / len(texts),
+        rewritten=_mean(text in copies.rewritten for text in texts),
         prompt_tokens=float(np.mean([one.prompt_tokens for one in group])),
         readers=len(group),
         posts=len(texts),

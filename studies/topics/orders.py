@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -27,11 +27,29 @@ class Order:
     posts: int
 
 
-class Desk:
-    """Takes orders; each is written once, and kept in a file of JSON lines."""
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Posts that are written again, as generation does it.
 
-    def __init__(self, engine: Writer, kept: Path, progress: Progress) -> None:
-        self._engine, self._path, self._progress = engine, kept, progress
+    Attributes:
+        refused: whether a post is.
+        rewrites: how often.
+    """
+
+    refused: Callable[[str], bool]
+    rewrites: int
+
+
+class Desk:
+    """Takes orders; each is written once, and kept in a file of JSON lines.
+
+    Attributes:
+        rewritten: posts that took the place of one that was refused.
+    """
+
+    def __init__(self, engine: Writer, kept: Path, progress: Progress, refusal: Refusal | None = None) -> None:
+        self._engine, self._path, self._progress, self._refusal = engine, kept, progress, refusal
+        self.rewritten: set[str] = set()
         kept.parent.mkdir(parents=True, exist_ok=True)
         lines = kept.read_text().splitlines() if kept.exists() else []
         self._kept = {row["key"]: Texts(row["posts"], row["prompt_tokens"]) for row in map(json.loads, lines)}
@@ -45,11 +63,26 @@ class Desk:
         task = self._progress.add_task(title, total=len(orders))
 
         async def one(order: Order) -> Texts:
-            texts = await self._one(order, sampling)
+            texts = await self._accepted(order, sampling)
             self._progress.advance(task)
             return texts
 
         return await asyncio.gather(*map(one, orders))
+
+    async def _accepted(self, order: Order, sampling: Sampling) -> Texts:
+        texts = await self._one(order, sampling)
+        if self._refusal is None:
+            return texts
+        posts = list(texts.posts)
+        for number in range(1, self._refusal.rewrites + 1):
+            refused = [at for at, post in enumerate(posts) if self._refusal.refused(post)]
+            if not refused:
+                break
+            again = await self._one(replace(order, name=f"{order.name}/again {number}", posts=len(refused)), sampling)
+            for at, post in zip(refused, again.posts, strict=True):
+                posts[at] = post
+            self.rewritten.update(again.posts)
+        return replace(texts, posts=posts)
 
     async def _one(self, order: Order, sampling: Sampling) -> Texts:
         asked = [self._engine.model, asdict(sampling), order.name, order.messages, order.posts]
@@ -64,6 +97,6 @@ class Desk:
             file.write(json.dumps({"key": key, **asdict(texts)}) + "\n")
 
 
-def desk_of(engine: Writer, basis: Basis, progress: Progress) -> Desk:
+def desk_of(engine: Writer, basis: Basis, progress: Progress, refusal: Refusal | None = None) -> Desk:
     """The desk that keeps what was written under a basis."""
-    return Desk(engine, KEPT_TEXTS / f"{basis.text_version}.jsonl", progress)
+    return Desk(engine, KEPT_TEXTS / f"{basis.text_version}.jsonl", progress, refusal)

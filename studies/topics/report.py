@@ -68,6 +68,7 @@ def flat(row: Row, results: Results) -> tables.Row:
         "perplexity_held_out": round(results.perplexities[row.kind, HELD_OUT, 0], 2),
         "distinct2_x_control": round(row.distinct2, 3),
         "near_copies": round(row.near_copies, 4),
+        "rewritten": round(row.rewritten, 4),
         "prompt_tokens": round(row.prompt_tokens, 1),
         "posts_a_reader": round(row.posts / row.readers, 1),
         "readers": row.readers,
@@ -89,6 +90,7 @@ def table_of(results: Results, kind: str) -> Table:
         "ppl",
         "distinct-2",
         "copies",
+        "again",
         "tokens",
     ]
     for at, heading in enumerate(headings):
@@ -113,6 +115,7 @@ def _cells(row: Row, results: Results) -> list[str]:
         f"{perplexity:.1f}" if perplexity else "",
         f"{row.distinct2:.2f}",
         f"{row.near_copies:.1%}",
+        f"{row.rewritten:.1%}",
         f"{row.prompt_tokens:.0f}",
     ]
 
@@ -124,13 +127,16 @@ def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
         f"{about['model']}, basis {about['basis']}, {about['readers']} readers of each kind and seed, seeds "
         f"{', '.join(map(str, about['seeds']))}; {about['exposure']:.0%} of what readers see is of their tastes, "
         f"{about['noise']:.0%} of reactions are wrong. Temperature {about['temperature']}, min-p {about['min_p']}. "
-        "Features, rewards, update and drawing of prompts are production's own; vLLM wrote every text.",
+        "Features, rewards, update and drawing of prompts are production's own; "
+        f"{'transformers' if about['local'] else 'vLLM'} wrote every text.",
         f"On taste: share of posts, by a classifier ({about['classifier_accuracy']:.0%} right on the catalogue), with "
         "95% intervals over readers; keywords: by keyword and surface detectors. Every: readers who find each of their "
         "tastes among 8 posts. At once: posts of all tastes of the reader, by the detectors; by two: by a classifier "
         "of topics and one of styles, which in the files judge every taste among 8 too.",
         f"Perplexity of each text by itself under the plain model; held-out catalogue posts: {held_out}. Distinct-2 is "
-        "by the control's. Copies: half of a post in one run in a catalogue post. Tokens: of the prompt.",
+        "by the control's. Copies: half of a post in one run in a catalogue post. Again: posts that took the place of "
+        f"such a copy; in every arm, as generation does it, a copy is written again up to {about['rewrites']} times. "
+        "Tokens: of the prompt.",
         f"Posts under a prompt do not depend on the reader: {about['pool']} are written for each prompt and seed "
         f"({about['words_pool']} for its words); "
         "readers are given different ones of these, and the control's are judged for every reader. The intervals do "
