@@ -1,6 +1,7 @@
 """What posts are clustered by: sentence embeddings, stylometrics, hidden states and engagement, each of unit norm."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -15,6 +16,7 @@ Block = npt.NDArray[np.floating]
 COMPONENTS: Final = 32
 STYLE_SHARE: Final = 0.7
 ENGAGEMENT_SHARE: Final = 0.7
+OPENING: Final = 0.01  # of the posts: as many begin with words that are a habit, not one post's own
 
 _PATTERNS: Final = {
     "first person": r"\b(i|i'm|i've|my|me|mine|we|our|us)\b",
@@ -104,6 +106,17 @@ def clustering_space(posts: Sequence[str], embeddings: Floats, seed: int, engage
     if engagement is not None:
         blocks.append(ENGAGEMENT_SHARE * engagement)
     return np.hstack(blocks).astype(np.float32)
+
+
+def openings_of(posts: Sequence[str]) -> Floats:
+    """Which of N posts begin with the same word and what follows it (another word or a mark), as many others do.
+
+    Returns:
+        (N, C) float32, a column of 0 and 1 for each of the C openings that at least OPENING of the posts have.
+    """
+    found = [" ".join(re.findall(r"\w+|[^\w\s]", post.lower())[:2]) for post in posts]
+    common = [opening for opening, count in sorted(Counter(found).items()) if count >= OPENING * len(posts)]
+    return np.array([[opening == one for one in common] for opening in found], dtype=np.float32)
 
 
 def _compressed(block: Block, seed: int) -> Block:

@@ -9,8 +9,7 @@ slop.posts.v1 (DESIGN section 4).
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import accumulate
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +21,14 @@ from tqdm import tqdm
 from slop.basis import Basis
 from slop.factored import FactoredBasis, norm_range_of
 from slop.settings import DEFAULT_BASIS
-from trainer.basis.blocks import Blocks, Floats, blocks_of
+from trainer.basis.blocks import Floats, blocks_of, openings_of
 from trainer.basis.build import WORDS_A_CLUSTER, WORDS_AT_START
 from trainer.basis.checkpoint import save_checkpoint
-from trainer.basis.clusters import Labels, cluster_words, guarded, nearest_clusters
+from trainer.basis.clusters import Labels, cluster_words
 from trainer.basis.command import Materials, parser_of, remove
+from trainer.basis.drafts import Drafts, draft_contrasts, drafts_of, unseen_pairs
 from trainer.basis.pairs import (
+    Cell,
     PairPrompts,
     cells_of,
     contrasts_of,
@@ -37,9 +38,9 @@ from trainer.basis.pairs import (
     losses_under,
     preference_under,
 )
-from trainer.basis.preference import plain_logs
+from trainer.basis.preference import Contrast, plain_logs
 from trainer.basis.tuning import assigned
-from trainer.basis.two_way import TwoWay, two_way_clusters
+from trainer.basis.two_way import two_way_clusters
 from trainer.language_model import LanguageModel
 
 STYLE_START: Final = "You write short posts for a social feed"
@@ -56,12 +57,12 @@ class FactoredOptions:
         subjects: J, a little above the expected count.
         style_rows: a, virtual tokens of a style.
         subject_rows: b, virtual tokens of a subject.
-        rounds: steps of each round; posts are reassigned between rounds.
-        nearest: how many of its nearest styles, then subjects, a post may move to.
+        rounds: steps of each round on the posts.
         held_out: share of posts that only early stopping sees.
         check_every: steps of the last round between two looks at held-out posts.
         patience: looks without a gain after which training stops.
         preferences: whether the last round also tunes pairs to prefer their own posts (`trainer.basis.preference`).
+        drafted: steps of each further round, in which pairs learn from drafts of their own (`trainer.basis.drafts`).
         seed: of everything random.
     """
 
@@ -70,11 +71,11 @@ class FactoredOptions:
     style_rows: int = 8
     subject_rows: int = 5
     rounds: tuple[int, ...] = (60, 100)
-    nearest: int = 3
     held_out: float = 0.1
     check_every: int = 20
     patience: int = 2
     preferences: bool = True
+    drafted: tuple[int, ...] = (60,)
     seed: int = 0
 
     @property
@@ -89,18 +90,26 @@ class Progress:
 
     Attributes:
         labels: (N, 2), every post's style and subject.
-        reassigned: how often posts have been.
         best: the (S, a, d) styles and (J, b, d) subjects that were best on held-out posts.
         best_loss: theirs, of what the last round lessens.
         stale: looks since then.
+        drafted: how often pairs have written drafts; `prompts` are then those that learn from them.
+        drafts: the last ones.
+        shown: how well, on average, the drafts of each round showed their pairs, log of a probability.
     """
 
     labels: Labels
     prompts: PairPrompts
-    reassigned: int = 0
     best: tuple[Tensor, Tensor] | None = None
     best_loss: float = math.inf
     stale: int = 0
+    drafted: int = 0
+    drafts: dict[Cell, Drafts] = field(default_factory=dict)
+    shown: list[float] = field(default_factory=list)
+
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """The (S, a, d) styles and (J, b, d) subjects that are best so far."""
+        return self.best if self.best and not self.drafted else self.prompts.rows()
 
     def save(self, path: Path, options: FactoredOptions) -> None:
         """Write a checkpoint, whole or not at all."""
@@ -108,10 +117,12 @@ class Progress:
             "options": asdict(options),
             "labels": torch.from_numpy(self.labels),
             "prompts": self.prompts.state(),
-            "reassigned": self.reassigned,
             "best": self.best,
             "best_loss": self.best_loss,
             "stale": self.stale,
+            "drafted": self.drafted,
+            "drafts": [(cell, tuple(drafts)) for cell, drafts in self.drafts.items()],
+            "shown": self.shown,
         }
         save_checkpoint(state, path)
 
@@ -126,7 +137,8 @@ class Progress:
         if state.pop("options") != asdict(options):
             raise SystemExit(f"{path} is of other options: give the same ones again, or begin anew with --fresh")
         labels, prompts = state.pop("labels").numpy(), PairPrompts.restore(state.pop("prompts"))
-        return cls(labels, prompts, **state)
+        drafts = {cell: Drafts(*rest) for cell, rest in state.pop("drafts")}
+        return cls(labels, prompts, drafts=drafts, **state)
 
 
 class FactoredBuilder:
@@ -150,29 +162,59 @@ class FactoredBuilder:
     def run(self) -> Progress:
         """The finished training, with the best parts on held-out posts."""
         options = self._options
-        clusters = two_way_clusters(self._blocks(), options.styles, options.subjects, options.seed)
-        progress = self._resume() or self._begin(clusters)
-        self._plain = plain_logs(self._lm, self._tokens) if options.preferences else None
+        progress = self._resume() or self._begin()
         with tqdm(total=options.total, initial=progress.prompts.steps, desc="joint training", unit="step") as bar:
-            while progress.prompts.steps < options.total and progress.stale < options.patience:
-                if self._is_reassigning_due(progress):
-                    self._reassign(progress, clusters)
+            while not self._is_over(progress):
                 bar.set_postfix(loss=f"{self._step(progress):.3f}", held_out=f"{progress.best_loss:.3f}")
                 bar.update()
                 if self._is_check_due(progress.prompts.steps):
                     self._check_held_out(progress)
                 progress.save(self._checkpoint, self._options)
+        unseen = unseen_pairs(progress.labels, options.styles, options.subjects)
+        for number, steps in enumerate(options.drafted if unseen else (), 1):
+            if progress.drafted < number:
+                self._draft(progress, unseen)
+            if progress.drafted == number:
+                self._learn_from_drafts(progress, steps)
         return progress
 
-    def _blocks(self) -> Blocks:
-        kept = self._checkpoint.with_suffix(".blocks.npz")
-        if self._checkpoint.exists() and kept.exists():
-            return Blocks(**np.load(kept))
-        states = np.stack([self._lm.hidden_states(text) for text in tqdm(self._posts, "hidden states", unit="post")])
-        blocks = blocks_of(self._posts, states, self._embed(self._posts), self._options.seed)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, **blocks._asdict())
-        return blocks
+    def _is_over(self, progress: Progress) -> bool:
+        """Whether nothing more is learned from the posts alone."""
+        stopped = progress.stale >= self._options.patience or progress.prompts.steps >= self._options.total
+        return progress.drafted > 0 or stopped
+
+    def _learn_from_drafts(self, progress: Progress, steps: int) -> None:
+        """A round in which pairs learn from the drafts that they wrote, and go on learning from posts."""
+        with tqdm(total=steps, initial=progress.prompts.steps, desc="learning from drafts", unit="step") as bar:
+            while progress.prompts.steps < steps:
+                bar.set_postfix(loss=f"{self._draft_step(progress, steps):.3f}")
+                bar.update()
+                progress.save(self._checkpoint, self._options)
+
+    def _draft(self, progress: Progress, cells: Sequence[Cell]) -> None:
+        """Have pairs write; the parts that are best so far go on with a new optimiser."""
+        progress.prompts = PairPrompts.begin(*progress.parts())
+        torch.manual_seed(self._options.seed + progress.drafted)
+        progress.drafts = drafts_of(self._lm, progress.prompts, cells)
+        progress.drafted += 1
+        progress.shown.append(float(torch.cat([drafts.scores for drafts in progress.drafts.values()]).mean()))
+        print(f"drafts of {len(cells)} pairs show them by {progress.shown[-1]:.3f} nats")
+
+    def _draft_step(self, progress: Progress, total: int) -> float:
+        rng = np.random.default_rng([self._options.seed, progress.drafted, progress.prompts.steps])
+        by_pair = draft_contrasts(progress.drafts, rng) | self._contrasts(progress, rng)
+        return joint_preference_step(self._lm, progress.prompts, list(by_pair), list(by_pair.values()), total)
+
+    def _contrasts(self, progress: Progress, rng: np.random.Generator) -> dict[Cell, Contrast]:
+        """Of one step on the posts."""
+        labels, posts = progress.labels[self._train], [self._tokens[i] for i in self._train]
+        batch = drawn(labels, rng)
+        return dict(zip(batch, contrasts_of(batch, posts, labels, self._plain_logs()[self._train], rng), strict=True))
+
+    def _plain_logs(self) -> Tensor:
+        if self._plain is None:
+            self._plain = plain_logs(self._lm, self._tokens)
+        return self._plain
 
     def _resume(self) -> Progress | None:
         if not self._checkpoint.exists():
@@ -181,13 +223,20 @@ class FactoredBuilder:
         print(f"resumed from {self._checkpoint}: step {progress.prompts.steps}")
         return progress
 
-    def _begin(self, clusters: TwoWay) -> Progress:
-        style = self._lm.embed_words(STYLE_START, self._options.style_rows)
+    def _begin(self) -> Progress:
+        options, labels = self._options, self._clusters()
+        style = self._lm.embed_words(STYLE_START, options.style_rows)
         subjects = [
-            self._lm.embed_words(" ".join([SUBJECT_START, *words[:WORDS_AT_START]]), self._options.subject_rows)
-            for words in self.words_of(clusters.labels, SUBJECT)
+            self._lm.embed_words(" ".join([SUBJECT_START, *words[:WORDS_AT_START]]), options.subject_rows)
+            for words in self.words_of(labels, SUBJECT)
         ]
-        return Progress(clusters.labels, PairPrompts.begin([style] * self._options.styles, subjects))
+        return Progress(labels, PairPrompts.begin([style] * options.styles, subjects))
+
+    def _clusters(self) -> Labels:
+        options, posts = self._options, self._posts
+        states = np.stack([self._lm.hidden_states(text) for text in tqdm(posts, "hidden states", unit="post")])
+        blocks = blocks_of(posts, states, self._embed(posts), options.seed)
+        return two_way_clusters(blocks, openings_of(posts), options.styles, options.subjects, options.seed)
 
     def words_of(self, labels: Labels, part: int) -> list[list[str]]:
         """The words of every style (part 0) or subject (part 1) of posts so labelled."""
@@ -202,35 +251,10 @@ class FactoredBuilder:
         labels, total = progress.labels[self._train], self._options.total
         batch = drawn(labels, rng)
         posts = [self._tokens[i] for i in self._train]
-        if self._plain is None or progress.prompts.steps < total - self._options.rounds[-1]:
+        if not self._options.preferences or progress.prompts.steps < total - self._options.rounds[-1]:
             return joint_step(self._lm, progress.prompts, posts, batch, total)
-        contrasts = contrasts_of(batch, posts, labels, self._plain[self._train], rng)
+        contrasts = contrasts_of(batch, posts, labels, self._plain_logs()[self._train], rng)
         return joint_preference_step(self._lm, progress.prompts, list(batch), contrasts, total)
-
-    def _is_reassigning_due(self, progress: Progress) -> bool:
-        ends = list(accumulate(self._options.rounds))[:-1]
-        return progress.reassigned < sum(progress.prompts.steps >= end for end in ends)
-
-    def _reassign(self, progress: Progress, clusters: TwoWay) -> None:
-        """Every post goes to the style that explains it best given its subject, then to the subject given its style."""
-        before = progress.labels.copy()
-        for part in (STYLE, SUBJECT):
-            self._reassign_part(progress, part, clusters.spaces[part])
-        moved = (progress.labels != before).mean(axis=0)
-        print(f"{moved[STYLE]:.1%} of the posts moved to another style, {moved[SUBJECT]:.1%} to another subject")
-        progress.reassigned += 1
-
-    def _reassign_part(self, progress: Progress, part: int, space: Floats) -> None:
-        name, count = ("styles", "subjects")[part], self._count(part)
-        candidates = nearest_clusters(space, progress.labels[:, part], count, self._options.nearest)
-        posts, clusters = np.nonzero(candidates)
-        tried = progress.labels[posts]
-        tried[:, part] = clusters
-        losses = np.full(candidates.shape, np.inf)
-        tokens = [self._tokens[i] for i in posts]
-        losses[posts, clusters] = losses_under(self._lm, progress.prompts, tokens, tried, f"reassigning {name}")
-        labels = losses.argmin(axis=1).astype(np.intp)
-        progress.labels[:, part] = guarded(space, labels, count, self._options.seed)
 
     def _is_check_due(self, step: int) -> bool:
         into_last = step - sum(self._options.rounds[:-1])
@@ -248,10 +272,10 @@ class FactoredBuilder:
     def _held_out_loss(self, progress: Progress) -> float:
         """What the last round lessens, on held-out posts."""
         tokens, labels = [self._tokens[i] for i in self._held], progress.labels[self._held]
-        if self._plain is None:
+        if not self._options.preferences:
             return float(losses_under(self._lm, progress.prompts, tokens, labels, "held-out posts").mean())
         cells, rng = cells_of(labels), np.random.default_rng(self._options.seed)
-        contrasts = contrasts_of(cells, tokens, labels, self._plain[self._held], rng)
+        contrasts = contrasts_of(cells, tokens, labels, self._plain_logs()[self._held], rng)
         return preference_under(self._lm, progress.prompts, list(cells), contrasts)
 
 
@@ -271,7 +295,7 @@ def build_factored(
     """
     builder = FactoredBuilder(model, embed, posts, options, checkpoint)
     progress = builder.run()
-    styles, subjects = (part.half().float().cpu().numpy() for part in progress.best or progress.prompts.rows())
+    styles, subjects = (part.half().float().cpu().numpy() for part in progress.parts())
     labels = progress.labels
     basis = FactoredBasis(
         model=about_model[0],
@@ -288,7 +312,8 @@ def build_factored(
             "held_out_loss": round(progress.best_loss, 4) if progress.best else None,
             "preferences": options.preferences,
             "rounds": list(options.rounds),
-            "steps": progress.prompts.steps,
+            "drafted": list(options.drafted),
+            "drafts_shown": [round(shown, 4) for shown in progress.shown],
             "seed": options.seed,
         },
         mixture=mixture.text_version if mixture else "",
@@ -337,11 +362,17 @@ def main() -> None:
     parser.add_argument("--styles", type=int, default=defaults.styles)
     parser.add_argument("--subjects", type=int, default=defaults.subjects)
     parser.add_argument("--mixture", type=Path, default=DEFAULT_BASIS, help="folder of the basis that it goes with")
+    parser.add_argument("--drafted", type=int, nargs="*", default=list(defaults.drafted), help="steps of each round")
     parser.add_argument("--preferences", action=argparse.BooleanOptionalAction, default=defaults.preferences)
     args = parser.parse_args()
     made_of = Materials.of(args)
     options = FactoredOptions(
-        args.styles, args.subjects, rounds=tuple(args.rounds), preferences=args.preferences, seed=args.seed
+        styles=args.styles,
+        subjects=args.subjects,
+        rounds=tuple(args.rounds),
+        preferences=args.preferences,
+        drafted=tuple(args.drafted),
+        seed=args.seed,
     )
     mixture, posts = Basis.load(args.mixture), made_of.catalogue.posts
     basis, _ = build_factored(

@@ -1,6 +1,6 @@
 """Soft prompts in two parts, trained together: a post's prompt is its style's rows, then its subject's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -38,7 +38,7 @@ class PairPrompts:
     steps: int = 0
 
     @classmethod
-    def begin(cls, styles: Sequence[Tensor], subjects: Sequence[Tensor]) -> Self:
+    def begin(cls, styles: Iterable[Tensor], subjects: Iterable[Tensor]) -> Self:
         """Start from given rows."""
         first, second = ([rows.detach().clone().requires_grad_(True) for rows in part] for part in (styles, subjects))
         return cls(first, second, torch.optim.Adam([*first, *second], lr=LEARNING_RATE))
@@ -51,7 +51,7 @@ class PairPrompts:
     @classmethod
     def restore(cls, state: dict[str, Any]) -> Self:
         """Continue from a checkpoint."""
-        prompts = cls.begin(list(state["styles"]), list(state["subjects"]))
+        prompts = cls.begin(state["styles"], state["subjects"])
         prompts.optimizer.load_state_dict(state["optimizer"])
         prompts.steps = state["steps"]
         return prompts

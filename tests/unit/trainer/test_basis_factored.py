@@ -10,7 +10,6 @@ from tests.basis import basis_of
 from tests.tiny_model import random_prompts, tiny_model
 from trainer.basis import factored
 from trainer.basis.factored import FactoredBuilder, FactoredOptions, build_factored, spread_of
-from trainer.basis.pairs import losses_under
 from trainer.language_model import PromptScorer
 
 MODEL = tiny_model()
@@ -19,7 +18,7 @@ MANNERS = ("the {} barks and we run !!!", "write short {} system user", "over th
 EXTRAS = ("", " and", " we", " save", " the", " shines", " soil", " over")
 PLAIN = [manner.format(thing) + extra for extra in EXTRAS for thing in THINGS for manner in MANNERS]
 POSTS = [f"{post} own{'abcdefghi'[n // 9]}{'abcdefghi'[n % 9]}" for n, post in enumerate(PLAIN)]
-OPTIONS = FactoredOptions(3, 3, style_rows=4, subject_rows=2, rounds=(3, 4), nearest=2, check_every=2, held_out=0.15)
+OPTIONS = FactoredOptions(3, 3, style_rows=4, subject_rows=2, rounds=(3, 4), check_every=2, held_out=0.15, drafted=())
 
 
 def embed(texts: list[str]) -> np.ndarray:
@@ -37,7 +36,7 @@ def test_a_build_finds_and_keeps_styles_and_subjects(tmp_path: Path) -> None:
     assert labels.shape == (len(POSTS), 2)
     assert (basis.size, basis.rows, basis.styles.shape[1]) == ((3, 3), 6, 4)
     assert sum(basis.built["style_sizes"]) == sum(basis.built["subject_sizes"]) == len(POSTS)
-    assert (basis.built["seed"], basis.built["steps"]) == (0, 7)
+    assert (basis.built["seed"], basis.built["rounds"], basis.built["drafted"]) == (0, [3, 4], [])
     assert 0 < basis.built["held_out_loss"] < 10
     basis.save(tmp_path / "basis")
     assert FactoredBasis.load(tmp_path / "basis").version == basis.version
@@ -71,6 +70,30 @@ def test_a_build_that_was_interrupted_ends_as_one_that_was_not(
     np.testing.assert_array_equal(resumed.labels, whole.labels)
 
 
+def test_a_build_that_was_interrupted_between_drafts_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(OPTIONS, styles=9, drafted=(3, 2))
+    whole = builder(tmp_path / "whole", options).run()
+    assert whole.drafted == len(whole.shown) == 2
+    assert not all(torch.equal(a, b) for a, b in zip(whole.best or (), whole.prompts.rows(), strict=True))
+    real, steps = factored.draft_contrasts, iter(range(100))
+
+    def interrupted(*args: object) -> object:
+        if next(steps) in {1, 4}:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(factored, "draft_contrasts", interrupted)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                builder(tmp_path / "cut", options).run()
+        resumed = builder(tmp_path / "cut", options).run()
+    assert resumed.shown == whole.shown
+    assert all(torch.equal(a, b) for a, b in zip(resumed.prompts.rows(), whole.prompts.rows(), strict=True))
+
+
 def test_a_checkpoint_of_other_options_is_not_gone_on_with(tmp_path: Path) -> None:
     builder(tmp_path).run()
     with pytest.raises(SystemExit, match="--fresh"):
@@ -80,7 +103,7 @@ def test_a_checkpoint_of_other_options_is_not_gone_on_with(tmp_path: Path) -> No
 def test_the_kept_parts_are_those_that_were_best_on_held_out_posts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = FactoredOptions(3, 3, style_rows=4, subject_rows=2, rounds=(2, 8), check_every=1, preferences=False)
+    options = replace(OPTIONS, rounds=(2, 8), check_every=1, preferences=False)
     looked, real = [], factored.losses_under
 
     def worse_each_time(*args: object) -> np.ndarray:
@@ -93,17 +116,6 @@ def test_the_kept_parts_are_those_that_were_best_on_held_out_posts(
     assert progress.prompts.steps == 5
     assert progress.best is not None
     assert not torch.equal(progress.best[0], progress.prompts.rows()[0])
-
-
-def test_reassigned_posts_are_where_they_are_explained_best(tmp_path: Path) -> None:
-    build = builder(tmp_path, FactoredOptions(3, 3, style_rows=4, subject_rows=2, rounds=(12,), nearest=3, held_out=0))
-    progress = build.run()
-    clusters = factored.two_way_clusters(build._blocks(), 3, 3, 0)
-    tokens = [MODEL.post_tokens(text) for text in POSTS]
-    before = losses_under(MODEL, progress.prompts, tokens, progress.labels, "").mean()
-    build._reassign(progress, clusters)
-    assert losses_under(MODEL, progress.prompts, tokens, progress.labels, "").mean() < before
-    assert progress.reassigned == 1
 
 
 def test_a_mixtures_prompts_are_told_by_the_styles_and_subjects_of_their_posts() -> None:
