@@ -25,13 +25,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from native import model as native_model
-from native.settings import NativeSettings
 from slop.basis import Basis
 from slop.rewards import RATE_WEIGHT
 from slop.settings import LearningSettings
 from slop.storage import PostRef
 from studies import jokes, tables
+from studies.base_model import base_model
 from studies.folders import RESULTS
 from studies.metrics import CalibrationBin, Estimate, calibration, over_readers, pair_accuracy
 from studies.rankers import (
@@ -304,7 +303,7 @@ def language_groups(settings: HumorSettings, basis: Basis, texts: Sequence[str])
         return []
     from studies import language_rankers as language
 
-    frozen = language.FrozenModel.load(native_model.prepare(NativeSettings()), basis.template, texts)
+    frozen = language.FrozenModel.load(str(base_model(basis)), basis.template, texts)
     words, seed = {"history in the prompt": language.as_history, "persona prompt": language.as_persona}, settings.seed
     told = [language.InWords(name, frozen, tell, LANGUAGE_COUNTS) for name, tell in words.items()]
     tunings = (language.prompt_tuning(frozen, basis.prompts.shape[1]), language.lora())

@@ -9,9 +9,8 @@ import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
-from native import model as native_model
-from native.settings import NativeSettings
 from slop.basis import Basis
+from studies.base_model import base_model
 from studies.folders import KEPT
 from studies.likelihoods import by_token, raced
 from trainer.basis.command import sentence_embedder
@@ -51,8 +50,12 @@ def _computed_at_once(basis: Basis, texts: Sequence[str], progress: Progress) ->
 
 
 def language_model(basis: Basis) -> LanguageModel:
-    """The base model of a basis."""
-    return LanguageModel.load(native_model.prepare(NativeSettings()), basis.template)
+    """The base model of a basis.
+
+    Raises:
+        StudyError: what is configured is another one.
+    """
+    return LanguageModel.load(base_model(basis), basis.template)
 
 
 def extractor_of(basis: Basis) -> Extractor:

@@ -91,7 +91,7 @@ class FrozenModel:
     def __init__(self, transformer: Any, tokenizer: Any, template: Template, texts: Sequence[str]) -> None:
         self.transformer, self.tokenizer, self.template, self.texts = transformer, tokenizer, template, texts
         self.lm = LanguageModel(transformer, tokenizer, template)
-        self.jokes = [self.lm.tokens(text + tokenizer.eos_token) for text in texts]
+        self.jokes = [self.lm.tokens(text + self.lm.end) for text in texts]
         self.plain = self.rows(template.plain_system)
 
     @classmethod

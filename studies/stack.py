@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 import native.up
-from native import model as native_model
-from native.settings import NativeSettings
 from native.up import running_stack
 from slop.basis import Basis, Template
 from slop.settings import CommonSettings
@@ -115,9 +113,10 @@ async def writer(
         StudyError, StackFailed, MissingBinary: there is nothing to write with; the message says why.
     """
     if local:
-        from studies.local_writer import LocalWriter  # torch takes seconds, and much memory
+        from studies.base_model import base_model  # torch takes seconds, and much memory
+        from studies.local_writer import LocalWriter
 
-        yield LocalWriter.load(native_model.prepare(NativeSettings()), basis.template, basis.model)
+        yield LocalWriter.load(str(base_model(basis)), basis.template, basis.model)
         return
     with running_stack(console, ["vllm"]) as running:
         async with engine_of(running, basis.template, concurrency, LONGEST_ANSWER_S) as engine:

@@ -24,6 +24,7 @@ MAX_POST_TOKENS: Final = 48  # of training and of features alike
 HEAT_TOKENS: Final = 8
 SURVIVORS: Final = 8
 _SLOT: Final = "\ue000"  # stands for the soft prompt while the chat template is rendered
+_ANSWER: Final = "\ue001"  # and this for the answer
 _IGNORE: Final = -100
 
 
@@ -49,6 +50,8 @@ class LanguageModel:
         width: d, the length of an embedding row.
         device: where it runs.
         tail: what follows the soft prompt in the template, as text.
+        end: what ends a post, as text: what ends an assistant's turn in the chat template. A tokenizer's own end of
+            text may be another one, or wrong (transformers 5.17 takes the start of a turn for it in some GGUF files).
         plain: (P, d), the embeddings of the template's plain system message, which no soft prompt has replaced.
     """
 
@@ -61,7 +64,8 @@ class LanguageModel:
         rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         head, self.tail = rendered.split(_SLOT)
         self._head, self._tail = self.tokens(head), self.tokens(self.tail)
-        self._end = tokenizer.eos_token
+        self.end = _end_of_turn(tokenizer, messages)
+        self._end_id = int(self.tokens(self.end)[-1])
         self.plain = self.embed_text(template.plain_system)
 
     @classmethod
@@ -80,7 +84,7 @@ class LanguageModel:
 
     def post_tokens(self, text: str, most: int = MAX_POST_TOKENS) -> Tensor:
         """A post's tokens with the end of turn, the first `most` of them: (T,) int64, T >= 1."""
-        return self.tokens(text + self._end)[:most]
+        return self.tokens(text + self.end)[:most]
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Rows of the embedding matrix: (..., T) to (..., T, d)."""
@@ -183,8 +187,8 @@ class LanguageModel:
             inputs_embeds=turned,
             attention_mask=pad_sequence([mask.flip(0) for mask in ones], batch_first=True).flip(1),
             max_new_tokens=max_tokens,
-            eos_token_id=self._tokenizer.eos_token_id,
-            pad_token_id=self._tokenizer.eos_token_id,
+            eos_token_id=self._end_id,
+            pad_token_id=self._end_id,
             **drawing,
         )
         return [text.strip() for text in self._tokenizer.batch_decode(tokens, skip_special_tokens=True)]
@@ -202,6 +206,13 @@ class LanguageModel:
         pooled = [states[layer].mean(dim=1)[0] for layer in (len(states) // 2, -1)]
         states_of_post: Floats = torch.cat(pooled).float().cpu().numpy()
         return states_of_post
+
+
+def _end_of_turn(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
+    """What the chat template puts behind an assistant's words; the end of text where it puts nothing."""
+    answered = [*messages, {"role": "assistant", "content": _ANSWER}]
+    rendered: str = tokenizer.apply_chat_template(answered, tokenize=False)
+    return rendered.rpartition(_ANSWER)[2].strip() or str(tokenizer.eos_token)
 
 
 def mean_losses(by_token: Tensor, posts: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -18,11 +18,10 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 
 from catalogue.classes import load_classes
-from native import model as native_model
-from native.settings import NativeSettings
 from slop.basis import Basis, InvalidBasis
 from slop.factored import FactoredBasis
 from slop.settings import DEFAULT_BASIS, LearningSettings
+from studies.base_model import base_model
 from studies.composition import report
 from studies.composition.arms import ARMS, Asking, Pair, pairs_of
 from studies.composition.choice import Chosen
@@ -34,7 +33,7 @@ from studies.posts import Catalogue, Post, StudyError, by_label, load_catalogue
 from studies.screen import LOCAL, options_of, progress_on, run_study
 from studies.stack import writer
 from studies.writers import Sampling, Writer
-from trainer.language_model import LanguageModel, model_folder, revision_of
+from trainer.language_model import LanguageModel
 
 EXAMPLES: Final = 6
 
@@ -64,31 +63,26 @@ class CompositionSettings(BaseSettings):
         return Sampling(self.temperature, self.max_tokens, self.min_p)
 
 
-def load_bases(settings: CompositionSettings, revision: str) -> tuple[Basis, FactoredBasis]:
+def load_bases(settings: CompositionSettings) -> tuple[Basis, FactoredBasis]:
     """The shipped basis and the factored one.
 
     Raises:
-        StudyError: one is missing or broken, or was trained on another model.
+        StudyError: one is missing or broken.
     """
     try:
-        bases = Basis.load(LearningSettings().basis_dir), FactoredBasis.load(settings.factored)
+        return Basis.load(LearningSettings().basis_dir), FactoredBasis.load(settings.factored)
     except InvalidBasis as error:
         raise StudyError(str(error)) from error
-    for basis in bases:
-        if basis.revision != revision:
-            raise StudyError(f"a basis is of {basis.model} {basis.revision}, the model is {revision}: build it anew")
-    return bases
 
 
 def choose(settings: CompositionSettings, catalogue: Catalogue, console: Console) -> tuple[Asking, Chosen]:
     """The prompts of every class, by held-out posts of it.
 
     Raises:
-        StudyError: there is no usable basis.
+        StudyError: there is no usable basis, or one was trained on another model.
     """
-    folder = model_folder(native_model.prepare(NativeSettings()))
-    basis, factored = load_bases(settings, revision_of(folder))
-    model = LanguageModel.load(folder, basis.template)
+    basis, factored = load_bases(settings)
+    model = LanguageModel.load(base_model(basis, factored), basis.template)
     liked = {name: [p.text for p in posts[: settings.liked]] for name, posts in by_label(catalogue.held_out).items()}
     with progress_on(console) as progress:
         chosen = Chosen.by(liked, model, basis, factored, progress)

@@ -12,19 +12,17 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from native import model as native_model
-from native.settings import NativeSettings
 from slop.basis import Basis
 from slop.settings import LearningSettings
+from studies.base_model import base_model
 from studies.likelihood import report
 from studies.likelihood.settings import LikelihoodSettings
 from studies.likelihood.study import Study
 from studies.likelihood.texts import held_out_posts, jokes_in, posts_in
-from studies.posts import StudyError
 from studies.screen import options_or_advice, run_study
 from trainer.basis.command import sentence_embedder
 from trainer.heap import keep_freed_memory
-from trainer.language_model import LanguageModel, model_folder, revision_of
+from trainer.language_model import LanguageModel
 
 ADVICE: Final = "DATA=folder with jokes.json and ratings.csv.gz, or POSTS=file of posts"
 
@@ -35,11 +33,8 @@ def study_of(basis: Basis, settings: LikelihoodSettings, console: Console) -> St
     Raises:
         StudyError: the basis is of another model.
     """
-    folder = model_folder(native_model.prepare(NativeSettings()))
-    if (revision := revision_of(folder)) != basis.revision:
-        raise StudyError(f"the basis is of {basis.model} {basis.revision}, {folder} is {revision}: 'make basis' first")
     keep_freed_memory()
-    return Study(LanguageModel.load(folder, basis.template), basis, sentence_embedder, settings, console)
+    return Study(LanguageModel.load(base_model(basis), basis.template), basis, sentence_embedder, settings, console)
 
 
 def folds_texts(settings: LikelihoodSettings) -> tuple[str, list[str]] | None:

@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import torch
 
-from native import model as native_model
-from native.settings import NativeSettings
 from slop.basis import Basis
+from studies.base_model import base_model
 from studies.folders import KEPT
 from studies.posts import Catalogue, Post, by_label
 from trainer.basis.build import BuildOptions, build_basis
@@ -89,7 +88,7 @@ class Variant:
     def _build(self, like: Basis, catalogue: Catalogue) -> Basis:
         print(f"building: {self.name}")
         torch.manual_seed(self.options.seed)
-        model = LanguageModel.load(native_model.prepare(NativeSettings()), like.template)
+        model = LanguageModel.load(base_model(like), like.template)
         about, posts = (like.model, like.revision), [post.text for post in self._built_from(catalogue)]
         checkpoint = BUILT / f"{self.digest(like.revision)}.pt"
         basis, _ = build_basis(model, about, sentence_embedder, posts, self.options, checkpoint)

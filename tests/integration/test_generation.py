@@ -3,16 +3,18 @@
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
 import pytest
 from redis import Redis
 
+from slop.copies import KnownPosts
 from slop.profiles import scores
 from slop.tensor_wire import torch_base64
 from tests.basis import factored_for, profile_of, random_basis, spread_over
@@ -24,6 +26,7 @@ ADA = profile_of(BASIS, (1.5, -1.0, 0.5, -0.2))
 EYES = np.eye(BASIS.text_size, dtype=np.float32)
 FEATURES = {f"post-{k}": row for k, row in enumerate(EYES)}
 POSTS = [{"post_id": post_id} for post_id in FEATURES]
+KNOWN = "The basil has forgiven me again."
 DAMAGED = damaged_profiles(BASIS, ADA)
 
 
@@ -247,14 +250,51 @@ class Echo(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-@pytest.fixture
-def echo() -> Iterator[str]:
-    with ThreadingHTTPServer((HOST, 0), Echo) as server:
+class Copyist(Echo):
+    """An engine whose first posts are a known one, a new one and none; it does better when it is asked again."""
+
+    asked: ClassVar[list[int]] = []
+
+    def do_POST(self) -> None:
+        order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        texts = ["Nobody wrote this before."] * order["n"] if self.asked else [KNOWN, "The soup is new.", " "]
+        self.asked.append(order["n"])
+        self._answer({"choices": [{"index": at, "message": {"content": text}} for at, text in enumerate(texts)]})
+
+
+@contextmanager
+def engine(answers: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with ThreadingHTTPServer((HOST, 0), answers) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
         yield f"http://{HOST}:{server.server_port}/v1"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def echo() -> Iterator[str]:
+    with engine(Echo) as url:
+        yield url
+
+
+def test_a_post_that_copies_a_known_one_and_one_without_words_are_written_again(
+    tmp_path: Path, stored: Redis, redis_url: str, kafka_bootstrap: str
+) -> None:
+    KnownPosts.of([KNOWN]).save(tmp_path / "basis")
+    with engine(Copyist) as vllm_url:
+        server, url = generation_server(
+            tmp_path, BASIS, redis_url=redis_url, kafka_bootstrap=kafka_bootstrap, vllm_url=vllm_url, control_share=0
+        )
+        server.start()
+        with client_of(url) as client:
+            answer = client.post("/v1/generate", json={"user_id": "new", "n": 3}).json()
+            told = client.get("/metrics").text.splitlines()
+        server.stop()
+    new = "Nobody wrote this before."
+    assert [post["text"] for post in answer["posts"]] == [new, "The soup is new.", new]
+    assert Copyist.asked == [3, 2]
+    assert "slop_rewritten_posts_total 2.0" in told
 
 
 def test_a_style_and_a_subject_that_a_reader_likes_are_in_one_prompt_and_counted(

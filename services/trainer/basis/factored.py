@@ -375,6 +375,8 @@ def main() -> None:
         seed=args.seed,
     )
     mixture, posts = Basis.load(args.mixture), made_of.catalogue.posts
+    if mixture.revision != made_of.about_model[1]:
+        raise SystemExit(f"{args.mixture} is of {mixture.model} {mixture.revision}, not of {args.model}: 'make basis'")
     basis, _ = build_factored(
         made_of.model, made_of.about_model, made_of.embed, posts, options, args.checkpoint, mixture
     )

@@ -238,14 +238,7 @@ def test_examples_have_the_first_post_of_every_arm() -> None:
 def test_a_missing_factored_basis_ends_the_study_with_what_to_do(tmp_path: Path) -> None:
     settings = CompositionSettings(_cli_parse_args=False, factored=tmp_path)
     with pytest.raises(StudyError, match="make factored"):
-        load_bases(settings, "any")
-
-
-def test_a_basis_of_another_model_ends_the_study(tmp_path: Path) -> None:
-    random_factored().save(tmp_path)
-    settings = CompositionSettings(_cli_parse_args=False, factored=tmp_path)
-    with pytest.raises(StudyError, match="build it anew"):
-        load_bases(settings, "another")
+        load_bases(settings)
 
 
 def test_options_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

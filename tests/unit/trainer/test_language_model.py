@@ -7,8 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slop.basis import Template
-from tests.tiny_model import WORDS, random_prompts, tiny_model, tiny_tokenizer
-from trainer.language_model import HEAT_TOKENS, MAX_POST_TOKENS, PromptScorer, model_folder, revision_of
+from tests.tiny_model import TEMPLATE, WORDS, random_prompts, tiny_llama, tiny_model, tiny_tokenizer
+from trainer.language_model import (
+    HEAT_TOKENS,
+    MAX_POST_TOKENS,
+    LanguageModel,
+    PromptScorer,
+    model_folder,
+    revision_of,
+)
 
 MODEL = tiny_model()
 PROMPTS = random_prompts(6)
@@ -129,3 +136,17 @@ def test_the_revision_changes_with_the_weights(tmp_path: Path) -> None:
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert model_folder(str(tmp_path)) == tmp_path
+
+
+def test_a_post_ends_as_an_assistants_turn_does_whatever_the_tokenizer_takes_for_the_end_of_text() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.eos_token = "<s>"
+    model = LanguageModel(tiny_llama(len(tokenizer)), tokenizer, Template())
+    assert model.end == "</s>"
+    assert int(model.post_tokens("the dog barks")[-1]) == tokenizer.convert_tokens_to_ids("</s>")
+
+
+def test_where_a_template_ends_no_turn_the_end_of_text_does() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE.replace("</s>", "")
+    assert LanguageModel(tiny_llama(len(tokenizer)), tokenizer, Template()).end == "</s>"
