@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # What `make studies` runs, one after the other; humor and likelihood need ratings of real people, and their jokes.
-STUDIES := cost topics capacity prompts clusters encoders composition $(if $(DATA),humor likelihood)
+STUDIES := cost topics capacity prompts clusters few encoders composition $(if $(DATA),humor likelihood)
 
 export BASIS DATA OUT POSTS READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 

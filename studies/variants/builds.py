@@ -42,8 +42,10 @@ CHANGES: Final[Mapping[str, Mapping[str, Any]]] = {
     "from Ward clusters": {"ward": True},
     "few posts": {},
     "few posts, clusters of 8 or more": {"smallest": 8},
+    "few posts, 32 prompts of 8 or more": {"prompts": 32, "smallest": 8},
     "few posts, from Ward clusters": {"ward": True},
     "few posts, from Ward clusters of 8 or more": {"ward": True, "smallest": 8},
+    "few posts, 40 from Ward clusters of 8 or more": {"prompts": 40, "ward": True, "smallest": 8},
 }
 """What is changed in `trainer.basis.build.BuildOptions`, by name."""
 

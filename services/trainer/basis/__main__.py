@@ -8,6 +8,7 @@ import argparse
 
 from slop.copies import KnownPosts
 from trainer.basis.build import BuildOptions, build_basis
+from trainer.basis.clusters import FEW, SMALLEST
 from trainer.basis.command import Materials, parser_of, remove
 
 
@@ -19,10 +20,17 @@ def main() -> None:
     parser.add_argument("--preferences", action=argparse.BooleanOptionalAction, default=defaults.preferences)
     args = parser.parse_args()
     made_of = Materials.of(args)
-    options = BuildOptions(
-        prompts=args.prompts, rounds=tuple(args.rounds), preferences=args.preferences, seed=args.seed
-    )
     posts, engagement = made_of.catalogue.posts, made_of.catalogue.engagement
+    # With engagement, classes of few posts are found (`studies.few`); without it, small clusters are junk.
+    engaged = engagement is not None
+    options = BuildOptions(
+        prompts=args.prompts,
+        rounds=tuple(args.rounds),
+        preferences=args.preferences,
+        ward=engaged,
+        smallest=FEW if engaged else SMALLEST,
+        seed=args.seed,
+    )
     basis, _ = build_basis(
         made_of.model, made_of.about_model, made_of.embed, posts, options, args.checkpoint, engagement=engagement
     )

@@ -12,7 +12,8 @@ Labels = npt.NDArray[np.intp]
 
 LARGEST: Final = 2.5  # times the mean size: a cluster beyond it is split
 WORD: Final = r"[A-Za-z]{3,}"
-SMALLEST: Final = 20  # posts: a cluster below it is junk
+SMALLEST: Final = 20  # posts: a cluster below it is junk,
+FEW: Final = 8  # or, where it is known what readers like together, below this
 
 
 def initial_clusters(space: Floats, count: int, seed: int, *, ward: bool = False, smallest: int = SMALLEST) -> Labels:

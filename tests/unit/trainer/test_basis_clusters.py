@@ -49,3 +49,9 @@ def test_a_clusters_words_are_its_own() -> None:
     words = cluster_words(posts, np.array([0, 0, 1, 1]), 2, words=3)
     assert "puppy" in words[0]
     assert {"telescope", "stars"} <= set(words[1])
+
+
+def test_begun_from_wards_clusters_k_means_finds_a_small_one_where_it_may_be_small() -> None:
+    space = blobs([60, 60, 60, 9])
+    sizes = np.bincount(initial_clusters(space, 4, seed=0, ward=True, smallest=8), minlength=4)
+    assert sorted(sizes) == [9, 60, 60, 60]
