@@ -1,5 +1,7 @@
 """Making a new basis as a job, in a process of its own: prompts by `python -m trainer.basis`, factors by `.factors`.
 
+Where the settings ask for it, prompts of styles and subjects are built to go with it, by `trainer.basis.factored`.
+
 A build of prompts is resumed where it was interrupted; factors take minutes and are begun anew.
 
 A build has a work folder named by its job, with the checkpoint, the log and, once it is done, the basis; that is then
@@ -10,7 +12,7 @@ import fcntl
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,14 @@ class FactorsOptions(Options):
     """Of `trainer.factors`."""
 
     size: int | None = Field(None, ge=1, le=64)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A trainer's command line, and what is there once it is done."""
+
+    command: list[str]
+    done: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +139,17 @@ def fit_basis(
         "--catalogue": settings.catalogue,
         "--checkpoint": work.folder / "checkpoint.pt",
     }
-    command = work.command("trainer.basis", places, options)
+    steps = [Step(work.command("trainer.basis", places, options), work.basis / "basis.json")]
+    if settings.fit_basis_factored:
+        places |= {"--checkpoint": work.folder / "factored.pt", "--mixture": work.basis}
+        alike = options.model_copy(update={"prompts": None, "rounds": None})
+        steps.append(Step(work.command("trainer.basis.factored", places, alike), work.basis / "factored.json"))
     if settings.fit_basis_log:
-        command.append("--log")
+        for step in steps:
+            step.command.append("--log")
         with suppress(InvalidBasis):  # there is none yet: the model's first one is built
             settings = _on_live_basis(settings)
-    return _build(work, command, settings, limits, report)
+    return _build(work, steps, settings, limits, report)
 
 
 def fit_factors(
@@ -157,7 +172,8 @@ def fit_factors(
         redis.exceptions.RedisError: Redis, which knows what is live, is away.
     """
     work = _work(job, settings)
-    return _build(work, work.command("trainer.factors", {}, options), _on_live_basis(settings), limits, report)
+    step = Step(work.command("trainer.factors", {}, options), work.basis / "basis.json")
+    return _build(work, [step], _on_live_basis(settings), limits, report)
 
 
 def _on_live_basis(settings: JobsSettings) -> JobsSettings:
@@ -174,11 +190,12 @@ def _work(job: str, settings: JobsSettings) -> Work:
 
 
 def _build(
-    work: Work, command: list[str], settings: JobsSettings, limits: Limits, report: Callable[[str], None]
+    work: Work, steps: Sequence[Step], settings: JobsSettings, limits: Limits, report: Callable[[str], None]
 ) -> Basis:
     with _only_one(settings.bases_dir / ".lock") as lock:
-        if not (work.basis / "basis.json").exists():
-            _train(command, settings, work, lock, limits, report)
+        for step in steps:
+            if not step.done.exists():
+                _train(step.command, settings, work, lock, limits, report)
         return _publish(work, settings.bases_dir)
 
 

@@ -35,6 +35,11 @@ class JobsSettings(LearningSettings):
     model_name: str = Field("SmolLM2-135M-Instruct", description="what a new basis calls its base model")
     catalogue: Path = Field(Path("catalogue/posts.jsonl"), description="posts that a basis is built from")
     fit_basis_log: bool = Field(True, description="whether it is also built from posts and reactions in Kafka")
+    fit_basis_factored: bool = Field(
+        False,
+        description="whether prompts of styles and subjects are built with it, so that readers who like both go on "
+        "getting both in one post; minutes on a GPU, hours on 2 cores",
+    )
     fit_basis_timeout_s: float = Field(4 * 3_600.0, gt=0, description="for building a basis; about an hour on 2 cores")
 
     @property

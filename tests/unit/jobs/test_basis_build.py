@@ -54,7 +54,9 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Path]]:
     """The command of every build that is begun, and the basis that its process is told of."""
     builds: list[tuple[list[str], Path]] = []
     monkeypatch.setattr(
-        basis_build, "_build", lambda _, command, settings, *__: builds.append((command, settings.basis_dir))
+        basis_build,
+        "_build",
+        lambda _, steps, settings, *__: builds.extend((s.command, settings.basis_dir) for s in steps),
     )
     return builds
 
@@ -95,6 +97,33 @@ def test_the_first_basis_of_a_model_needs_no_other(tmp_path: Path, begun: list[t
 def test_a_basis_may_be_built_from_the_catalogue_alone(tmp_path: Path, begun: list[tuple[list[str], Path]]) -> None:
     fit(settings_in(tmp_path, fit_basis_log=False, redis_url="redis://127.0.0.1:1/0"))
     assert "--log" not in begun[0][0]
+
+
+def test_prompts_of_styles_and_subjects_are_built_to_go_with_a_basis_where_that_is_asked_for(
+    tmp_path: Path, begun: list[tuple[list[str], Path]]
+) -> None:
+    settings = settings_in(tmp_path, fit_basis_log=False, fit_basis_factored=True)
+    options = BuildOptions(prompts=4, rounds=[3, 2], seed=7)
+    fit_basis("job", settings, options, Limits(60, threading.Event()), lambda _: None)
+    (mixture, _), (factored, _) = begun
+    out = mixture[mixture.index("--out") + 1]
+    assert factored[2] == "trainer.basis.factored"
+    assert factored[factored.index("--mixture") + 1] == factored[factored.index("--out") + 1] == out
+    assert factored[factored.index("--checkpoint") + 1] != mixture[mixture.index("--checkpoint") + 1]
+    assert factored[-2:] == ["--seed", "7"]
+    assert "--rounds" not in factored
+
+
+def test_a_build_goes_on_with_what_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_in(tmp_path, fit_basis_log=False, fit_basis_factored=True)
+    trained = []
+    monkeypatch.setattr(basis_build, "_train", lambda command, *_: trained.append(command[2]))
+    basis = random_basis()
+    settings.bases_dir.mkdir(parents=True)
+    basis.save(settings.bases_dir / ".building" / "job" / "basis")
+    fit(settings)
+    assert trained == ["trainer.basis.factored"]
+    assert Place.of(settings.bases_dir / basis.version).version == basis.version
 
 
 def test_a_factored_basis_is_published_with_the_basis_that_it_goes_with(tmp_path: Path) -> None:
