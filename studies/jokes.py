@@ -34,12 +34,13 @@ def text_features(basis: Basis, texts: Sequence[str], progress: Progress) -> Flo
 def _computed(basis: Basis, texts: Sequence[str], progress: Progress) -> Floats:
     if torch.cuda.is_available():
         return _computed_at_once(basis, texts, progress)
-    task = progress.add_task("features of posts", total=len(texts))
+    task, threads = progress.add_task("features of posts", total=len(texts)), torch.get_num_threads()
     extractor = extractor_of(basis)
     found = []
     for features in extractor.features_of(texts, urgent=True):
         found.append(features)
         progress.advance(task)
+    torch.set_num_threads(threads)  # what comes after has all cores again
     return np.stack(found)
 
 
