@@ -48,7 +48,8 @@ class KnownPosts:
         for word in words:
             places = self._places(word)
             before = np.searchsorted(ends, places - 1)
-            goes_on = np.isin(places - 1, ends, assume_unique=True)
+            goes_on = before < ends.size
+            goes_on[goes_on] = ends[before[goes_on]] == places[goes_on] - 1
             lengths = np.ones(places.size, np.intp)
             lengths[goes_on] += runs[before[goes_on]]
             ends, runs = places, lengths
