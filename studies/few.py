@@ -24,7 +24,7 @@ from studies.clusters import LOST, best_f1
 from studies.crowd import crowd_of, reactions_of
 from studies.folders import RESULTS
 from studies.metrics import Estimate, over_readers
-from studies.posts import Catalogue, Post, load_catalogue
+from studies.posts import Catalogue, Post, load_catalogue, with_few
 from studies.screen import options_of, progress_on, run_study
 from studies.topics.people import Habits
 from trainer.basis.blocks import clustering_space
@@ -93,16 +93,8 @@ def draws(settings: FewSettings, catalogue: Catalogue) -> Iterator[Draw]:
         rng = np.random.default_rng(seed)
         names = [sorted(name for name in kinds if kinds[name] == kind) for kind in ("topic", "style")]
         few = [str(name) for of_kind in names for name in rng.permutation(of_kind)[:OF_A_KIND]]
-        kept = some_of_few(catalogue.shown, few, settings.posts)
+        kept = with_few(catalogue.shown, dict.fromkeys(few, settings.posts))
         yield Draw(seed, [catalogue.shown[place] for place in kept], embeddings[kept], few)
-
-
-def some_of_few(posts: Sequence[Post], few: Sequence[str], most: int) -> list[int]:
-    """The places of posts, of some classes only the first ones."""
-    places: dict[str, list[int]] = {}
-    for place, post in enumerate(posts):
-        places.setdefault(post.label, []).append(place)
-    return sorted(place for name, of in places.items() for place in (of[:most] if name in few else of))
 
 
 def ways(settings: FewSettings) -> list[Way]:

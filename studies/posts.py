@@ -1,8 +1,8 @@
 """The catalogue as the studies read it: texts, and the class names that only an evaluation may see."""
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,17 @@ def by_label(posts: Iterable[Post]) -> dict[str, list[Post]]:
 def some_of(posts: Iterable[Post], a_class: int) -> list[Post]:
     """The first so many of every class."""
     return [post for of_class in by_label(posts).values() for post in of_class[:a_class]]
+
+
+def with_few(posts: Sequence[Post], most: Mapping[str, int]) -> list[int]:
+    """The places of posts, of some classes only so many, the first ones."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for place, post in enumerate(posts):
+        seen[post.label] += 1
+        if seen[post.label] <= most.get(post.label, len(posts)):
+            kept.append(place)
+    return kept
 
 
 def hand_written() -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import torch
 from slop.basis import Basis
 from studies.base_model import base_model
 from studies.folders import KEPT
-from studies.posts import Catalogue, Post, by_label
+from studies.posts import Catalogue, Post, with_few
 from trainer.basis.build import BuildOptions, build_basis
 from trainer.basis.command import sentence_embedder
 from trainer.language_model import LanguageModel
@@ -98,7 +98,5 @@ class Variant:
         return basis
 
     def _built_from(self, catalogue: Catalogue) -> list[Post]:
-        most = FEW if self.has_few else {}
-        groups = by_label(catalogue.shown)
-        left_out = {post.post_id for name, count in most.items() for post in groups[name][count:]}
-        return [post for post in catalogue.shown if post.post_id not in left_out]
+        kept = with_few(catalogue.shown, FEW if self.has_few else {})
+        return [catalogue.shown[place] for place in kept]

@@ -67,7 +67,7 @@ def table_of(rows: Sequence[tables.Row]) -> Table:
     for heading in SHOWN.values():
         table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(str(row["variant"]), *(_cell(row.get(name, "")) for name in SHOWN))
+        table.add_row(str(row["variant"]), *(_cell(row[name]) for name in SHOWN))
     return table
 
 

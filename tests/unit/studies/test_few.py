@@ -7,8 +7,8 @@ from rich.console import Console
 
 from catalogue.classes import load_classes
 from studies import few as study
-from studies.few import FewSettings, Way, labels_of, row_of, some_of_few, ways
-from studies.posts import Catalogue, Post
+from studies.few import FewSettings, Way, labels_of, row_of, ways
+from studies.posts import Catalogue, Post, with_few
 
 QUIET = Console(quiet=True)
 NAMES = {kind: sorted(n for n, s in load_classes().items() if s.kind == kind)[:4] for kind in ("topic", "style")}
@@ -37,7 +37,7 @@ def options(**more: object) -> FewSettings:
 
 def test_of_some_classes_only_the_first_posts_are_left() -> None:
     posts = [Post(str(n), "", name) for n, name in enumerate("abaabb")]
-    assert some_of_few(posts, ["a"], 2) == [0, 1, 2, 4, 5]
+    assert with_few(posts, {"a": 2}) == [0, 1, 2, 4, 5]
 
 
 def test_every_seed_has_few_posts_of_two_topics_and_two_styles() -> None:
