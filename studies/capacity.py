@@ -214,13 +214,18 @@ def capacity(settings: CapacitySettings, console: Console) -> None:
         f"seeds {', '.join(map(str, settings.seeds))}; {settings.posts} posts each, {settings.noise:.0%} of reactions "
         f"wrong, {settings.exposure:.0%} of what is shown on a taste"
     )
-    console.print(note, style="dim", highlight=False)
     about: dict[str, Any] = settings.model_dump(exclude={"out"}) | {"model": basis.model, "basis": basis.version}
     rows = [flat(cell) for cell in (*cells, *others)]
-    page = f"# How many tastes a profile holds\n\n{tables.markdown(rows)}\n{note}"
-    tables.save(settings.out, "capacity", rows, about, page)
-    save_plot(settings.out / "capacity.png", cells, others, note)
-    console.print(f"Results: {settings.out}/capacity.csv, .md, .json and .png", highlight=False)
+    tables.publish(
+        console,
+        settings.out,
+        "capacity",
+        rows,
+        about,
+        title="How many tastes a profile holds",
+        note=note,
+        plot=lambda path: save_plot(path, cells, others, note),
+    )
 
 
 def main() -> int:

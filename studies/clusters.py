@@ -279,13 +279,17 @@ def compare(settings: ClustersSettings, console: Console) -> None:
         "32 reactions each, spread over all posts; ranked are posts that none of them saw. Intervals: 95%, bootstrap "
         "over seeds."
     )
-    console.print(note, style="dim", highlight=False)
     about: dict[str, Any] = settings.model_dump(exclude={"out"}) | {"model": basis.model}
-    listed = [flat(row) for row in rows]
-    page = f"# Ways to cluster the catalogue\n\n{tables.markdown(listed)}\n{note}"
-    tables.save(settings.out, "clusters", listed, about, page)
-    save_plot(settings.out / "clusters.png", rows)
-    console.print(f"Results: {settings.out}/clusters.csv, .md, .json and .png", highlight=False)
+    tables.publish(
+        console,
+        settings.out,
+        "clusters",
+        [flat(row) for row in rows],
+        about,
+        title="Ways to cluster the catalogue",
+        note=note,
+        plot=lambda path: save_plot(path, rows),
+    )
 
 
 def main() -> int:

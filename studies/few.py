@@ -186,13 +186,17 @@ def compare(settings: FewSettings, console: Console) -> None:
         f"cluster has an F1 of {LOST} with it. Readers: 32 reactions each, {settings.noise:.0%} of them wrong, "
         f"{settings.exposure:.0%} of what they see is of their tastes. Intervals: 95%, over classes and seeds."
     )
-    console.print(note, style="dim", highlight=False)
     about: dict[str, Any] = settings.model_dump(exclude={"out"})
-    listed = [flat(row) for row in rows]
-    page = f"# Classes of few posts\n\n{tables.markdown(listed)}\n{note}"
-    tables.save(settings.out, "few", listed, about, page)
-    save_plot(settings.out / "few.png", rows)
-    console.print(f"Results: {settings.out}/few.csv, .md, .json and .png", highlight=False)
+    tables.publish(
+        console,
+        settings.out,
+        "few",
+        [flat(row) for row in rows],
+        about,
+        title="Classes of few posts",
+        note=note,
+        plot=lambda path: save_plot(path, rows),
+    )
 
 
 def main() -> int:

@@ -2,9 +2,11 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from studies.metrics import Estimate
 
@@ -30,6 +32,35 @@ def save(folder: Path, name: str, rows: Sequence[Row], about: Mapping[str, Any],
     save_csv(folder / f"{name}.csv", rows)
     save_json(folder / f"{name}.json", {**about, "rows": rows})
     (folder / f"{name}.md").write_text(f"{page.rstrip()}\n")
+
+
+def publish(
+    console: Console,
+    folder: Path,
+    name: str,
+    rows: Sequence[Row],
+    about: Mapping[str, Any],
+    *,
+    title: str,
+    note: str,
+    plot: Callable[[Path], None],
+) -> None:
+    """Print the note to a table that was shown, and write `save`'s files, the note under the table, and a plot.
+
+    Args:
+        console: where to.
+        folder: see `save`, as the next three.
+        name: of the files.
+        rows: of the table.
+        about: what the JSON file says beside the rows.
+        title: of the Markdown page.
+        note: what a person needs to know to read the table.
+        plot: draws into the file `name`.png.
+    """
+    console.print(note, style="dim", highlight=False)
+    save(folder, name, rows, about, f"# {title}\n\n{markdown(rows)}\n{note}")
+    plot(folder / f"{name}.png")
+    console.print(f"Results: {folder}/{name}.csv, .md, .json and .png", highlight=False)
 
 
 def save_json(path: Path, content: Mapping[str, Any]) -> None:
