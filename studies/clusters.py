@@ -18,7 +18,6 @@ import numpy.typing as npt
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from scipy.special import softmax
 
@@ -184,14 +183,13 @@ def variants(settings: ClustersSettings) -> Iterator[Way]:
     yield from (Way(name, settings.count, crowd) for name in ENGAGED for crowd in settings.crowds)
 
 
-def blocks_kept(basis: Basis, texts: list[str], seed: int, progress: Progress) -> Blocks:
+def blocks_kept(basis: Basis, texts: list[str], seed: int) -> Blocks:
     """The blocks of posts, kept in .run/studies for the next time."""
     path = KEPT / f"blocks-{basis.revision}-{len(texts)}.npz"
     if not path.exists():
         model = jokes.language_model(basis)
-        states = np.stack([model.hidden_states(text) for text in progress.track(texts, description="hidden states")])
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **blocks_of(texts, states, sentence_embedder(texts), seed)._asdict())
+        np.savez(path, **blocks_of(texts, model.hidden_states(texts), sentence_embedder(texts), seed)._asdict())
     return Blocks(**np.load(path))
 
 
@@ -202,9 +200,9 @@ def study(settings: ClustersSettings, console: Console, catalogue: Catalogue, ba
     kinds, shown = (Kind.TOPIC, Kind.STYLE, Kind.TWO), by_label(catalogue.shown)
     members = [member for kind in kinds for member in members_of(kind, shown, habits, settings.seeds[0])]
     listed = list(variants(settings))
+    texts = [post.text for post in (*catalogue.shown, *unseen)]
+    blocks = blocks_kept(basis, texts, settings.seeds[0])
     with progress_on(console) as progress:
-        texts = [post.text for post in (*catalogue.shown, *unseen)]
-        blocks = blocks_kept(basis, texts, settings.seeds[0], progress)
         clusterings = Clusterings(basis, blocks, catalogue.shown, unseen, members, habits)
         tracked = progress.track(listed, description="ways to cluster")
         return [clusterings.row(way, settings.seeds) for way in tracked]

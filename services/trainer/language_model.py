@@ -14,6 +14,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from slop.basis import Template
@@ -75,6 +76,11 @@ class LanguageModel:
         dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="sdpa").to(device)
         return cls(model, AutoTokenizer.from_pretrained(source), template)
+
+    @property
+    def posts_at_once(self) -> int:
+        """How many posts go through the model together: what fills a GPU, and what two cores' caches hold."""
+        return 144 if self.device.type == "cuda" else 24
 
     def tokens(self, text: str) -> Tensor:
         """A text's tokens, special ones as such and none added: (T,) int64."""
@@ -199,13 +205,26 @@ class LanguageModel:
         return tokens, pad_sequence(posts, batch_first=True, padding_value=_IGNORE)
 
     @torch.inference_mode()
-    def hidden_states(self, text: str) -> Floats:
-        """A post's mean-pooled states at the middle and the last layer, without any prompt: (2 d,) float32."""
-        tokens = self.post_tokens(text)[None]
+    def hidden_states(self, texts: Sequence[str]) -> Floats:
+        """Posts' mean-pooled states at the middle and the last layer, without any prompt: (N, 2 d) float32."""
+        posts = [self.post_tokens(text) for text in texts]
+        found = np.empty((len(posts), 2 * self.width), dtype=np.float32)
+        batches = self.batches_of(posts)
+        for chosen in tqdm(batches, "hidden states", unit="batch", leave=False, disable=len(batches) == 1):
+            found[chosen] = self._pooled([posts[i] for i in chosen]).cpu().numpy()
+        return found
+
+    def _pooled(self, posts: list[Tensor]) -> Tensor:
+        tokens, targets = self._padded(posts)
         states = self._model.model(input_ids=tokens, output_hidden_states=True, use_cache=False).hidden_states
-        pooled = [states[layer].mean(dim=1)[0] for layer in (len(states) // 2, -1)]
-        states_of_post: Floats = torch.cat(pooled).float().cpu().numpy()
-        return states_of_post
+        of_posts = (targets != _IGNORE)[..., None]
+        sums = [(states[layer].float() * of_posts).sum(dim=1) for layer in (len(states) // 2, -1)]
+        return torch.cat(sums, dim=1) / of_posts.sum(dim=1)
+
+    def batches_of(self, posts: Sequence[Tensor]) -> list[list[int]]:
+        """Numbers of posts, given as tokens, in batches of like length, which waste no padding."""
+        order = sorted(range(len(posts)), key=lambda i: len(posts[i]))
+        return [order[at : at + self.posts_at_once] for at in range(0, len(order), self.posts_at_once)]
 
 
 def _end_of_turn(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:

@@ -77,13 +77,10 @@ def study(settings: EncodersSettings, console: Console, catalogue: Catalogue, ba
     with progress_on(console) as progress:
         model = jokes.language_model(basis)
         tokens = tokens_of(model, basis, texts, progress)
-        found = list(encoders(model, basis, texts, tokens, settings.seeds[0], progress))
-        task = progress.add_task("readers under the encoders", total=len(found))
-        rows = []
-        for encoder in found:
-            rows += rows_of(encoder, basis, (shown, unseen), members, classes)
-            progress.advance(task)
-    return rows
+    found = list(encoders(model, basis, texts, tokens, settings.seeds[0]))
+    with progress_on(console) as progress:
+        tracked = progress.track(found, description="readers under the encoders")
+        return [row for encoder in tracked for row in rows_of(encoder, basis, (shown, unseen), members, classes)]
 
 
 def compare(settings: EncodersSettings, console: Console) -> None:

@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.progress import Progress
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
@@ -70,12 +69,10 @@ def compressed(inputs: Floats, components: int, seed: int) -> Floats:
     return np.asarray(parts / np.linalg.norm(parts, axis=1).mean(), dtype=np.float32)
 
 
-def encoders(
-    model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: Floats, seed: int, progress: Progress
-) -> Iterator[Encoder]:
+def encoders(model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: Floats, seed: int) -> Iterator[Encoder]:
     """All encoders of N posts; `tokens` are their likelihoods by token."""
     words = np.array([len(text.split()) for text in texts])
-    hidden = np.stack([model.hidden_states(text) for text in progress.track(texts, description="hidden states")])
+    hidden = model.hidden_states(texts)
     sentences, length = sentence_embedder(list(texts)), basis.length.features(words)
     prompts, timed = torch.from_numpy(basis.prompts), texts[:TIMED]
     whole = raced(tokens, basis.size)
@@ -90,7 +87,7 @@ def encoders(
         scorer = PromptScorer(model, prompts, survivors, most)
         yield Encoder(name, over_prompts(basis, raced(tokens, survivors, most), words), True, median_ms(scorer, timed))
     for name, inputs, cost in (
-        ("hidden states", hidden, median_ms(model.hidden_states, timed)),
+        ("hidden states", hidden, median_ms(lambda text: model.hidden_states([text]), timed)),
         ("sentence embedding", sentences, median_ms(lambda text: sentence_embedder([text]), timed)),
     ):
         head = over_prompts(basis, distilled(basis, inputs, whole, seed), words)

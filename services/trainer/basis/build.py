@@ -25,7 +25,6 @@ from trainer.basis.tuning import (
     POSTS_A_STEP,
     PromptState,
     losses_under,
-    posts_at_once,
     train_step,
 )
 from trainer.language_model import LanguageModel, PromptScorer
@@ -233,7 +232,7 @@ class Builder:
         rng = np.random.default_rng([self._options.seed, progress.round, progress.step])
         total, losses = sum(self._options.rounds), []
         a_prompt = POSTS_A_STEP if plain is None else 2 * POSTS_A_STEP
-        at_once = posts_at_once(self._lm.device) // a_prompt
+        at_once = self._lm.posts_at_once // a_prompt
         for start in range(0, len(active), at_once):
             group = active[start : start + at_once]
             prompts = [progress.prompts[k] for k in group]

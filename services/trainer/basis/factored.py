@@ -234,8 +234,7 @@ class FactoredBuilder:
 
     def _clusters(self) -> Labels:
         options, posts = self._options, self._posts
-        states = np.stack([self._lm.hidden_states(text) for text in tqdm(posts, "hidden states", unit="post")])
-        blocks = blocks_of(posts, states, self._embed(posts), options.seed)
+        blocks = blocks_of(posts, self._lm.hidden_states(posts), self._embed(posts), options.seed)
         return two_way_clusters(blocks, openings_of(posts), options.styles, options.subjects, options.seed)
 
     def words_of(self, labels: Labels, part: int) -> list[list[str]]:

@@ -19,7 +19,6 @@ PAIRS_A_STEP: Final = 8
 POSTS_A_PAIR: Final = 3
 OTHERS_A_PART: Final = 2
 PAIRS_AT_ONCE: Final = 16
-POSTS_AT_ONCE: Final = 48
 
 Cell = tuple[int, int]
 """A style and a subject."""
@@ -192,8 +191,9 @@ def losses_under(
     """
     order = np.lexsort((labels[:, 1], labels[:, 0]))  # posts of a pair together, so that they share its prefix
     losses = np.empty(len(posts))
+    size = 2 * model.posts_at_once  # the prefix that they share leaves room for more
     with tqdm(total=len(posts), desc=about, unit="post", leave=False) as bar:
-        for chosen in np.array_split(order, range(POSTS_AT_ONCE, len(order), POSTS_AT_ONCE)):
+        for chosen in np.array_split(order, range(size, len(order), size)):
             losses[chosen] = _losses_in_order(model, prompts, [posts[i] for i in chosen], labels[chosen])
             bar.update(len(chosen))
     return losses

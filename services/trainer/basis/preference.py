@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from tqdm import tqdm
 
-from trainer.basis.tuning import PromptState, losses_under, optimise, posts_at_once
+from trainer.basis.tuning import PromptState, losses_under, optimise
 from trainer.language_model import LanguageModel
 
 SHARPNESS: Final = 0.1  # beta
@@ -85,7 +85,7 @@ def contrast_losses(model: LanguageModel, prompts: Sequence[Tensor], contrasts: 
 
 def plain_logs(model: LanguageModel, posts: Sequence[Tensor]) -> Tensor:
     """(N,) log p(post) of token sequences under the plain model, in nats; on the CPU."""
-    size = posts_at_once(model.device)
+    size = model.posts_at_once
     starts = tqdm(range(0, len(posts), size), desc="plain model", unit="batch")
     losses = [losses_under(model, model.plain, posts[at : at + size]) for at in starts]
     return -torch.from_numpy(np.concatenate(losses) * [len(post) for post in posts]).float()

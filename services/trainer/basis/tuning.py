@@ -25,11 +25,6 @@ def learning_rate(step: int, total: int, peak: float = LEARNING_RATE) -> float:
     return peak * warm * cosine
 
 
-def posts_at_once(device: torch.device) -> int:
-    """How many posts go through the model together: what fills a GPU, and what two cores' caches hold."""
-    return 144 if device.type == "cuda" else 24
-
-
 @dataclass(slots=True)
 class PromptState:
     """One soft prompt in training: (k, d) rows, its optimiser, steps done, and the best rows on held-out posts.
@@ -99,11 +94,8 @@ def optimise(prompts: Sequence[PromptState], loss: Tensor, total: int) -> None:
 @torch.inference_mode()
 def losses_under(model: LanguageModel, rows: Tensor, posts: Sequence[Tensor]) -> npt.NDArray[np.float64]:
     """Mean loss a token of posts under one (k, d) prompt: (N,) nats."""
-    batch = posts_at_once(model.device)
-    order = sorted(range(len(posts)), key=lambda i: len(posts[i]))  # posts of like length waste no padding
     losses = np.empty(len(posts))
-    for start in range(0, len(posts), batch):
-        chosen = order[start : start + batch]
+    for chosen in model.batches_of(posts):
         losses[chosen] = model.losses(rows[None], [[posts[i] for i in chosen]]).double().cpu().numpy()
     return losses
 

@@ -150,3 +150,10 @@ def test_where_a_template_ends_no_turn_the_end_of_text_does() -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = TEMPLATE.replace("</s>", "")
     assert LanguageModel(tiny_llama(len(tokenizer)), tokenizer, Template()).end == "</s>"
+
+
+def test_hidden_states_of_a_post_do_not_depend_on_the_posts_beside_it() -> None:
+    texts = [TEXT, "the dog", "save money cook soup and we run a post over the garden"]
+    together = MODEL.hidden_states(texts)
+    assert together.shape == (3, 2 * MODEL.width)
+    assert together == pytest.approx(np.vstack([MODEL.hidden_states([text]) for text in texts]), abs=1e-5)
