@@ -72,10 +72,9 @@ def compressed(inputs: Floats, components: int, seed: int) -> Floats:
 def encoders(model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: Floats, seed: int) -> Iterator[Encoder]:
     """All encoders of N posts; `tokens` are their likelihoods by token."""
     words = np.array([len(text.split()) for text in texts])
-    hidden = model.hidden_states(texts)
-    sentences, length = sentence_embedder(list(texts)), basis.length.features(words)
-    prompts, timed = torch.from_numpy(basis.prompts), texts[:TIMED]
-    whole = raced(tokens, basis.size)
+    hidden, sentences = model.hidden_states(texts), sentence_embedder(list(texts))
+    prompts, timed, length = torch.from_numpy(basis.prompts), texts[:TIMED], basis.length.features(words)
+    whole, likelihoods = raced(tokens, basis.size), []
     for name, survivors, most in (
         ("likelihoods, whole post", basis.size, MAX_POST_TOKENS),
         ("likelihoods, 8 best after 8 tokens", 8, MAX_POST_TOKENS),
@@ -84,16 +83,30 @@ def encoders(model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: F
         ("4 best after 8 tokens, first 24", 4, 24),
         ("likelihoods, first 8 tokens", basis.size, HEAT_TOKENS),
     ):
-        scorer = PromptScorer(model, prompts, survivors, most)
-        yield Encoder(name, over_prompts(basis, raced(tokens, survivors, most), words), True, median_ms(scorer, timed))
-    for name, inputs, cost in (
-        ("hidden states", hidden, median_ms(lambda text: model.hidden_states([text]), timed)),
-        ("sentence embedding", sentences, median_ms(lambda text: sentence_embedder([text]), timed)),
+        features = over_prompts(basis, raced(tokens, survivors, most), words)
+        spent = median_ms(PromptScorer(model, prompts, survivors, most), timed)
+        likelihoods.append(Encoder(name, features, True, spent))
+    yield from likelihoods
+    ms_hidden = median_ms(lambda text: model.hidden_states([text]), timed)
+    ms_sentences = median_ms(lambda text: sentence_embedder([text]), timed)
+    for name, inputs, spent in (
+        ("hidden states", hidden, ms_hidden),
+        ("sentence embedding", sentences, ms_sentences),
+        ("hidden states and sentence embedding", np.hstack([hidden, sentences]), ms_hidden + ms_sentences),
     ):
         head = over_prompts(basis, distilled(basis, inputs, whole, seed), words)
-        yield Encoder(f"{name}, a head distilled from likelihoods", head, True, cost)
+        yield Encoder(f"{name}, a head distilled from likelihoods", head, True, spent)
         parts = compressed(inputs, basis.size, seed)
-        yield Encoder(f"{name}, {basis.size} components", np.hstack([parts, length]), False, cost)
+        yield Encoder(f"{name}, {basis.size} components", np.hstack([parts, length]), False, spent)
+    parts = compressed(sentences, basis.size, seed)
+    for encoder in (likelihoods[0], likelihoods[1], likelihoods[-1]):
+        yield with_parts(encoder, "sentence embedding", parts, ms_sentences)
+
+
+def with_parts(encoder: Encoder, name: str, parts: Floats, milliseconds: float) -> Encoder:
+    """An encoder with (N, C) further features of the posts, before the length, and their cost."""
+    features = np.hstack([encoder.features[:, :-1], parts, encoder.features[:, -1:]])
+    return Encoder(f"{encoder.name}, and {name}", features, encoder.over_prompts, encoder.milliseconds + milliseconds)
 
 
 def median_ms(encode: Callable[[str], object], texts: Sequence[str]) -> float:

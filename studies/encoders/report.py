@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -10,6 +10,8 @@ from rich.table import Table
 from studies import tables
 from studies.encoders.figures import Row
 from studies.topics.people import MAIN
+
+MARKS: Final = "osD^vPX*<>hpd8H"
 
 
 def table_of(rows: Sequence[Row]) -> Table:
@@ -70,7 +72,7 @@ def save_plot(path: Path, rows: Sequence[Row]) -> None:
     for axes, (title, points) in zip(panels, measures, strict=True):
         for number, (row, estimate) in enumerate(points):
             ends = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
-            axes.errorbar([row.milliseconds], [estimate.mean], ends, fmt="osD^vPX*<>"[number], label=row.encoder)
+            axes.errorbar([row.milliseconds], [estimate.mean], ends, fmt=MARKS[number % len(MARKS)], label=row.encoder)
         axes.set(xscale="log", xlabel="milliseconds a post, one core", title=f"share of {title}, n = {MAIN}")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -10,7 +10,7 @@ from catalogue.classes import load_classes
 from slop.basis import Basis
 from slop.settings import DEFAULT_BASIS
 from studies.encoders import report
-from studies.encoders.arms import Encoder, compressed, distilled, over_prompts
+from studies.encoders.arms import Encoder, compressed, distilled, over_prompts, with_parts
 from studies.encoders.figures import Rates, Row, rates_of, rows_of
 from studies.posts import Post, by_label
 from studies.topics.arms import Pool
@@ -47,6 +47,13 @@ def test_components_are_of_mean_norm_one() -> None:
     parts = compressed(np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32), 4, seed=0)
     assert parts.shape == (40, 4)
     assert np.linalg.norm(parts, axis=1).mean() == pytest.approx(1, abs=1e-5)
+
+
+def test_further_features_stand_between_the_prompts_and_the_length() -> None:
+    encoder = Encoder("over three prompts", np.array([[1, 2, 3, 9]], np.float32), True, 12.0)
+    combined = with_parts(encoder, "parts", np.array([[5, 6]], np.float32), 3.0)
+    assert combined.features.tolist() == [[1, 2, 3, 5, 6, 9]]
+    assert (combined.over_prompts, combined.milliseconds) == (True, 15.0)
 
 
 @pytest.fixture(scope="module")
