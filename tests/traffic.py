@@ -73,5 +73,12 @@ def _ask(generation: httpx.Client, reader: str) -> list[str]:
     answer = generation.post("/v1/generate", json=asked | {"n": 2}).raise_for_status().json()
     ranked = [{"text": post["text"]} for post in answer["posts"] if post["text"]]
     if ranked:
-        generation.post("/v1/rank", json={"user_id": reader, "posts": ranked}).raise_for_status()
+        _rank(generation, reader, ranked)
     return [post["post_id"] for post in answer["posts"] if post["text"]]
+
+
+def _rank(generation: httpx.Client, reader: str, posts: list[dict[str, str]]) -> None:
+    """Ask for the rank of new texts; a featurizer that is busy with reactions may ask to come again later."""
+    answer = generation.post("/v1/rank", json={"user_id": reader, "posts": posts})
+    if not (answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" in answer.headers):
+        answer.raise_for_status()
