@@ -13,6 +13,7 @@ from infra.grafana.queries import rate
 
 SOFT, BASE = 'arm="soft"', 'arm="base"'
 REACTIONS, PREFERENCE = "slop_learner_reactions_total", "slop_learner_preference_bucket"
+POSTS = "slop_generated_posts_total"
 LIKED = 'observed="liked",'
 UNNAMED = DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})
 EDGES = [f"{tenth / 10:.1f}" for tenth in range(11)]
@@ -203,7 +204,7 @@ def readers() -> list[AnyPanel]:
                 "All stay in the first bar: readers do not come back.",
             ),
             *(Query(f'sum(slop_profiles{{interactions="{count}"}})', count) for count in INTERACTIONS),
-            span=12,
+            span=8,
             height=8,
             colour=colours.PROFILES,
         ),
@@ -214,11 +215,23 @@ def readers() -> list[AnyPanel]:
                 "Posts a second by reason.",
                 "Few personalized ones while many readers are known.",
             ),
-            Query(rate("slop_generated_posts_total", by="reason"), "{{reason}}"),
-            span=12,
+            Query(rate(POSTS, by="reason"), "{{reason}}"),
+            span=8,
             height=8,
             stacked=True,
             colours=colours.REASONS,
+        ),
+        lines(
+            Words(
+                "Composed, and written again",
+                "percentunit",
+                "Of the posts, those with a style and a subject at once, and drafts that nearly copied a known post.",
+                "Many are written again: the basis repeats its catalogue.",
+            ),
+            Query(f"{rate('slop_composed_posts_total')} / {rate(POSTS)}", "composed", colours.PERSONAL),
+            Query(f"{rate('slop_rewritten_posts_total')} / {rate(POSTS)}", "written again", colours.RED),
+            span=8,
+            height=8,
         ),
     ]
 
