@@ -44,7 +44,7 @@ factors: setup  ## have the running worker fit factors of posts to many readers'
 basis: setup  ## build the soft prompts from the catalogue, without labels, 2 minutes on a GPU, about an hour on 2 cores
 	@$(PY) -m trainer.basis --model "$$($(PY) -m native.model)"
 
-factored: setup  ## build prompts of styles and of subjects that stand together in one post, 5 minutes on a GPU, hours on 2 cores
+factored: setup  ## build prompts of styles and of subjects that stand together in one post, 4 minutes on a GPU, hours on 2 cores
 	@$(PY) -m trainer.basis.factored --model "$$($(PY) -m native.model)"
 
 catalogue: setup  ## have the model write the catalogue of posts that the basis is built from

@@ -76,7 +76,7 @@ class FactoredOptions:
     patience: int = 2
     preferences: bool = True
     drafted: tuple[int, ...] = (60,)
-    seed: int = 0
+    seed: int = 1
 
     @property
     def total(self) -> int:
