@@ -1,6 +1,7 @@
 """The encoders' figures: a table on the screen, CSV, Markdown, JSON and a plot."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,20 +64,23 @@ def save_plot(path: Path, rows: Sequence[Row]) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained", sharex=True)
+    figure, panels = plt.subplots(1, 2, figsize=(12, 6), layout="constrained", sharex=True)
     main = [row for row in rows if row.n == MAIN]
+    looks = {row.encoder: {"fmt": mark, "color": f"C{at}"} for at, (row, mark) in enumerate(zip(main, cycle(MARKS)))}
     measures = (
         ("pairs of unseen posts ranked right", [(row, row.ranking) for row in main]),
         ("posts on the reader's tastes", [(row, row.share) for row in main if row.share]),
     )
     for axes, (title, points) in zip(panels, measures, strict=True):
-        for number, (row, estimate) in enumerate(points):
+        for row, estimate in points:
             ends = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
-            axes.errorbar([row.milliseconds], [estimate.mean], ends, fmt=MARKS[number % len(MARKS)], label=row.encoder)
+            axes.errorbar([row.milliseconds], [estimate.mean], ends, label=row.encoder, **looks[row.encoder])
         axes.set(xscale="log", xlabel="milliseconds a post, one core", title=f"share of {title}, n = {MAIN}")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(fontsize=7, frameon=False)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False
+    )
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
