@@ -18,7 +18,9 @@ MANNERS = ("the {} barks and we run !!!", "write short {} system user", "over th
 EXTRAS = ("", " and", " we", " save", " the", " shines", " soil", " over")
 PLAIN = [manner.format(thing) + extra for extra in EXTRAS for thing in THINGS for manner in MANNERS]
 POSTS = [f"{post} own{'abcdefghi'[n // 9]}{'abcdefghi'[n % 9]}" for n, post in enumerate(PLAIN)]
-OPTIONS = FactoredOptions(3, 3, style_rows=4, subject_rows=2, rounds=(3, 4), check_every=2, held_out=0.15, drafted=())
+OPTIONS = FactoredOptions(
+    3, 3, style_rows=4, subject_rows=2, rounds=(3, 4), check_every=2, held_out=0.15, drafted=(), seed=0
+)
 
 
 def embed(texts: list[str]) -> np.ndarray:
