@@ -42,6 +42,25 @@ class Encoder:
     milliseconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What features are made of that no prompt has a part in.
+
+    Attributes:
+        vectors: (N, E) float32.
+        milliseconds: median time for one post on one core.
+    """
+
+    name: str
+    vectors: Floats
+    milliseconds: float
+
+    def beside(self, other: "Inputs") -> "Inputs":
+        """Both, each post's one after the other."""
+        vectors = np.hstack([self.vectors, other.vectors])
+        return Inputs(f"{self.name} and {other.name}", vectors, self.milliseconds + other.milliseconds)
+
+
 def over_prompts(basis: Basis, logs: Doubles, words: npt.NDArray[np.intp]) -> Floats:
     """Features as the basis makes them, centred and scaled on these very posts."""
     shares = responsibilities(logs, basis.temperature)
@@ -72,9 +91,28 @@ def compressed(inputs: Floats, components: int, seed: int) -> Floats:
 def encoders(model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: Floats, seed: int) -> Iterator[Encoder]:
     """All encoders of N posts; `tokens` are their likelihoods by token."""
     words = np.array([len(text.split()) for text in texts])
-    hidden, sentences = model.hidden_states(texts), sentence_embedder(list(texts))
-    prompts, timed, length = torch.from_numpy(basis.prompts), texts[:TIMED], basis.length.features(words)
-    whole, likelihoods = raced(tokens, basis.size), []
+    likelihoods = list(over_likelihoods(model, basis, texts, tokens, words))
+    yield from likelihoods
+    hidden = inputs_of("hidden states", model.hidden_states, texts)
+    sentences = inputs_of("sentence embedding", sentence_embedder, texts)
+    whole = raced(tokens, basis.size)
+    for inputs in (hidden, sentences, hidden.beside(sentences)):
+        yield from from_inputs(basis, inputs, whole, words, seed)
+    parts = compressed(sentences.vectors, basis.size, seed)
+    for encoder in (likelihoods[0], likelihoods[1], likelihoods[-1]):
+        yield with_parts(encoder, sentences.name, parts, sentences.milliseconds)
+
+
+def inputs_of(name: str, embed: Callable[[list[str]], Floats], texts: Sequence[str]) -> Inputs:
+    """Vectors of posts, and what one costs."""
+    return Inputs(name, embed(list(texts)), median_ms(lambda text: embed([text]), texts[:TIMED]))
+
+
+def over_likelihoods(
+    model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: Floats, words: npt.NDArray[np.intp]
+) -> Iterator[Encoder]:
+    """Likelihoods under the prompts, of more or less of a post; `words` are the posts' lengths."""
+    prompts = torch.from_numpy(basis.prompts)
     for name, survivors, most in (
         ("likelihoods, whole post", basis.size, MAX_POST_TOKENS),
         ("likelihoods, 8 best after 8 tokens", 8, MAX_POST_TOKENS),
@@ -84,23 +122,17 @@ def encoders(model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: F
         ("likelihoods, first 8 tokens", basis.size, HEAT_TOKENS),
     ):
         features = over_prompts(basis, raced(tokens, survivors, most), words)
-        spent = median_ms(PromptScorer(model, prompts, survivors, most), timed)
-        likelihoods.append(Encoder(name, features, True, spent))
-    yield from likelihoods
-    ms_hidden = median_ms(lambda text: model.hidden_states([text]), timed)
-    ms_sentences = median_ms(lambda text: sentence_embedder([text]), timed)
-    for name, inputs, spent in (
-        ("hidden states", hidden, ms_hidden),
-        ("sentence embedding", sentences, ms_sentences),
-        ("hidden states and sentence embedding", np.hstack([hidden, sentences]), ms_hidden + ms_sentences),
-    ):
-        head = over_prompts(basis, distilled(basis, inputs, whole, seed), words)
-        yield Encoder(f"{name}, a head distilled from likelihoods", head, True, spent)
-        parts = compressed(inputs, basis.size, seed)
-        yield Encoder(f"{name}, {basis.size} components", np.hstack([parts, length]), False, spent)
-    parts = compressed(sentences, basis.size, seed)
-    for encoder in (likelihoods[0], likelihoods[1], likelihoods[-1]):
-        yield with_parts(encoder, "sentence embedding", parts, ms_sentences)
+        yield Encoder(name, features, True, median_ms(PromptScorer(model, prompts, survivors, most), texts[:TIMED]))
+
+
+def from_inputs(
+    basis: Basis, inputs: Inputs, whole: Doubles, words: npt.NDArray[np.intp], seed: int
+) -> Iterator[Encoder]:
+    """A head that was taught the likelihoods `whole` of whole posts, and principal components."""
+    head = over_prompts(basis, distilled(basis, inputs.vectors, whole, seed), words)
+    yield Encoder(f"{inputs.name}, a head distilled from likelihoods", head, True, inputs.milliseconds)
+    parts = np.hstack([compressed(inputs.vectors, basis.size, seed), basis.length.features(words)])
+    yield Encoder(f"{inputs.name}, {basis.size} components", parts, False, inputs.milliseconds)
 
 
 def with_parts(encoder: Encoder, name: str, parts: Floats, milliseconds: float) -> Encoder:

