@@ -10,6 +10,7 @@ cluster that is near to is told by its sentences and style.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -185,7 +186,8 @@ def variants(settings: ClustersSettings) -> Iterator[Way]:
 
 def blocks_kept(basis: Basis, texts: list[str], seed: int) -> Blocks:
     """The blocks of posts, kept in .run/studies for the next time."""
-    path = KEPT / f"blocks-{basis.revision}-{len(texts)}.npz"
+    digest = sha256("\0".join([basis.revision, str(seed), *texts]).encode()).hexdigest()[:12]
+    path = KEPT / f"blocks-{digest}.npz"
     if not path.exists():
         model = jokes.language_model(basis)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -225,8 +225,8 @@ def readers() -> list[AnyPanel]:
             Words(
                 "Composed, and written again",
                 "percentunit",
-                "Of the posts, those with a style and a subject at once, and drafts that nearly copied a known post.",
-                "Many are written again: the basis repeats its catalogue.",
+                "For each post: with a style and a subject at once; drafts that were a known post, or empty.",
+                "Many are written again: the basis repeats its catalogue, or the engine writes nothing.",
             ),
             Query(f"{rate('slop_composed_posts_total')} / {rate(POSTS)}", "composed", colours.PERSONAL),
             Query(f"{rate('slop_rewritten_posts_total')} / {rate(POSTS)}", "written again", colours.RED),

@@ -88,9 +88,13 @@ def save_plot(path: Path, rows: Sequence[Row]) -> None:
 def show(console: Console, rows: Sequence[Row], about: Mapping[str, Any], folder: Path) -> None:
     """Print the table and write encoders.csv, .md, .json and .png."""
     console.print(table_of(rows))
-    console.print(legend(about), style="dim", highlight=False)
-    listed = [flat(row) for row in rows]
-    page = f"# Encoders of posts\n\n{tables.markdown(listed)}\n{legend(about)}"
-    tables.save(folder, "encoders", listed, about, page)
-    save_plot(folder / "encoders.png", rows)
-    console.print(f"Results: {folder}/encoders.csv, .md, .json and .png", highlight=False)
+    tables.publish(
+        console,
+        folder,
+        "encoders",
+        [flat(row) for row in rows],
+        about,
+        title="Encoders of posts",
+        note=legend(about),
+        plot=lambda path: save_plot(path, rows),
+    )
