@@ -41,7 +41,7 @@ replay: setup  ## ratings of real people through the same API: DATA=folder [OUT=
 factors: setup  ## have the running worker fit factors of posts to many readers' reactions, if they rank better
 	@$(PY) -m jobs run fit_factors
 
-basis: setup  ## build the soft prompts from the catalogue, without labels, 2 minutes on a GPU, about an hour on 2 cores
+basis: setup  ## build the soft prompts from the catalogue, without labels, 2 minutes on a GPU, 21 minutes on 2 cores
 	@$(PY) -m trainer.basis --model "$$($(PY) -m native.model)"
 
 factored: setup  ## build prompts of styles and of subjects that stand together in one post, 4 minutes on a GPU, hours on 2 cores

@@ -3,7 +3,7 @@
     python -m studies.variants [--names '["as shipped", "20 prompts"]'] [--local] [--out studies/results]
 
 Every basis is built from the catalogue without labels, as 'make basis' builds it, and judged on readers and posts that
-it has not seen. On two cores a basis takes about an hour, on a GPU (--local) a minute; each is built and judged
+it has not seen. On two cores a basis takes 20 minutes to build, on a GPU (--local) a minute; each is built and judged
 once, and kept in .run/studies. What was judged is in the table, whichever names are given.
 """
 
