@@ -1,0 +1,31 @@
+"""Records that can't be processed: they go to slop.rejected.v1, whole and with the reason, and the worker goes on."""
+
+import time
+from typing import Final
+
+from slop.streams import Record
+from slop.v1.interaction_pb2 import Rejected
+
+MAX_DETAIL: Final = 300
+
+
+def rejected(record: Record, reason: str, detail: str, service: str) -> Rejected:
+    """What is published of a record that can't be processed.
+
+    Args:
+        record: as it was consumed.
+        reason: stable and machine-readable, such as `not_protobuf`; a label of metrics.
+        detail: what is wrong with it, for people; at most MAX_DETAIL characters are kept.
+        service: which one rejects it.
+    """
+    return Rejected(
+        reason=reason,
+        detail=detail[:MAX_DETAIL],
+        source_topic=record.topic,
+        payload=record.value or b"",
+        rejected_at_ms=time.time_ns() // 1_000_000,
+        key=record.key,
+        source_partition=record.partition,
+        source_offset=record.offset,
+        service=service,
+    )
