@@ -12,6 +12,7 @@ import numpy as np
 
 from slop.arms import Arm, arm_of
 from slop.settings import CommonSettings
+from slop.words import word_count
 from studies.posts import Post, StudyError
 
 # Silent reading of English non-fiction is 238 words a minute (Brysbaert 2019, J. Memory and Language 109).
@@ -52,7 +53,7 @@ class Reader:
 
     def reading_time_ms(self, text: str) -> float:
         """How long this person needs to read a text."""
-        return self.pace * (MS_TO_START + MS_A_WORD * len(text.split()))
+        return self.pace * (MS_TO_START + MS_A_WORD * word_count(text))
 
     def react(self, post: Post, noise: float, rng: np.random.Generator) -> Reaction:
         """React to a post; with probability `noise` as if it were the other way round."""

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from slop.v1.interaction_pb2 import Interaction, InteractionType
+from slop.words import reading_ms
 
-MS_A_WORD: Final = 250.0
 MS_TO_START: Final = 400.0
 HEAVIEST: Final = 100.0
 
@@ -106,8 +106,7 @@ def _reward(name: str, value: float, text: str, weight: float) -> Reward | None:
 
 
 def _liking(milliseconds: float, text: str) -> float:
-    """In [-1, 1], from the time spent."""
+    """In [-1, 1], from the time spent, of any size: a quotient of the two would be zero for the shortest."""
     if milliseconds <= 0:
         return -1.0
-    expected = MS_TO_START + MS_A_WORD * len(text.split())
-    return max(-1.0, min(1.0, math.log2(milliseconds / expected)))
+    return max(-1.0, min(1.0, math.log2(milliseconds) - math.log2(MS_TO_START + reading_ms(text))))

@@ -1,20 +1,21 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import slop.rewards
-from slop.rewards import DWELL_WEIGHT, MS_A_WORD, MS_TO_START, RATE_WEIGHT, WEIGHTS, Reward, Rewards
+from slop.rewards import DWELL_WEIGHT, MS_TO_START, RATE_WEIGHT, WEIGHTS, Reward, Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
+from slop.words import MS_A_WORD
 
 TEXT = "ten words that somebody reads at the usual pace today"
 USUAL = Rewards.of({})
 EXPECTED_MS = MS_TO_START + 10 * MS_A_WORD
 
 
-def dwell(milliseconds: float) -> Reward | None:
-    return USUAL.reward_of(Interaction(type=InteractionType.INTERACTION_TYPE_DWELL, value=milliseconds), TEXT)
+def dwell(milliseconds: float, text: str = TEXT) -> Reward | None:
+    return USUAL.reward_of(Interaction(type=InteractionType.INTERACTION_TYPE_DWELL, value=milliseconds), text)
 
 
 def kind(name: str, value: float | None = None) -> Reward | None:
@@ -60,6 +61,22 @@ def test_exactly_the_reading_time_says_nothing() -> None:
 
 def test_no_time_at_all_is_fully_skipped() -> None:
     assert dwell(0) == Reward(0.0, DWELL_WEIGHT)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.text(st.characters(), max_size=200))
+@example(5e-324, "a")
+@example(1.7976931348623157e308, "")
+@example(2.0, "今日は\ud800")
+def test_any_time_with_any_text_is_a_label_and_a_finite_weight(milliseconds: float, text: str) -> None:
+    reward = dwell(milliseconds, text)
+    if reward is not None:
+        assert reward.label in {0.0, 1.0}
+        assert 0 < reward.weight <= DWELL_WEIGHT
+
+
+@pytest.mark.parametrize("text", ["今天天气很好我们去公园散步", "วันนี้ฉันไปเดินเล่นที่สวนสาธารณะ"])
+def test_a_text_without_spaces_takes_more_than_a_glance_to_read(text: str) -> None:
+    assert dwell(MS_TO_START + MS_A_WORD, text) == Reward(0.0, DWELL_WEIGHT)
 
 
 @given(st.floats(1, 1e6), st.floats(1, 1e6))
