@@ -13,6 +13,7 @@ from loadtests.settings import StackSettings
 UNCHANGED_S: Final = 6.0  # longer than Prometheus waits between two looks
 PATIENCE_S: Final = 30.0
 POLL_S: Final = 1.0
+UNHANDLED: Final = ("other_basis", "refused")
 
 Buckets = Mapping[float, float]
 """How many observations were at most so large, by the bound."""
@@ -20,21 +21,40 @@ Buckets = Mapping[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Counters at one moment; None where nobody could be asked."""
+    """Counters at one moment; None where nobody could be asked.
+
+    Attributes:
+        accepted: interactions that the collector took.
+        learned: signals that were learned.
+        freshness: see `Work`.
+        silent: interactions that say nothing to learn.
+        handled: signals that the learner is done with: learned, or known before, or outdated by a later decision.
+    """
 
     accepted: int | None
     learned: int | None
     freshness: Buckets | None
+    silent: int | None = None
+    handled: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What was done between two moments; freshness is from the collector's receipt to the written profile, seconds."""
+    """What was done between two moments.
+
+    Attributes:
+        accepted: interactions that the collector took.
+        learned: signals that were learned.
+        freshness_p50_s: from the collector's receipt to the written profile, seconds, the median.
+        freshness_p95_s: its 95th percentile.
+        unlearned: interactions taken that say something, and that the learner has not come to.
+    """
 
     accepted: int | None
     learned: int | None
     freshness_p50_s: float | None
     freshness_p95_s: float | None
+    unlearned: int | None = None
 
 
 class Watch:
@@ -42,7 +62,9 @@ class Watch:
 
     def __init__(self, settings: StackSettings) -> None:
         self._collector: Source = OwnMetrics(settings.collector)
-        self._learners: Sequence[Source] = (OwnMetrics(settings.learner), ThroughGrafana(settings.grafana))
+        self._prometheus = grafana = ThroughGrafana(settings.grafana)
+        self._learners: Sequence[Source] = (OwnMetrics(settings.learner), grafana)
+        self._featurizers: Sequence[Source] = (OwnMetrics(settings.featurizer), grafana)
 
     def look(self) -> Facts:
         """The counters now."""
@@ -52,6 +74,8 @@ class Watch:
             _total(accepted, lambda reading: reading.labels.get("type") != "post"),
             self._learned(),
             None if buckets is None else added_up(buckets),
+            _total(_first("slop_featurizer_interactions_total", self._featurizers), _is("silent")),
+            _total(_first("slop_learner_signals_total", self._learners), lambda one: not _is(*UNHANDLED)(one)),
         )
 
     def settle(self) -> None:
@@ -63,9 +87,16 @@ class Watch:
             if (now := self._learned()) != learned:
                 learned, since = now, time.monotonic()
 
+    def alerts(self) -> list[str]:
+        """The alerts that fire now; none where there is no Prometheus."""
+        try:
+            firing = self._prometheus.read('ALERTS{alertstate="firing"}')
+        except Unreadable:
+            return []
+        return sorted({reading.labels.get("alertname", "") for reading in firing})
+
     def _learned(self) -> int | None:
-        readings = _first("slop_learner_signals_total", self._learners)
-        return _total(readings, lambda reading: reading.labels.get("outcome") == "learned")
+        return _total(_first("slop_learner_signals_total", self._learners), _is("learned"))
 
 
 def between(before: Facts, after: Facts) -> Work:
@@ -76,7 +107,14 @@ def between(before: Facts, after: Facts) -> Work:
         _more(before.learned, after.learned),
         quantile(buckets, 0.5),
         quantile(buckets, 0.95),
+        _unlearned(before, after),
     )
+
+
+def _unlearned(before: Facts, after: Facts) -> int | None:
+    accepted, silent = _more(before.accepted, after.accepted), _more(before.silent, after.silent)
+    handled = _more(before.handled, after.handled)
+    return None if accepted is None or silent is None or handled is None else accepted - silent - handled
 
 
 def quantile(buckets: Buckets, share: float) -> float | None:
@@ -117,6 +155,10 @@ def _first(name: str, sources: Sequence[Source]) -> list[Reading] | None:
 
 def _total(readings: Sequence[Reading] | None, counts: Callable[[Reading], bool]) -> int | None:
     return None if readings is None else int(sum(reading.value for reading in readings if counts(reading)))
+
+
+def _is(*outcomes: str) -> Callable[[Reading], bool]:
+    return lambda reading: reading.labels.get("outcome") in outcomes
 
 
 def _more(before: int | None, after: int | None) -> int | None:

@@ -1,7 +1,7 @@
 """What came of a load test: a row for every call, a table for people, JSON for machines."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -37,7 +37,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A whole run; `errors` are failures in words, with how often each came."""
+    """A whole run.
+
+    Attributes:
+        errors: failures in words, with how often each came.
+        work: what the system did meanwhile.
+        learned_within_s: from the end of the load until all was learned, seconds; None where that is not known.
+        tokens_per_s: that the engine wrote meanwhile; None where it could not be asked.
+        engine_alone_tokens_per_s: that it writes for as many readers with nothing else at work.
+        alerts: that fired at the end, where Prometheus can be asked.
+    """
 
     scenario: str
     readers: int
@@ -45,6 +54,10 @@ class Outcome:
     calls: Sequence[Call]
     errors: Sequence[str]
     work: Work
+    learned_within_s: float | None = None
+    tokens_per_s: float | None = None
+    engine_alone_tokens_per_s: float | None = None
+    alerts: Sequence[str] = ()
 
     @property
     def failures(self) -> int:
@@ -58,7 +71,12 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for machines."""
-        return asdict(self) | {"failures": self.failures, "passed": self.passed}
+        return asdict(self) | {
+            "failures": self.failures,
+            "passed": self.passed,
+            "freshness_s": {"p50": self.work.freshness_p50_s, "p95": self.work.freshness_p95_s},
+            "unlearned": self.work.unlearned,
+        }
 
 
 def calls_of(stats: RequestStats, seconds: float) -> list[Call]:
@@ -96,8 +114,30 @@ def table_of(outcome: Outcome) -> Table:
     return table
 
 
-def in_words(work: Work) -> str:
-    """What the system did meanwhile, in a sentence or two."""
+def in_words(outcome: Outcome) -> str:
+    """What the system did meanwhile, in a few sentences."""
+    return " ".join([*_about_learning(outcome.work), *_about_the_end(outcome), *_about_the_engine(outcome)])
+
+
+def _about_the_end(outcome: Outcome) -> Iterator[str]:
+    unlearned = outcome.work.unlearned
+    if unlearned is not None:
+        yield f"{unlearned:,} that say something are not learned."
+    if outcome.learned_within_s is not None:
+        yield f"All of it was learned {outcome.learned_within_s:.1f} s after the last reaction."
+    if outcome.alerts:
+        yield f"Alerts: {', '.join(outcome.alerts)}."
+
+
+def _about_the_engine(outcome: Outcome) -> Iterator[str]:
+    tokens, alone = outcome.tokens_per_s, outcome.engine_alone_tokens_per_s
+    if tokens is not None:
+        yield f"The engine wrote {tokens:.1f} tokens a second."
+    if tokens is not None and alone:
+        yield f"Alone, for as many readers, it writes {alone:.1f}: {tokens / alone:.2f} of that."
+
+
+def _about_learning(work: Work) -> list[str]:
     told = []
     if work.accepted is not None:
         told.append(f"{work.accepted:,} interactions were accepted.")
@@ -109,7 +149,7 @@ def in_words(work: Work) -> str:
         told.append(f"{work.learned:,} signals were learned (an impression says nothing to learn).")
     if work.freshness_p50_s is not None and work.freshness_p95_s is not None:
         told.append(f"From receipt to profile: median {work.freshness_p50_s:.2f} s, p95 {work.freshness_p95_s:.2f} s.")
-    return " ".join(told)
+    return told
 
 
 def _duration(milliseconds: float | None) -> str:

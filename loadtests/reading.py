@@ -1,6 +1,7 @@
 """A reader with a feed: asks for posts, looks at one after the other, reacts, and goes after a few pages."""
 
 from collections import deque
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,24 @@ AWAY_S: Final = 2.0
 SCROLL_S: Final = 0.5
 
 
+@dataclass(slots=True)
+class Habits:
+    """What all readers of this process did.
+
+    Attributes:
+        pauses_s: from an answer of generation to the next request, without what the services took.
+        characters: of every generated post.
+        users: who reacted to anything, the latest last, each with the post.
+    """
+
+    pauses_s: list[float] = field(default_factory=list)
+    characters: list[int] = field(default_factory=list)
+    users: dict[str, str] = field(default_factory=dict)
+
+
+HABITS: Final = Habits()
+
+
 class Reading(User):
     """A person at a screen, and when one goes, the next."""
 
@@ -35,7 +54,7 @@ class Reading(User):
         self._generation = Api(self, settings.generation, settings.load_timeout_s)
         self._tracker = Tracker(Api(self, settings.collector, settings.load_timeout_s))
         self._page: deque[Post] = deque()
-        self._pause_s = 0.0
+        self._pause_s = self._paused_s = 0.0
         self._come()
 
     def wait_time(self) -> float:
@@ -49,6 +68,7 @@ class Reading(User):
             self._pause_s = (self._look() if self._page else self._turn()) / self._settings.load_speed
         except NotServed as error:
             self._pause_s = error.pause_s
+        self._paused_s += self._pause_s
 
     def on_stop(self) -> None:
         """Close the page."""
@@ -65,6 +85,8 @@ class Reading(User):
         post = self._page.popleft()
         reaction = seen(self._reader, post.post_id, post.text, self._rng)
         self._tracker.add(reaction.events)
+        HABITS.users.pop(self._reader.user_id, None)
+        HABITS.users[self._reader.user_id] = post.post_id
         return SCROLL_S + reaction.in_view_s
 
     def _turn(self) -> float:
@@ -83,7 +105,10 @@ class Reading(User):
         body = {"user_id": self._reader.user_id, "n": self._settings.load_posts}
         if self._settings.load_tokens is not None:
             body["max_tokens"] = self._settings.load_tokens
+        HABITS.pauses_s.append(self._paused_s)
+        self._paused_s = 0.0
         answer = self._generation.post("/v1/generate", body, _unwritten)
+        HABITS.characters.extend(len(post["text"]) for post in answer["posts"])
         return [Post(post["post_id"], post["text"], "") for post in answer["posts"]]
 
     def _from_catalogue(self) -> list[Post]:

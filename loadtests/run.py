@@ -1,5 +1,7 @@
 """`python -m loadtests.run` (`make loadtest`): load a running stack for a bounded time, without a browser.
 
+After it come a last reaction of late readers, watched until it is learned, and as many readers at the engine alone.
+
     READERS=20 SECONDS=60 SCENARIO=readers OUT=figures.json python -m loadtests.run
 
 Ends with 1 if anything failed; 429 and 503 with Retry-After are documented outcomes and counted apart.
@@ -21,11 +23,13 @@ from locust.runners import LocalRunner
 from pydantic import AliasChoices, Field, ValidationError
 from rich.console import Console
 
+from loadtests.engine import WARM_S, Engine, Seen, Written
 from loadtests.facts import Watch, between
 from loadtests.feed import NotRegistered, register
 from loadtests.ingestion import Ingestion
+from loadtests.last import learned_within
 from loadtests.outcome import Outcome, calls_of, in_words, table_of
-from loadtests.reading import Reading
+from loadtests.reading import HABITS, Reading
 from loadtests.settings import LoadSettings, WrongSettings
 from loadtests.settings import in_words as wrong_settings
 from studies.screen import console_for_tables
@@ -61,18 +65,48 @@ def load(settings: RunSettings, console: Console) -> Outcome:
         NotRegistered: the collector does not take posts.
     """
     console.print(f"{register(settings)} catalogue posts registered")
-    watch = Watch(settings)
+    watch, engine = Watch(settings), Engine(settings)
     before = watch.look()
     environment = Environment(user_classes=USERS[settings.scenario], events=locust.events)
     environment.stop_timeout = settings.load_timeout_s
     started = time.monotonic()
     with _running(environment, settings) as runner:
-        _follow(environment, runner, started + settings.seconds, console)
+        gevent.sleep(min(WARM_S, settings.seconds / 2))
+        written, characters = engine.written(), len(HABITS.characters)
+        _follow(environment, runner, started, started + settings.seconds, console)
+        rate, seen = _engine_meanwhile(written, engine.written(), characters)
     seconds = time.monotonic() - started
+    learned_within_s = learned_within(settings, HABITS.users)
     watch.settle()
-    work = between(before, watch.look())
-    calls = calls_of(environment.stats, seconds)
-    return Outcome(settings.scenario, settings.readers, seconds, calls, _errors(environment, runner), work)
+    return Outcome(
+        settings.scenario,
+        settings.readers,
+        seconds,
+        calls_of(environment.stats, seconds),
+        _errors(environment, runner),
+        between(before, watch.look()),
+        learned_within_s,
+        rate,
+        _engine_alone(engine, seen, settings, console),
+        watch.alerts(),
+    )
+
+
+def _engine_meanwhile(
+    before: Written | None, after: Written | None, characters: int
+) -> tuple[float | None, Seen | None]:
+    """Tokens a second between two moments, and what was seen of readers since `characters` posts were written."""
+    if before is None or after is None or after.at_s <= before.at_s:
+        return None, None
+    tokens = after.tokens - before.tokens
+    return tokens / (after.at_s - before.at_s), Seen(HABITS.pauses_s, HABITS.characters[characters:], tokens)
+
+
+def _engine_alone(engine: Engine, seen: Seen | None, settings: RunSettings, console: Console) -> float | None:
+    if seen is None or not seen.characters or not settings.load_engine_alone_s:
+        return None
+    console.print(f"the engine alone for {settings.load_engine_alone_s:.0f} s, with the pauses of these readers")
+    return engine.alone(seen, settings.readers, settings.load_engine_alone_s)
 
 
 @contextmanager
@@ -85,9 +119,8 @@ def _running(environment: Environment, settings: RunSettings) -> Iterator[LocalR
         runner.quit()
 
 
-def _follow(environment: Environment, runner: LocalRunner, until: float, console: Console) -> None:
+def _follow(environment: Environment, runner: LocalRunner, started: float, until: float, console: Console) -> None:
     """Tell how it goes until the time is over."""
-    started = time.monotonic()
     while (left_s := until - time.monotonic()) > 0:
         gevent.sleep(min(left_s, PROGRESS_S))
         seconds = time.monotonic() - started
@@ -110,7 +143,7 @@ def _errors(environment: Environment, runner: LocalRunner) -> list[str]:
 def show(outcome: Outcome, console: Console) -> None:
     """Print everything."""
     console.print(table_of(outcome))
-    console.print(in_words(outcome.work), highlight=False)
+    console.print(in_words(outcome), highlight=False)
     for error in outcome.errors:
         console.print(error, style="red", markup=False, soft_wrap=True)
     if not outcome.passed and not outcome.failures:

@@ -23,8 +23,13 @@ class StackSettings(BaseSettings):
 
     collector_port: int = Field(8001, description="of the collector on this machine")
     generation_port: int = Field(8002, description="of generation on this machine")
+    featurizer_port: int = Field(8011, description="of the featurizer's metrics on this machine, as the learner's")
     learner_port: int = Field(8012, description="of the learner's metrics on this machine; compose does not publish it")
     grafana_port: int = Field(3000, description="of Grafana on this machine")
+
+    vllm_url: Url = Field(
+        "http://127.0.0.1:8000/v1", description="of vLLM on this machine; compose does not publish it"
+    )
 
     collector_url: Url | None = Field(None, description="of a collector elsewhere")
     generation_url: Url | None = Field(None, description="of a generation service elsewhere")
@@ -42,6 +47,11 @@ class StackSettings(BaseSettings):
     def generation(self) -> str:
         """Base URL of generation."""
         return self.generation_url or _here(self.generation_port)
+
+    @property
+    def featurizer(self) -> str:
+        """Base URL of the featurizer's metrics."""
+        return _here(self.featurizer_port)
 
     @property
     def learner(self) -> str:
@@ -77,6 +87,9 @@ class LoadSettings(StackSettings):
     load_tokens: int | None = Field(None, ge=1, le=512, description="longest generated post; by default generation's")
     load_timeout_s: float = Field(60.0, gt=0, description="how long an answer may take before it is a failure")
 
+    load_engine_alone_s: float = Field(
+        45.0, ge=0, le=600, description="how long the engine alone is measured, for comparison, seconds; 0: not at all"
+    )
     load_batch: int = Field(200, ge=1, le=1_000, description="events in a request of the ingestion scenario")
     load_events_per_s: float = Field(
         200.0, ge=0, description="events a second that one sender of the ingestion scenario aims at; 0: no limit"

@@ -28,6 +28,7 @@ from native.settings import ROOT, NativeSettings
 from native.supervisor import STOP_S, log_folder
 
 POLL_S: Final = 0.25
+SILENT_S: Final = 5.0  # where nobody sees the status change: a line at least this often
 LONGER_S: Final = 10  # more patience than the supervisor has, which ends by itself
 LOG_LINES: Final = 20
 
@@ -202,7 +203,7 @@ def _prepare_model(settings: NativeSettings, console: Console) -> str:
 def _wait_ready(
     some: Sequence[Part], process: subprocess.Popen[str], settings: NativeSettings, console: Console
 ) -> None:
-    begin = time.monotonic()
+    begin = told_at = time.monotonic()
     waiting = list(some)
     with console.status("") as status:
         while waiting:
@@ -211,10 +212,15 @@ def _wait_ready(
                 raise _failure(process, settings)
             if seconds > settings.start_timeout_s:
                 raise StackFailed(_not_ready(waiting, settings))
-            status.update(f"{seconds:3.0f} s, waiting for {', '.join(part.name for part in waiting)} (vLLM: 45 s)")
+            line = f"{seconds:3.0f} s, waiting for {', '.join(part.name for part in waiting)} (vLLM: 45 s)"
+            status.update(line)
+            if not console.is_terminal and time.monotonic() - told_at >= SILENT_S:
+                console.print(line, highlight=False, soft_wrap=True)
+                told_at = time.monotonic()
             for part in [part for part in waiting if part.answers()]:
                 waiting.remove(part)
                 console.print(f"{part.name:<11} ready after {time.monotonic() - begin:.1f} s", highlight=False)
+                told_at = time.monotonic()
             time.sleep(POLL_S)
 
 

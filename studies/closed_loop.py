@@ -20,6 +20,7 @@ HISTORY_POSTS: Final = 6
 CLOSER: Final = 2
 FRESHNESS_POLL_S: Final = 0.005
 FRESHNESS_TIMEOUT_S: Final = 30.0
+LINGERED_MS: Final = 60_000.0  # a view of its own, which says something however often the post was seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ class ClosedLoop:
         for number in range(self._amounts.freshness):
             turn, index = divmod(number, len(self._people))
             person = self._people[index]
-            (event,) = person.events(turn, turn + 1)
+            event = Event(person.user_id, person.reactions[turn].post.post_id, "dwell", LINGERED_MS)
             await self._stack.collector.send_events([event])
             durations.append(await self._until_used(person.user_id, learned + turn + 1))
             self._progress.advance(task)

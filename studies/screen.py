@@ -1,5 +1,7 @@
 """How a study is told its options, what it prints on, and how it ends."""
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -16,6 +18,8 @@ Options = TypeVar("Options", bound=BaseSettings)
 
 NARROWEST: Final = 120
 INTERRUPTED: Final = 130
+SILENT_S: Final = 5.0
+LOOK_S: Final = 0.5
 LOCAL: Final = "write with transformers in this process rather than with vLLM, for a GPU without it"
 
 
@@ -40,7 +44,26 @@ def console_for_tables() -> Console:
 
 
 class Lines(Progress):
-    """Progress for a file or a log, where bars can't be redrawn: a line for every stage that is done."""
+    """Progress for a file or a log, where bars can't be redrawn.
+
+    A line for every stage that is done, and of those under way one whenever SILENT_S seconds have passed without any.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console=console, disable=True)
+        self._told_at = time.monotonic()
+        self._over = threading.Event()
+        self._pulse = threading.Thread(target=self._keep_telling, name="progress", daemon=True)
+
+    def start(self) -> None:
+        """As Progress does."""
+        super().start()
+        self._pulse.start()
+
+    def stop(self) -> None:
+        """As Progress does."""
+        self._over.set()
+        super().stop()
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         """As Progress does."""
@@ -57,15 +80,24 @@ class Lines(Progress):
     def _tell(self, task_id: TaskID, before: bool) -> None:
         task = self._tasks[task_id]
         if task.finished and not before:
-            self.console.print(
-                f"{task.description:<36} {task.total:.0f} in {task.finished_time:.0f} s", highlight=False
-            )
+            self._say(f"{task.description:<36} {task.total:.0f} in {task.finished_time:.0f} s")
+
+    def _keep_telling(self) -> None:
+        while not self._over.wait(LOOK_S):
+            if time.monotonic() - self._told_at >= SILENT_S:
+                under_way = [task for task in self.tasks if not task.finished]
+                counts = (f"{task.description} {task.completed:.0f} of {task.total or 0:.0f}" for task in under_way)
+                self._say(f"  {'; '.join(counts) or 'at work'}")
+
+    def _say(self, line: str) -> None:
+        self._told_at = time.monotonic()
+        self.console.print(line, highlight=False)
 
 
 def progress_on(console: Console) -> Progress:
     """A progress display with one bar a stage, or one line where there is no terminal."""
     if not console.is_terminal:
-        return Lines(console=console, disable=True)
+        return Lines(console)
     columns = (TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console)
 

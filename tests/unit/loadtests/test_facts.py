@@ -36,3 +36,9 @@ def test_only_what_came_meanwhile_counts() -> None:
 def test_what_could_not_be_asked_is_unknown_and_not_nought() -> None:
     work = between(Facts(10, None, None), Facts(30, 12, {1.0: 2.0, math.inf: 2.0}))
     assert (work.accepted, work.learned, work.freshness_p95_s) == (20, None, None)
+
+
+def test_what_says_nothing_and_what_the_learner_is_done_with_is_not_unlearned() -> None:
+    before = Facts(10, 4, None, silent=5, handled=5)
+    assert between(before, Facts(30, 12, None, silent=12, handled=16)).unlearned == 2
+    assert between(before, Facts(30, 12, None, silent=None, handled=16)).unlearned is None

@@ -5,8 +5,10 @@ import pytest
 from rich.console import Console
 
 from native.up import StackFailed
+from studies import screen
 from studies.posts import StudyError
 from studies.screen import progress_on, run_study
+from tests.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,15 @@ def test_a_log_has_a_line_for_every_stage_that_is_done() -> None:
         progress.update(second, description="again")
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert [line.split() for line in lines] == [["features", "2", "in", "0", "s"], ["posts", "7", "in", "0", "s"]]
+
+
+def test_a_log_is_told_of_a_stage_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screen, "SILENT_S", 0.0)
+    monkeypatch.setattr(screen, "LOOK_S", 0.01)
+    console = Console(file=StringIO(), width=80)
+    with progress_on(console) as progress:
+        progress.update(progress.add_task("posts", total=7), completed=3)
+        eventually(lambda: "posts 3 of 7" in console.file.getvalue())  # type: ignore[attr-defined]
 
 
 MODULES = (

@@ -1,0 +1,144 @@
+"""The tokens that the engine wrote meanwhile, and what it writes for the same readers with nothing else at work."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from loadtests.engine_alone import Plan
+from loadtests.readings import OwnMetrics, Source, ThroughGrafana, Unreadable
+from loadtests.settings import LoadSettings
+from slop.basis import Template
+
+SCRIPT: Final = Path(__file__).parent / "engine_alone.py"
+SERVICES: Final = ("vllm", "vllm-gpu")
+TOKENS: Final = "vllm:generation_tokens_total"
+COMPOSE_S: Final = 20.0
+GRACE_S: Final = 150.0
+WARM_S: Final = 8.0
+HERE_URL: Final = "http://127.0.0.1:8000/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Tokens that the engine has written since it started, at a moment, seconds on one clock."""
+
+    tokens: float
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of the readers.
+
+    Attributes:
+        pauses_s: of a reader from one answer to the next request, without what the services took.
+        characters: of every generated post.
+        tokens: that the engine wrote for them.
+    """
+
+    pauses_s: Sequence[float]
+    characters: Sequence[int]
+    tokens: float
+
+    def lengths(self) -> list[int]:
+        """Tokens of every post, as if a token had the same number of characters everywhere."""
+        a_token = sum(self.characters) / max(self.tokens, 1.0)
+        return [max(1, round(count / max(a_token, 1e-9))) for count in self.characters]
+
+
+class Engine:
+    """The engine of the stack under test, natively at its own port, in compose in its container."""
+
+    def __init__(self, settings: LoadSettings) -> None:
+        self._settings = settings
+        self._own: Source = OwnMetrics(settings.vllm_url.removesuffix("/v1"))
+        self._grafana = ThroughGrafana(settings.grafana)
+
+    def written(self) -> Written | None:
+        """Tokens until now; None where neither the engine nor Grafana's Prometheus can be asked."""
+        try:
+            return Written(sum(reading.value for reading in self._own.read(TOKENS)), time.time())
+        except Unreadable:
+            pass
+        try:
+            tokens = sum(reading.value for reading in self._grafana.read(f"sum({TOKENS})"))
+            at_s = max((reading.value for reading in self._grafana.read(f"max(timestamp({TOKENS}))")), default=0.0)
+        except Unreadable:
+            return None
+        return Written(tokens, at_s) if at_s else None
+
+    def alone(self, seen: Seen, readers: int, seconds: float) -> float | None:
+        """Tokens a second for the same readers with nothing else at work; None where the engine can't be reached.
+
+        Args:
+            seen: of the readers.
+            readers: how many come at a time.
+            seconds: for how long it is measured.
+        """
+        if not seen.pauses_s or not seen.characters:
+            return None
+        command = self._command()
+        if command is None:
+            return None
+        words, url = command
+        template = Template()
+        plan = Plan(
+            url=url,
+            messages=[
+                {"role": "system", "content": template.plain_system},
+                {"role": "user", "content": template.request},
+            ],
+            posts=self._settings.load_posts,
+            temperature=0.8,
+            min_p=0.05,
+            readers=readers,
+            warm_s=WARM_S,
+            seconds=seconds,
+            pauses_s=list(seen.pauses_s),
+            lengths=seen.lengths(),
+        )
+        try:
+            done = subprocess.run(  # noqa: S603
+                words,
+                input=json.dumps(asdict(plan)),
+                capture_output=True,
+                text=True,
+                timeout=WARM_S + seconds + GRACE_S,
+                check=True,
+            )
+            figures = json.loads(done.stdout)
+            return float(figures["tokens"]) / float(figures["seconds"])
+        except (OSError, subprocess.SubprocessError, ValueError, LookupError):
+            return None
+
+    def _command(self) -> tuple[list[str], str] | None:
+        """How the script is run where the engine can be reached, and the engine's URL there."""
+        try:
+            self._own.read(TOKENS)
+        except Unreadable:
+            service = _in_compose()
+            if service is None:
+                return None
+            script = SCRIPT.read_text()
+            return ["docker", "compose", "exec", "-T", service, "python3", "-c", script], HERE_URL
+        return [sys.executable, str(SCRIPT)], self._settings.vllm_url
+
+
+def _in_compose() -> str | None:
+    """The service of compose that is the engine; None if none runs."""
+    try:
+        done = subprocess.run(
+            ["docker", "compose", "ps", "--services", "--status", "running"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=COMPOSE_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next((service for service in SERVICES if service in done.stdout.split()), None)
