@@ -17,6 +17,7 @@ from slop.live import FOLLOWERS_TTL_S, Place, Sight, follower
 from slop.soft_prompts import UnsafeSoftPrompt
 from slop.storage import LIVE_KEY, followers_key
 from slop.topics import Groups
+from slop.writable import require_writable_soon
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -73,8 +74,8 @@ class Live:
         await self._tell(errors)
 
     async def check(self) -> None:
-        """Raise redis.exceptions.RedisError if Redis does not answer."""
-        await self._redis.ping()
+        """Raise redis.exceptions.RedisError if Redis does not take writes: posts' texts are handed on through it."""
+        await require_writable_soon(self._redis, "generation")
 
     def _switch(self, version: str) -> None:
         serving = self._prepared.get(version)

@@ -7,11 +7,14 @@ from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 Check = Callable[[], Awaitable[None]]
 
 HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+
+READY: Final = Gauge("slop_ready", "1 where the process is ready, as its /readyz says; looked at with every scrape.")
+CHECKS: Final = Gauge("slop_check_ok", "1 where a check of /readyz is ok.", ["check"])
 
 
 async def _outcome(check: Check, timeout_s: float) -> str:
@@ -30,7 +33,7 @@ async def _outcomes(checks: dict[str, Check], timeout_s: float) -> dict[str, str
 def health_router(
     checks: dict[str, Check], timeout_s: float = 1.0, degradable: dict[str, Check] | None = None
 ) -> APIRouter:
-    """Routes that say whether the service is alive and whether each dependency answers within `timeout_s`.
+    """Routes that say whether the service is alive, and whether it gets on: whether each check is ok in `timeout_s`.
 
     Args:
         checks: what the service can't work without.
@@ -44,16 +47,25 @@ def health_router(
         """Alive."""
         return {"status": "ok"}
 
-    @router.get("/readyz", responses={503: {"description": "a dependency does not answer"}})
-    async def readyz() -> JSONResponse:
-        """Every dependency that the service can't work without answers."""
+    async def look() -> tuple[bool, dict[str, str]]:
+        """Whether it is ready, and what came of each check."""
         outcomes = await _outcomes(checks | (degradable or {}), timeout_s)
         ready = all(outcomes[name] == "ok" for name in checks)
+        READY.set(ready)
+        for name, outcome in outcomes.items():
+            CHECKS.labels(name).set(outcome == "ok")
+        return ready, outcomes
+
+    @router.get("/readyz", responses={503: {"description": "something that it can't work without is not ok"}})
+    async def readyz() -> JSONResponse:
+        """Every dependency that the service can't work without does what is needed of it, and the work goes on."""
+        ready, outcomes = await look()
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return JSONResponse({"status": "ready" if ready else "not ready", "checks": outcomes}, status)
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
+        await look()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -24,6 +24,8 @@ class CommonSettings(BaseSettings):
     log_format: str = Field("json", pattern="^(json|console)$", description="json, or console for people")
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="comma-separated host:port of the brokers")
+    stalled_s: float = Field(30.0, gt=0, description="with records to do and none done for so long: not ready")
+
     kafka_session_timeout_ms: int = Field(6_000, description="of consumer groups; Tansu's first join takes 0.75 of it")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="where profiles and post features live")
     redis_timeout_s: float = Field(1.0, gt=0, description="for one command, connecting included")

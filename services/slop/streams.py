@@ -11,6 +11,7 @@ from kafka.errors import KafkaError
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 from prometheus_client import Gauge
 
+from kit.progress import Progress
 from slop.settings import CommonSettings
 from slop.topics import Topic, create_topics, require_broker
 
@@ -55,7 +56,7 @@ class Subscription:
     """A member of a consumer group, which connects when it is polled and again after an error.
 
     Offsets are committed only by `commit`, so a record that was polled and not committed is delivered again after a
-    crash. Only `check` may be called from another thread.
+    crash. Only `check` and `check_progress` may be called from another thread.
     """
 
     def __init__(self, settings: CommonSettings, group: str, topics: Sequence[Topic], instance: str = "") -> None:
@@ -71,24 +72,30 @@ class Subscription:
         self._settings, self._group, self._topics, self._instance = settings, group, topics, instance
         self._consumer: Any = None
         self._polled: dict[TopicPartition, int] = {}
+        self._progress, self._taken = Progress(settings.stalled_s), 0
         for topic in topics:
             LAG_RECORDS.labels(group, topic.name)
 
     def poll(self, wait_s: float, max_records: int) -> list[Record]:
         """The next records, as soon as there are any; none if there are none within `wait_s`.
 
+        Who polls again has done the work that its last call gave it.
+
         Raises:
             kafka.errors.KafkaError: the brokers are away or refuse; call it again, with patience.
         """
+        done, self._taken = self._taken, 0
         try:
             if self._consumer is None:
                 self._consumer = self._connected()
             polled = self._consumer.poll(timeout_ms=round(1000 * wait_s), max_records=max_records)
             self._polled = {partition: len(records) for partition, records in polled.items()}
-            self._show_lag()
+            behind = self._show_lag()
         except KafkaError:
             self.close()
             raise
+        self._taken = sum(self._polled.values())
+        self._progress.came_round(done, behind)
         return list(chain.from_iterable(polled.values()))
 
     def commit(self) -> None:
@@ -113,18 +120,24 @@ class Subscription:
         if consumer is None or consumer.group_metadata().state is not MemberState.STABLE:
             raise NotJoined(f"not yet a member of the group {self._group}")
 
+    def check_progress(self) -> None:
+        """Raise kit.progress.Stalled if there are records and none was done for too long, or nobody polls any more."""
+        self._progress.check()
+
     def close(self) -> None:
         """Leave the group, without committing."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
 
-    def _show_lag(self) -> None:
+    def _show_lag(self) -> int:
+        """Show how far behind it is; returns the records over all topics."""
         lags = dict.fromkeys((topic.name for topic in self._topics), 0)
         for partition in self._consumer.assignment():
             lags[partition.topic] += self._lag(partition)
         for topic, lag in lags.items():
             LAG_RECORDS.labels(self._group, topic).set(lag)
+        return sum(lags.values())
 
     def _lag(self, partition: TopicPartition) -> int:
         end = self._consumer.highwater(partition)

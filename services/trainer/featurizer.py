@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
@@ -35,6 +36,7 @@ from slop.storage import PostRef, Posts, PostText
 from slop.streams import GroupLag, Record, Subscription, worker_producer
 from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Groups, encode, key_of
 from slop.v1.post_pb2 import Post
+from slop.writable import require_writable
 from trainer.catalog import Catalog
 from trainer.enrichment import Enriched, Enricher
 from trainer.extraction import Extractor, Turnstile
@@ -358,6 +360,11 @@ class FeaturizerLane:
         for worker in self._workers.values():
             worker.check()
 
+    def check_progress(self) -> None:
+        """Raise if a worker has records and has done none for too long."""
+        for worker in self._workers.values():
+            worker.subscription.check_progress()
+
     def stop(self) -> None:
         """Tell the workers to end."""
         self._threads.stop.set()
@@ -403,7 +410,11 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
         return FeaturizerLane(settings, redis, basis, model.extractor(basis, is_live), is_live)
 
     following = Following(LiveBases(redis, configured), "featurizer", start)
-    checks = {"redis": in_thread(redis.ping), "kafka": in_thread(following.check)}
+    checks = {
+        "redis": in_thread(partial(require_writable, redis, "featurizer")),
+        "kafka": in_thread(following.check),
+        "progress": in_thread(following.check_progress),
+    }
     with health_server(settings.host, settings.featurizer_port, checks, features_router(following)) as port:
         log.info("featurizer started", port=port, basis=configured.version, model=settings.model)
         following.run(settings.follow_s, stop)

@@ -28,6 +28,9 @@ class Lane(Protocol):
     def check(self) -> None:
         """Raise if it is not at work."""
 
+    def check_progress(self) -> None:
+        """Raise if it is at work and gets nothing done."""
+
     def stop(self) -> None:
         """Tell it to end, without waiting for that."""
 
@@ -109,6 +112,11 @@ class Following(Generic[L]):
         if lane is None:
             raise InvalidBasis(f"the live basis {self._bases.live.version} is not followed; the log says why")
         lane.check()
+
+    def check_progress(self) -> None:
+        """Raise if the live basis' lane has work to do and gets nothing done; one that is not there is not asked."""
+        if (lane := self.live) is not None:
+            lane.check_progress()
 
     def run(self, every_s: float, stop: threading.Event) -> None:
         """Follow until `stop` is set."""

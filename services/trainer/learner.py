@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from kafka.errors import KafkaError
@@ -24,6 +25,7 @@ from slop.live import LiveBases, Place, groups_of
 from slop.storage import Profiles
 from slop.streams import Record, Subscription
 from slop.topics import SIGNALS
+from slop.writable import require_writable
 from trainer.following import Following, LaneThreads
 from trainer.learner_metrics import BATCH_SECONDS, BATCH_SIGNALS, LearnerMetrics
 from trainer.learning import Learner, Outcome
@@ -106,6 +108,10 @@ class LearnerLane:
         self._threads.check()
         self._subscription.check()
 
+    def check_progress(self) -> None:
+        """Raise if there are signals and none was learned for too long."""
+        self._subscription.check_progress()
+
     def stop(self) -> None:
         """Tell it to end."""
         self._threads.stop.set()
@@ -146,7 +152,11 @@ def run(settings: LearnerSettings, stop: threading.Event) -> None:
         return LearnerLane(worker, subscription, is_live)
 
     following = Following(live, "learner", start)
-    checks = {"redis": in_thread(redis.ping), "kafka": in_thread(following.check)}
+    checks = {
+        "redis": in_thread(partial(require_writable, redis, "learner")),
+        "kafka": in_thread(following.check),
+        "progress": in_thread(following.check_progress),
+    }
     with redis, health_server(settings.host, settings.learner_port, checks) as port:
         log.info("learner started", port=port)
         following.run(settings.follow_s, stop)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from kit.progress import Stalled
 from slop.basis import Basis, InvalidBasis
 from slop.live import Bases, LiveBases, Place
 from tests.basis import random_basis
@@ -20,10 +21,15 @@ class Lane:
     basis: str
     at_work: bool = True
     told_to_stop: bool = False
+    stalled: bool = False
     error: str = ""
 
     def check(self) -> None:
         assert self.at_work
+
+    def check_progress(self) -> None:
+        if self.stalled:
+            raise Stalled
 
     def stop(self) -> None:
         self.told_to_stop = True
@@ -89,6 +95,20 @@ def test_a_live_basis_that_cannot_be_loaded_is_not_ready(
     following.step()
     with pytest.raises(InvalidBasis, match="0" * 12):
         following.check()
+
+
+def test_only_the_live_basis_has_to_get_on(redis_client: Redis, places: list[Place]) -> None:
+    first, second = places
+    live = LiveBases(redis_client, first)
+    live.write(Bases(first, beside=second))
+    following = Following(live, "test", start)
+    following.check_progress()  # there is nothing yet
+    following.step()
+    following.lanes[second.version].stalled = True
+    following.check_progress()
+    following.lanes[first.version].stalled = True
+    with pytest.raises(Stalled):
+        following.check_progress()
 
 
 def test_a_bug_under_the_next_basis_is_told_and_harms_no_other(redis_client: Redis, places: list[Place]) -> None:

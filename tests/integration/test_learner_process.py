@@ -35,7 +35,7 @@ def learned(redis: Redis, basis: Basis, user: str = "ann") -> int:
 
 
 def is_ready(learner: LearnerProcess) -> bool:
-    return learner.readiness() == {"redis": "ok", "kafka": "ok"}
+    return learner.readiness() == {"redis": "ok", "kafka": "ok", "progress": "ok"}
 
 
 def test_signals_become_a_profile_and_are_counted(

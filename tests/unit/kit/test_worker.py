@@ -77,6 +77,19 @@ def test_health_is_served_and_follows_the_dependency() -> None:
         socket.create_connection(("127.0.0.1", port), 1)
 
 
+def test_who_reads_the_metrics_is_told_what_is_ready_now() -> None:
+    away = threading.Event()
+
+    def check() -> None:
+        if away.is_set():
+            raise ConnectionError("nobody there")
+
+    with health_server("127.0.0.1", 0, {"store": in_thread(check)}) as port, client_of(port) as client:
+        assert {"slop_ready 1.0", 'slop_check_ok{check="store"} 1.0'} <= set(client.get("/metrics").text.splitlines())
+        away.set()
+        assert {"slop_ready 0.0", 'slop_check_ok{check="store"} 0.0'} <= set(client.get("/metrics").text.splitlines())
+
+
 def test_a_check_that_hangs_is_not_ready_and_does_not_keep_the_answer() -> None:
     release = threading.Event()
     with health_server("127.0.0.1", 0, {"store": in_thread(lambda: release.wait(20))}) as port:
