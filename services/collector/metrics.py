@@ -5,9 +5,9 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from collector.rejections import Reason
+from slop.interaction_types import KINDS
 from slop.publisher import Publisher
 from slop.topics import INTERACTIONS, POSTS
-from slop.v1.interaction_pb2 import InteractionType
 
 ACCEPTED: Final = Counter("slop_collector_accepted_total", "Items that Kafka has acknowledged", ["type"])
 REJECTED: Final = Counter("slop_collector_rejected_total", "Items that were not valid", ["topic", "reason"])
@@ -17,9 +17,8 @@ LOST_REPORTS: Final = Counter(
     "slop_collector_lost_reports_total", "Rejected items that could not be written to slop.rejected.v1"
 )
 
-for _type in InteractionType.values()[1:]:
-    ACCEPTED.labels(InteractionType.Name(_type).removeprefix("INTERACTION_TYPE_").lower())
-ACCEPTED.labels("post")
+for _type in (*KINDS, "post"):
+    ACCEPTED.labels(_type)
 for _topic in (INTERACTIONS, POSTS):
     for _reason in Reason:
         REJECTED.labels(_topic.name, _reason)

@@ -4,13 +4,15 @@ import json
 from typing import Final
 
 from collector.rejections import Rejection
-from collector.wire import Event, Post
+from collector.wire import Dwell, Event, Post
 from slop.delivery import Record
+from slop.interaction_types import KINDS
 from slop.topics import INTERACTIONS, POSTS, REJECTED, Topic, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post as PostRecord
 
 MAX_PAYLOAD: Final = 4_096
+SERVICE: Final = "collector"
 
 
 def record_of(item: Event | Post, tenant: str, received_ms: int) -> Record:
@@ -24,12 +26,13 @@ def _of_event(event: Event, tenant: str, received_ms: int) -> Record:
         tenant=tenant,
         user_id=event.user_id,
         post_id=event.post_id,
-        type=f"INTERACTION_TYPE_{event.type.upper()}",
+        type=KINDS[event.type].wire_name,
         value=event.value,
         occurred_at_ms=event.timestamp,
         received_at_ms=received_ms,
         post_text=None if event.post is None else event.post.text,
         context_json=None if event.context is None else json.dumps(event.context),
+        view_id=event.view_id if isinstance(event, Dwell) else None,
     )
     return Record(INTERACTIONS, key_of(interaction), encode(interaction))
 
@@ -54,6 +57,7 @@ def record_of_rejection(rejection: Rejection, topic: Topic, rejected_ms: int) ->
         source_topic=topic.name,
         payload=_payload(rejection.item),
         rejected_at_ms=rejected_ms,
+        service=SERVICE,
     )
     return Record(REJECTED, None, encode(rejected))
 

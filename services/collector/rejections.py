@@ -22,6 +22,7 @@ class Reason(StrEnum):
     TIMESTAMP = "invalid_timestamp"
     POST = "invalid_post"
     CONTEXT = "invalid_context"
+    VIEW_ID = "invalid_view_id"
     TEXT = "invalid_text"
     AUTHOR = "invalid_author"
     TOPICS = "invalid_topics"

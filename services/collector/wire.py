@@ -5,15 +5,17 @@ Unknown members are ignored, so that newer clients can talk to an older collecto
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema
+from pydantic_core import core_schema
 
 from collector.fields import Context, Timestamp
 from collector.rejections import Rejection, checked
 from slop.fields import Id, Text
+from slop.interaction_types import KINDS, MAX_DWELL_MS
 
 MAX_ITEMS: Final = 1_000
 MAX_TOPICS: Final = 32
-MAX_DWELL_MS: Final = 24 * 3600 * 1000
+PLAIN_TYPES: Final = tuple(kind.name for kind in KINDS.values() if kind.value is None)
 
 Status = Literal["accepted", "rejected"]
 
@@ -40,15 +42,18 @@ class _Event(_Wire):
 class Reaction(_Event):
     """An interaction that its type alone tells."""
 
-    type: Literal["impression", "like", "unlike", "dislike", "share", "comment", "save", "skip", "hide", "report"]
+    type: Annotated[str, GetPydanticSchema(lambda *_: core_schema.literal_schema(list(PLAIN_TYPES)))]
     value: None = Field(None, description="only dwell and rate have one")
 
 
 class Dwell(_Event):
-    """How long a post was looked at."""
+    """How long a post was looked at. Heartbeats of a view repeat its growing time: they count once, by the last."""
 
     type: Literal["dwell"]
     value: float = Field(ge=0, le=MAX_DWELL_MS, description="milliseconds in view, at most a day", examples=[4200])
+    view_id: Id | None = Field(
+        None, description="which view of the post it is of; without it, every `event_id` is a view", examples=["v-1"]
+    )
 
 
 class Rating(_Event):
@@ -84,7 +89,7 @@ class EventsRequest(BaseModel):
 
     model_config = _example(
         events=[
-            {"event_id": "e-1", "user_id": "ada", "type": "dwell", "post_id": "p-1", "value": 4200},
+            {"event_id": "e-1", "user_id": "ada", "type": "dwell", "post_id": "p-1", "value": 4200, "view_id": "v-1"},
             {
                 "event_id": "e-2",
                 "user_id": "ada",

@@ -1,20 +1,9 @@
 """What a signal says: an interaction becomes a label in [0, 1] with a weight.
 
-| signal | label | weight |
-| --- | --- | --- |
-| like | 1 | 1.0 |
-| share | 1 | 1.5 |
-| save | 1 | 1.2 |
-| comment | 1 | 0.7 |
-| unlike | 0 | 0.5 |
-| skip | 0 | 0.6 |
-| dislike | 0 | 1.0 |
-| hide | 0 | 1.5 |
-| report | 0 | 2.0 |
-| dwell | 1 if longer than reading takes, else 0 | up to 0.5: all of it from twice that time or half of it on |
-| rate | graded: (1 + value) / 2 | 6.0 |
-
-An impression says nothing. A product changes weights by `SLOP_REWARD_WEIGHTS`, say `{"share": 2, "skip": 0.3}`.
+The table of labels and weights is `slop.interaction_types.KINDS`. Two of them depend on the interaction's value: a
+dwell is liked if it is longer than reading takes, with all of its weight from twice that time or half of it on; a
+rating is graded, (1 + value) / 2. An impression says nothing, and what takes a decision back says nothing by itself
+(`slop.decisions`). A product changes weights by `SLOP_REWARD_WEIGHTS`, say `{"share": 2, "skip": 0.3}`.
 """
 
 import math
@@ -22,40 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from slop.v1.interaction_pb2 import Interaction, InteractionType
+from slop.interaction_types import KINDS, Kind, Slot, kind_of
+from slop.v1.interaction_pb2 import Interaction
 from slop.words import reading_ms
 
 MS_TO_START: Final = 400.0
 HEAVIEST: Final = 100.0
 
-LABELS: Final = {
-    "like": 1.0,
-    "share": 1.0,
-    "save": 1.0,
-    "comment": 1.0,
-    "unlike": 0.0,
-    "skip": 0.0,
-    "dislike": 0.0,
-    "hide": 0.0,
-    "report": 0.0,
-}
-# On ratings of jokes (studies.humor) a graded label of this weight comes within .004 of exact Gaussian inference.
-RATE_WEIGHT: Final = 6.0
-DWELL_WEIGHT: Final = 0.5
-WEIGHTS: Final = {
-    "like": 1.0,
-    "share": 1.5,
-    "save": 1.2,
-    "comment": 0.7,
-    "unlike": 0.5,
-    "skip": 0.6,
-    "dislike": 1.0,
-    "hide": 1.5,
-    "report": 2.0,
-    "dwell": DWELL_WEIGHT,
-    "rate": RATE_WEIGHT,
-}
-_NAMES: Final = {number: name.removeprefix("INTERACTION_TYPE_").lower() for name, number in InteractionType.items()}
+WEIGHTS: Final = {kind.name: kind.weight for kind in KINDS.values() if kind.speaks}
+DWELL_WEIGHT: Final = WEIGHTS["dwell"]
+RATE_WEIGHT: Final = WEIGHTS["rate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +33,7 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class Rewards:
-    """The table above; `weights` by the name of the signal."""
+    """What is said by each; `weights` by the name of the signal."""
 
     weights: Mapping[str, float]
 
@@ -91,18 +56,22 @@ class Rewards:
         Dwell is compared with the time that reading the post takes: twice that is fully liked, half of it fully
         skipped. A rating is graded, 0.5 in the middle: most people say with it how much, where a like says only that.
         """
-        name = _NAMES.get(interaction.type, "")
-        reward = _reward(name, interaction.value, text, self.weights.get(name, 0.0))
-        return reward if reward and reward.weight > 0 else None
+        kind = kind_of(interaction.type)
+        weight = self.weights.get(kind.name, 0.0) if kind else 0.0
+        if kind is None or weight <= 0:
+            return None
+        reward = _reward(kind, interaction.value, text, weight)
+        return reward if reward.weight > 0 else None
 
 
-def _reward(name: str, value: float, text: str, weight: float) -> Reward | None:
-    if name == "dwell":
-        liking = _liking(value, text)
-        return Reward(float(liking > 0), weight * abs(liking))
-    if name == "rate":
+def _reward(kind: Kind, value: float, text: str, weight: float) -> Reward:
+    """Of a kind that speaks."""
+    if kind.label is not None:
+        return Reward(kind.label, weight)
+    if kind.slot is Slot.RATE:
         return Reward((1 + value) / 2, weight)
-    return Reward(LABELS[name], weight) if name in LABELS else None
+    liking = _liking(value, text)
+    return Reward(float(liking > 0), weight * abs(liking))
 
 
 def _liking(milliseconds: float, text: str) -> float:

@@ -93,7 +93,7 @@ def test_an_event_is_stamped_with_the_collectors_clock(collector: str, kafka_boo
 
 def test_of_a_mixed_batch_the_good_are_published_and_the_bad_reported(collector: str, kafka_bootstrap: str) -> None:
     user, bad = f"user-{uuid4()}", f"bad-{uuid4()}"
-    items = [event(event_id=bad, user_id=user, type="click"), event(user_id=user), event(event_id=bad, post_id="")]
+    items = [event(event_id=bad, user_id=user, type="clack"), event(user_id=user), event(event_id=bad, post_id="")]
     response = CLIENT.post(f"{collector}/v1/events", json={"events": items})
     assert response.status_code == 202
     results = response.json()["results"]

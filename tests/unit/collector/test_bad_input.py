@@ -53,7 +53,7 @@ async def test_json_of_another_shape_is_a_422_that_says_where(
 @pytest.mark.parametrize(
     ("item", "error"),
     [
-        (event(type="click"), "invalid_type: "),
+        (event(type="clack"), "invalid_type: "),
         (event(type="rate", value=1.5), "invalid_value: Input should be less than or equal to 1"),
         (event(type="dwell", value=-1), "invalid_value: Input should be greater than or equal to 0"),
         (event(post={"text": "a" * 100_000}), "invalid_post: String should have at most 20000 characters"),

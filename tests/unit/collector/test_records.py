@@ -25,6 +25,7 @@ def test_an_event_keeps_everything_that_the_client_said() -> None:
         timestamp=1_769_860_800_000,
         post=InlinePost(text="A text."),
         context={"page": ["home", 1, None]},
+        view_id="v",
     )
     record = record_of(event, "shop", 1_769_860_801_000)
     interaction = interaction_of(record)
@@ -41,6 +42,7 @@ def test_an_event_keeps_everything_that_the_client_said() -> None:
         occurred_at_ms=1_769_860_800_000,
         received_at_ms=1_769_860_801_000,
         post_text="A text.",
+        view_id="v",
     )
 
 
@@ -48,7 +50,7 @@ def test_what_the_client_left_out_is_absent_and_not_zero() -> None:
     event = Reaction(event_id="e", user_id="u", post_id="p", type="skip")
     interaction = interaction_of(record_of(event, "shop", 1))
     assert interaction.type == InteractionType.INTERACTION_TYPE_SKIP
-    assert not any(map(interaction.HasField, ("value", "occurred_at_ms", "post_text", "context_json")))
+    assert not any(map(interaction.HasField, ("value", "occurred_at_ms", "post_text", "context_json", "view_id")))
 
 
 def test_a_post_is_keyed_by_its_id() -> None:
@@ -64,10 +66,8 @@ def test_of_a_rejected_item_a_bounded_part_is_kept_with_the_reason() -> None:
     record = record_of_rejection(rejection, INTERACTIONS, 7)
     rejected = Rejected.FromString(record.value)
     assert record.topic == REJECTED
-    assert (rejected.reason, rejected.detail, rejected.source_topic) == (
-        "invalid_user_id",
-        "too long",
-        INTERACTIONS.name,
+    assert (rejected.reason, rejected.detail, rejected.source_topic, rejected.service) == (
+        *("invalid_user_id", "too long", INTERACTIONS.name, "collector"),
     )
     assert rejected.payload.startswith(b'{"user_id": "uuu')
     assert len(rejected.payload) == MAX_PAYLOAD

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 
 from collector.fields import END_MS, FIRST_MS, MAX_CONTEXT_BYTES
 from collector.rejections import MAX_DETAIL, Reason, Rejection
-from collector.wire import MAX_DWELL_MS, MAX_TOPICS, Event, EventsRequest, PostsRequest
+from collector.wire import MAX_TOPICS, PLAIN_TYPES, Dwell, Event, EventsRequest, PostsRequest
 from slop.fields import MAX_ID, MAX_TEXT
+from slop.interaction_types import KINDS, MAX_DWELL_MS
 from tests.items import event, post
 
-REACTIONS = ("impression", "like", "unlike", "dislike", "share", "comment", "save", "skip", "hide", "report")
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-MEMBERS = ("event_id", "user_id", "post_id", "type", "value", "timestamp", "post", "context")
+MEMBERS = ("event_id", "user_id", "post_id", "type", "value", "timestamp", "post", "context", "view_id")
 
 
 def check_event(item: object) -> Event | Rejection:
@@ -38,7 +38,16 @@ def reason_of_post(item: object) -> Reason:
     return checked.reason
 
 
-@pytest.mark.parametrize("kind", REACTIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_type_of_the_table_is_accepted(kind: str) -> None:
+    values = KINDS[kind].value
+    for value in (values.low, values.high) if values else (None,):
+        checked = check_event(event(type=kind, value=value))
+        assert not isinstance(checked, Rejection)
+        assert (checked.type, checked.value) == (kind, value)
+
+
+@pytest.mark.parametrize("kind", PLAIN_TYPES)
 def test_a_reaction_needs_no_value_and_has_none(kind: str) -> None:
     checked = check_event(event(type=kind))
     assert not isinstance(checked, Rejection)
@@ -64,6 +73,23 @@ def test_a_rating_is_accepted_from_minus_one_to_one_alone(value: float) -> None:
     assert rejected == (math.isnan(value) or abs(value) > 1)
 
 
+@pytest.mark.parametrize("value", [5e-324, 1e-300, 0.0, -0.0, 0.1, MAX_DWELL_MS])
+def test_a_dwell_however_short_is_accepted(value: float) -> None:
+    assert not isinstance(check_event(event(type="dwell", value=value)), Rejection)
+
+
+def test_a_dwell_may_name_its_view() -> None:
+    checked = check_event(event(type="dwell", value=1.0, view_id="v"))
+    assert isinstance(checked, Dwell)
+    assert checked.view_id == "v"
+    assert not isinstance(check_event(event(type="dwell", value=1.0, view_id=None)), Rejection)
+
+
+@pytest.mark.parametrize("value", ["", "v" * (MAX_ID + 1), "v\x00", 7])
+def test_a_dwell_of_a_view_that_is_no_id_is_rejected(value: object) -> None:
+    assert reason_of(event(type="dwell", value=1.0, view_id=value)) == Reason.VIEW_ID
+
+
 @pytest.mark.parametrize("kind", ["dwell", "rate"])
 @pytest.mark.parametrize("value", [None, "1", True, [1]])
 def test_a_value_that_is_no_number_is_rejected(kind: str, value: object) -> None:
@@ -75,12 +101,12 @@ def test_dwell_and_rate_need_a_value(kind: str) -> None:
     assert reason_of(event(type=kind)) == Reason.VALUE
 
 
-@pytest.mark.parametrize("kind", ["click", "LIKE", "", None, 3, ["like"]])
+@pytest.mark.parametrize("kind", ["clack", "LIKE", "", None, 3, ["like"]])
 def test_an_unknown_type_is_rejected_with_the_known_ones(kind: object) -> None:
     checked = check_event(event(type=kind))
     assert isinstance(checked, Rejection)
     assert checked.reason == Reason.TYPE
-    assert all(known in checked.error for known in (*REACTIONS, "dwell", "rate"))
+    assert all(known in checked.error for known in KINDS)
 
 
 @pytest.mark.parametrize("member", ["event_id", "user_id", "post_id"])

@@ -1,11 +1,8 @@
-import re
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import slop.rewards
-from slop.rewards import DWELL_WEIGHT, MS_TO_START, RATE_WEIGHT, WEIGHTS, Reward, Rewards
+from slop.rewards import DWELL_WEIGHT, MS_TO_START, RATE_WEIGHT, Reward, Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from slop.words import MS_A_WORD
 
@@ -22,7 +19,7 @@ def kind(name: str, value: float | None = None) -> Reward | None:
     return USUAL.reward_of(Interaction(type=InteractionType.Value(f"INTERACTION_TYPE_{name}"), value=value), TEXT)
 
 
-@pytest.mark.parametrize("name", ["LIKE", "SHARE", "COMMENT", "SAVE"])
+@pytest.mark.parametrize("name", ["LIKE", "SHARE", "COMMENT", "SAVE", "CLICK", "OPEN", "FOLLOW"])
 def test_what_people_do_with_posts_they_like_is_a_positive_label(name: str) -> None:
     reward = kind(name)
     assert reward is not None
@@ -30,7 +27,7 @@ def test_what_people_do_with_posts_they_like_is_a_positive_label(name: str) -> N
     assert reward.weight > 0
 
 
-@pytest.mark.parametrize("name", ["UNLIKE", "DISLIKE", "SKIP", "HIDE", "REPORT"])
+@pytest.mark.parametrize("name", ["DISLIKE", "SKIP", "HIDE", "MUTE", "REPORT"])
 def test_what_people_do_with_posts_they_do_not_like_is_a_negative_label(name: str) -> None:
     reward = kind(name)
     assert reward is not None
@@ -43,8 +40,21 @@ def test_an_impression_says_nothing(name: str) -> None:
     assert kind(name) is None
 
 
+@pytest.mark.parametrize("name", ["UNLIKE", "UNDISLIKE", "UNSAVE"])
+def test_what_takes_a_decision_back_says_nothing_by_itself(name: str) -> None:
+    assert kind(name) is None
+
+
+def test_a_click_says_less_than_opening_a_post_and_that_less_than_liking_it() -> None:
+    click, opened, like = kind("CLICK"), kind("OPEN"), kind("LIKE")
+    assert click is not None
+    assert opened is not None
+    assert like is not None
+    assert click.weight < opened.weight < like.weight
+
+
 def test_every_type_on_the_wire_is_decided_on() -> None:
-    silent = {"IMPRESSION", "UNSPECIFIED"}
+    silent = {"IMPRESSION", "UNSPECIFIED", "UNLIKE", "UNDISLIKE", "UNSAVE"}
     names = {name.removeprefix("INTERACTION_TYPE_") for name in InteractionType.keys()}  # noqa: SIM118
     assert {name for name in names if kind(name, 0.5) is None} == silent
 
@@ -107,13 +117,13 @@ def test_a_product_changes_the_weights_of_some_signals() -> None:
     assert changed.reward_of(skip, TEXT) is None
 
 
-@pytest.mark.parametrize("wrong", [{"likes": 1.0}, {"like": -1.0}, {"like": float("nan")}, {"like": 1e9}])
+@pytest.mark.parametrize(
+    "wrong", [{"likes": 1.0}, {"unlike": 1.0}, {"like": -1.0}, {"like": float("nan")}, {"like": 1e9}]
+)
 def test_weights_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"signal|weights"):
         Rewards.of(wrong)
 
 
-def test_the_documented_table_is_the_one_that_is_used() -> None:
-    cells = [line.strip("| ").split(" | ") for line in str(slop.rewards.__doc__).splitlines() if line.startswith("|")]
-    documented = {name: weight for name, _, weight in cells[2:]}
-    assert {name: float(re.findall(r"[0-9.]+", text)[0]) for name, text in documented.items()} == WEIGHTS
+def test_a_type_of_a_later_version_says_nothing() -> None:
+    assert USUAL.reward_of(Interaction(type=999), TEXT) is None  # type: ignore[arg-type]
