@@ -26,9 +26,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from slop.basis import Basis
+from slop.posts import PostRef
 from slop.rewards import RATE_WEIGHT
 from slop.settings import LearningSettings
-from slop.storage import PostRef
 from studies import jokes, tables
 from studies.base_model import base_model
 from studies.folders import RESULTS

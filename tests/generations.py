@@ -10,8 +10,9 @@ from redis import Redis
 from native.ports import free_port
 from native.ready import http_answers
 from slop.basis import Basis
+from slop.posts import PostRef, Posts, PostText, StoredPost
 from slop.profiles import Profile
-from slop.storage import PostRef, Posts, PostText, StoredPost, profile_key
+from slop.storage import profile_key
 from tests.servers import HOST, Server
 
 

@@ -32,6 +32,7 @@ from kit.problems import install_problems
 from kit.request_metrics import observe_requests
 from slop.copies import KnownPosts
 from slop.live import Place, groups_of
+from slop.posts import RankedPosts
 from slop.publisher import Limits, Publisher
 from slop.storage import Reader
 
@@ -57,11 +58,14 @@ def create_app(settings: Settings) -> FastAPI:
         basis = place.load()
         reader = Reader(redis, basis, settings.tenant)
         readers = Readers(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
+        posts = RankedPosts(redis, basis, settings.tenant)
         drawer = Drawer(basis, settings, rng, factored_of(place, basis, settings))
         novelty = Novelty(KnownPosts.beside(Path(place.folder)), settings.rewrites)
         return Serving(
             writer=Writer(readers, drawer, engine, slots, mint, novelty),
-            ranker=Ranker(basis, readers, reader, featurizer, settings.redis_timeout_s),
+            ranker=Ranker(
+                basis, readers, RankedPosts(redis, basis, settings.tenant), featurizer, settings.redis_timeout_s
+            ),
             teller=ProfileTeller(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),
         )

@@ -15,8 +15,8 @@ from generation.features import Featurizer
 from generation.readers import Readers, Standing
 from kit.problems import Problem
 from slop.basis import Basis
+from slop.posts import RankedPosts
 from slop.profiles import Profile, scores
-from slop.storage import Reader
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,9 +27,9 @@ class Ranker:
     """Ranks by a reader's profile, or by the crowd's direction where the reader has none that may be used."""
 
     def __init__(
-        self, basis: Basis, readers: Readers, reader: Reader, featurizer: Featurizer, timeout_s: float
+        self, basis: Basis, readers: Readers, posts: RankedPosts, featurizer: Featurizer, timeout_s: float
     ) -> None:
-        self._readers, self._reader, self._featurizer, self._timeout_s = readers, reader, featurizer, timeout_s
+        self._readers, self._posts, self._featurizer, self._timeout_s = readers, posts, featurizer, timeout_s
         self._basis, self._version, self._blocks = basis, basis.version, basis.blocks
         self._crowd = Profile.new(basis.version, basis.prior(1.0, 1.0, 1.0))
 
@@ -63,7 +63,7 @@ class Ranker:
     async def _known(self, post_ids: Sequence[str]) -> list[Floats | None]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._reader.features(post_ids)
+                return await self._posts.features(post_ids)
         except (RedisError, OSError) as error:
             detail = "features of posts can't be read now"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S) from error

@@ -34,7 +34,7 @@ class Factors:
     They are scaled for a logistic model of a graded label with a standard normal prior over a reader's M weights.
 
     Attributes:
-        posts: keys of the known posts (see `slop.storage.PostRef.key`), in the order of `known`.
+        posts: keys of the known posts (see `slop.posts.PostRef.key`), in the order of `known`.
         known: (N, M + 1) float32.
         text_map: (T, M + 1) float32, what a post's T text features add up to where nothing else is known.
         offset: (M + 1,) float32.

@@ -9,7 +9,7 @@ from cachetools import LRUCache, TTLCache
 from prometheus_client import Counter, Histogram
 
 from kit.worker import Stopped
-from slop.storage import PostRef, Posts, PostText, StoredPost
+from slop.posts import PostRef, Posts, PostText, StoredPost
 from trainer.extraction import Extractor
 
 LOOK_AGAIN_S: Final = 0.1

@@ -9,8 +9,8 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from slop.basis import Basis
+from slop.posts import PostRef, PostText, StoredPost
 from slop.rewards import Rewards
-from slop.storage import PostRef, PostText, StoredPost
 from slop.streams import Record
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.signal_pb2 import Signal, Source

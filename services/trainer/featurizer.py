@@ -31,8 +31,8 @@ from kit.problems import Problem
 from kit.worker import health_server, in_thread, retry, stop_on_signals
 from slop.basis import Basis, InvalidBasis
 from slop.live import LiveBases, Place
+from slop.posts import PostRef, Posts, PostText
 from slop.rewards import Rewards
-from slop.storage import PostRef, Posts, PostText
 from slop.streams import GroupLag, Record, Subscription, worker_producer
 from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Groups, encode, key_of
 from slop.v1.post_pb2 import Post

@@ -11,9 +11,10 @@ from redis import Redis
 from generation.contracts import Personalization, Reason
 from generation.minting import Mint
 from slop.arms import Arm
+from slop.posts import PostRef, Posts, PostText
 from slop.publisher import Limits, Publisher
 from slop.rewards import Rewards
-from slop.storage import PostRef, Posts, PostText, Profiles
+from slop.storage import Profiles
 from slop.topics import encode
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from tests.basis import random_basis

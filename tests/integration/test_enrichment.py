@@ -8,8 +8,8 @@ from redis import Redis
 
 from kit.worker import Stopped
 from slop.basis import Basis
+from slop.posts import PostRef, Posts, PostText
 from slop.rewards import Rewards
-from slop.storage import PostRef, Posts, PostText
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from tests.basis import random_basis
 from tests.samples import sample

@@ -21,8 +21,9 @@ from native.ports import free_port
 from native.ready import http_answers
 from slop.basis import Basis, InvalidBasis, Template
 from slop.live import Bases, LiveBases, Place
+from slop.posts import PostRef, Posts, PostText
 from slop.rewards import Rewards
-from slop.storage import PostRef, Posts, PostText, Profiles, profile_key
+from slop.storage import Profiles, profile_key
 from slop.streams import whole_log
 from slop.topics import INTERACTIONS, POSTS, create_topics, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, InteractionType

@@ -5,22 +5,9 @@ import pytest
 from redis import Redis
 from redis import asyncio as aioredis
 
+from slop.posts import POST_TTL_S, PostRef, Posts, PostText, StoredPost, post_key
 from slop.profiles import InvalidProfile, Profile
-from slop.storage import (
-    POST_TTL_S,
-    PostRef,
-    Posts,
-    PostText,
-    Profiles,
-    Reader,
-    StoredPost,
-    User,
-    Write,
-    delete_profiles,
-    post_key,
-    profile_key,
-    seen_key,
-)
+from slop.storage import Profiles, Reader, User, Write, delete_profiles, profile_key, seen_key
 from tests.basis import random_basis
 from tests.signals import DAY_MS, NOON_MS
 

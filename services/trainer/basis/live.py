@@ -15,8 +15,8 @@ import torch
 from google.protobuf.message import DecodeError
 
 from slop.basis import Basis, InvalidBasis
+from slop.posts import PostRef
 from slop.settings import LearningSettings
-from slop.storage import PostRef
 from slop.streams import Record, whole_log
 from slop.topics import POSTS, is_generated
 from slop.v1.post_pb2 import Post
@@ -32,7 +32,7 @@ KEPT_WHILE_READ: Final = 4  # times the most, since some are of the same text
 
 
 class Entry(NamedTuple):
-    """A post, by its key (see `slop.storage.PostRef`)."""
+    """A post, by its key (see `slop.posts.PostRef`)."""
 
     created_at_ms: int
     key: str

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from slop.storage import PostRef, User
+from slop.posts import PostRef
+from slop.storage import User
 from slop.v1.signal_pb2 import Signal
 
 Doubles = npt.NDArray[np.float64]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from kafka.errors import KafkaConnectionError
 
+from slop.posts import PostRef
 from slop.settings import LearningSettings
-from slop.storage import PostRef
 from slop.topics import encode, key_of
 from slop.v1.post_pb2 import Post
 from tests.basis import random_basis

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from slop.storage import PostRef, PostText
+from slop.posts import PostRef, PostText
 from slop.topics import encode
 from slop.v1.post_pb2 import Post
 from tests.basis import random_basis

@@ -1,6 +1,6 @@
 import pytest
 
-from slop.storage import PostText
+from slop.posts import PostText
 
 GENERATED = PostText("a post", "soft", "ann")
 
