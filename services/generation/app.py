@@ -63,9 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
         novelty = Novelty(KnownPosts.beside(Path(place.folder)), settings.rewrites)
         return Serving(
             writer=Writer(readers, drawer, engine, slots, mint, novelty),
-            ranker=Ranker(
-                basis, readers, RankedPosts(redis, basis, settings.tenant), featurizer, settings.redis_timeout_s
-            ),
+            ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
             teller=ProfileTeller(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),
         )
