@@ -21,7 +21,7 @@ STUDIES := cost topics capacity prompts clusters few encoders composition $(if $
 
 export BASIS DATA OUT POSTS READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
-.PHONY: help setup up demo replay factors basis factored catalogue export rollout rollback studies bench loadtest smoke dashboards snapshot restore test lint lock clean
+.PHONY: help setup up demo replay factors basis factored catalogue export rollout rollback studies bench loadtest smoke dashboards snapshot restore rejected test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -81,6 +81,9 @@ snapshot: setup  ## have the running worker write all profiles into a file now (
 
 restore: setup  ## store the profiles of a snapshot that are not there any more: FILE=snapshot
 	@$(PY) -m jobs restore "$${FILE:?name the snapshot: make restore FILE=.run/jobs/snapshots/...}"
+
+rejected: setup  ## what could not be used and why, the newest first; more by python -m jobs rejected --help [REASON=reason]
+	@$(PY) -m jobs rejected $(if $(REASON),--reason "$(REASON)")
 
 test: setup  ## run all tests, on real servers
 	@$(PY) -m pytest

@@ -1,12 +1,14 @@
-"""`python -m jobs worker|beat|run|restore|rollout|rollback`: the processes, and what a person does by hand."""
+"""`python -m jobs worker|beat|run|restore|rollout|rollback|rejected`: the processes, and what a person does by hand."""
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from celery import signals
 
+from jobs import rejected
 from jobs.names import TASKS
 from jobs.settings import JobsSettings
 from kit.logs import configure_logs
@@ -36,6 +38,7 @@ def _arguments() -> argparse.Namespace:
     which.add_argument("--cancel", action="store_true", help="follow the live basis alone, after one that was killed")
     rollout.add_argument("--anyway", action="store_true", help="even if it is no better by what readers did")
     commands.add_parser("rollback", help="switch to the basis that was live before")
+    rejected.add_arguments(commands)
     return parser.parse_args()
 
 
@@ -74,6 +77,8 @@ def main() -> None:
             from jobs import by_hand
 
             by_hand.rollback(settings)
+        case "rejected":
+            sys.exit(rejected.run(settings, arguments))
 
 
 if __name__ == "__main__":
