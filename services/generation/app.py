@@ -80,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
             stack.push_async_callback(featurizer.close)
             stack.push_async_callback(engine.close)
             await stack.enter_async_context(_at_work(live.run(settings.follow_s)))
+            await stack.enter_async_context(_at_work(engine.watch()))
             yield
 
     app = FastAPI(
@@ -132,6 +133,7 @@ def engine_of(settings: Settings) -> Engine:
         connect_timeout_s=settings.engine_connect_timeout_s,
         timeout_s=settings.engine_timeout_s,
         connections=settings.engine_connections,
+        silent_s=settings.engine_silent_s,
     )
 
 

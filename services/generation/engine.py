@@ -11,11 +11,14 @@ from typing import Any, Final
 import httpx
 import structlog
 
+from generation.pulse import Pulse
 from kit.problems import Problem
 
 RETRY_AFTER_S: Final = 2
 # Below the 5 s after which vLLM closes an idle connection, so that none is used while it closes.
 KEEPALIVE_S: Final = 3.0
+LOOK_S: Final = 1.0
+AGAIN_S: Final = 2.0
 _MAX_DETAIL: Final = 300
 
 log = structlog.stdlib.get_logger(__name__)
@@ -44,6 +47,10 @@ class Order:
         }
 
 
+# The least that an engine can be asked for.
+_ONE_TOKEN: Final = Order([{"role": "user", "content": "Hi"}], n=1, max_tokens=1, temperature=0.0, min_p=0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of the `index`-th text of an order."""
@@ -53,13 +60,29 @@ class Delta:
 
 
 class Engine:
-    """Completions from the server at `url`, each within `timeout_s`."""
+    """Completions from the server at `url`, each within `timeout_s`; refused at once while the engine hangs."""
 
     def __init__(
-        self, url: str, model: str | None, connect_timeout_s: float, timeout_s: float, connections: int
+        self,
+        url: str,
+        model: str | None,
+        connect_timeout_s: float,
+        timeout_s: float,
+        connections: int,
+        silent_s: float,
     ) -> None:
+        """Connects when it is used.
+
+        Args:
+            url: of the OpenAI API.
+            model: that the server has; None: the first that it lists.
+            connect_timeout_s: for a connection.
+            timeout_s: for a whole completion.
+            connections: at most.
+            silent_s: an engine that was asked and has written nothing for so long hangs; `watch` sees to it that it is.
+        """
         self._configured_model = self._model = model
-        self._timeout_s = timeout_s
+        self._timeout_s, self._silent_s, self._pulse = timeout_s, silent_s, Pulse(silent_s)
         self._client = httpx.AsyncClient(
             base_url=url.rstrip("/") + "/",
             timeout=httpx.Timeout(timeout_s, connect=connect_timeout_s),
@@ -73,10 +96,8 @@ class Engine:
         Raises:
             Problem: there is none, and why.
         """
-        async with self._request(order, stream=False) as response:
-            answer = json.loads(await response.aread())
-            choices = sorted(answer["choices"], key=lambda choice: choice["index"])
-            return [choice["message"]["content"] or "" for choice in choices]
+        self._refuse_while_it_hangs()
+        return await self._completed(order, self._timeout_s)
 
     async def stream(self, order: Order) -> AsyncGenerator[Delta, None]:
         """The texts of an order in pieces, as they are written.
@@ -84,7 +105,8 @@ class Engine:
         Raises:
             Problem: they end early, and why.
         """
-        async with self._request(order, stream=True) as response:
+        self._refuse_while_it_hangs()
+        async with self._request(order, self._timeout_s, stream=True) as response:
             async for line in response.aiter_lines():
                 if not line.startswith("data: {"):
                     continue
@@ -94,28 +116,61 @@ class Engine:
                     raise _unavailable(f"the engine stopped: {_reason(_error(data))}")
                 for choice in chunk["choices"]:
                     if text := choice["delta"].get("content"):
+                        self._pulse.came()
                         yield Delta(choice["index"], text)
 
     async def check(self) -> None:
-        """Raise if the engine does not answer."""
+        """Raise if the server does not answer, or the engine behind it does not write."""
         (await self._client.get("models")).raise_for_status()
+        self._pulse.check()
+
+    async def watch(self) -> None:
+        """Ask for a token now and again while none comes by itself, until it is cancelled; for one at a time."""
+        while True:
+            if self._pulse.is_due:
+                with self._pulse.asked():
+                    while not await self._has_written():
+                        await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(LOOK_S)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
-    @asynccontextmanager
-    async def _request(self, order: Order, *, stream: bool) -> AsyncIterator[httpx.Response]:
+    async def _has_written(self) -> bool:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            await self._completed(_ONE_TOKEN, self._silent_s)
+        except Problem as problem:
+            self._pulse.failed(problem)
+            return False
+        return True
+
+    def _refuse_while_it_hangs(self) -> None:
+        """Raise a problem at once, for it would come anyway, and the request would take others' place meanwhile."""
+        if self._pulse.hangs:
+            raise self._pulse.problem or _unavailable(f"the engine has written nothing for {self._pulse.vain_s:.0f} s")
+
+    async def _completed(self, order: Order, timeout_s: float) -> list[str]:
+        async with self._request(order, timeout_s, stream=False) as response:
+            answer = json.loads(await response.aread())
+            choices = sorted(answer["choices"], key=lambda choice: choice["index"])
+            self._pulse.came()
+            return [choice["message"]["content"] or "" for choice in choices]
+
+    @asynccontextmanager
+    async def _request(self, order: Order, timeout_s: float, *, stream: bool) -> AsyncIterator[httpx.Response]:
+        try:
+            async with asyncio.timeout(timeout_s):
                 body = order.body(await self._served_model(), stream=stream)
-                async with self._client.stream("POST", "chat/completions", json=body) as response:
-                    await self._refuse_errors(response)
-                    yield response
-        except (httpx.TransportError, TimeoutError) as error:
+                request = self._client.stream("POST", "chat/completions", json=body)
+                with self._pulse.asked():
+                    async with request as response:
+                        await self._refuse_errors(response)
+                        yield response
+        except (httpx.RequestError, TimeoutError) as error:
             log.warning("engine_unavailable", error=repr(error))
             raise _unavailable("the engine does not answer") from error
-        except (ValueError, LookupError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             log.error("engine_not_understood", error=repr(error))
             raise Problem(HTTPStatus.BAD_GATEWAY, "the engine's answer was not understood") from error
 

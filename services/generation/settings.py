@@ -18,6 +18,9 @@ class Settings(LearningSettings):
     served_model_name: str | None = Field(None, description="the engine's model; by default the first that it lists")
     engine_connect_timeout_s: float = Field(2.0, gt=0, description="to connect to the engine")
     engine_timeout_s: float = Field(60.0, gt=0, description="for one whole completion")
+    engine_silent_s: float = Field(
+        12.0, gt=0, description="an engine that was asked, and has written nothing for so long, hangs: not ready"
+    )
     engine_connections: int = Field(256, gt=0, description="connections to the engine")
     max_concurrency: int = Field(64, gt=0, description="generate requests that are at the engine at a time")
     max_waiting: int = Field(256, ge=0, description="generate requests that may wait for their turn")
