@@ -12,6 +12,7 @@ the same text has in them (Brysbaert 2019, J. Memory and Language 109).
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 MS_A_WORD: Final = 250.0
@@ -31,6 +32,7 @@ _EMOJI: Final = (
     "\u274c\u274e\u2753-\u2755\u2757\u2795-\u2797\u27b0\u27bf\u2b1b\u2b1c\u2b50\u2b55"
 )
 _UNSPACED: Final = re.compile(f"[{_SCRIPTS}{_EMOJI}]")
+_BETWEEN: Final = "\n"  # no part has one, and no word goes beyond one
 _SYMBOL: Final = "So"  # emoji are of this category, marks of punctuation are not
 
 
@@ -39,10 +41,12 @@ def words_of(text: str) -> list[str]:
 
     Any text will do; a lone surrogate counts as a mark. The work grows with the text's length alone.
     """
-    words = []
-    for part in text.split():
-        words += _unspaced(part) if _UNSPACED.search(part) else [part]
-    return words
+    parts = text.split()
+    if text.isascii():
+        return parts
+    unspaced = [part for part in parts if _UNSPACED.search(part)]
+    found = iter(_unspaced(unspaced) if unspaced else ())
+    return [word for part in parts for word in (next(found) if _UNSPACED.search(part) else [part])]
 
 
 def word_count(text: str) -> int:
@@ -55,12 +59,17 @@ def reading_ms(text: str) -> float:
     return MS_A_WORD * word_count(text)
 
 
-def _unspaced(part: str) -> list[str]:
-    """The words of what has no spaces; at least one."""
+def _unspaced(parts: Sequence[str]) -> list[list[str]]:
+    """The words of each part, at least one; ICU looks at all parts at once, since beginning costs most."""
     from icu4py.breakers import WordBreaker  # 40 MB that only processes which read texts need
 
-    pieces = WordBreaker(part.encode("utf-8", "replace").decode(), "und")
-    return [piece for piece in pieces if _is_word(piece)] or [part]
+    found: list[list[str]] = [[]]
+    for piece in WordBreaker(_BETWEEN.join(parts).encode("utf-8", "replace").decode(), "und"):
+        if piece == _BETWEEN:
+            found.append([])
+        elif _is_word(piece):
+            found[-1].append(piece)
+    return [words or [part] for words, part in zip(found, parts, strict=True)]
 
 
 def _is_word(piece: str) -> bool:
