@@ -4,7 +4,8 @@
 
 Beside the basis in use, those of other sizes that `studies.variants` has built are compared, by how many prompts there
 are and by how long they are. The readers, the update, the drawing and the posts under each prompt are those of
-`studies.topics`, whose texts are taken where they have been written.
+`studies.topics`, whose texts are taken where they have been written. Rows of bases that have not been built here can be
+those of an earlier run: CAPACITY_EARLIER=file.
 """
 
 import asyncio
@@ -33,11 +34,11 @@ from studies.topics.figures import Classes, found_in, share_of
 from studies.topics.people import Habits, Learner, Member
 from studies.topics.pools import kept_pools
 from studies.topics.shown import learner_and_posts
-from studies.variants.builds import CHANGES, SHIPPED, Variant
+from studies.variants.builds import CHANGES, Variant
 from trainer.basis.build import BuildOptions
 
-SIZES: Final = (SHIPPED, *(name for name in CHANGES if name.split()[-1] in {"prompts", "rows"} and name[0].isdigit()))
-"""Variants of `studies.variants` that differ in the number of prompts or in their length."""
+SIZES: Final = tuple(name for name in CHANGES if name.split()[-1] in {"prompts", "rows"} and name[0].isdigit())
+"""Variants of `studies.variants` that differ from what ships in the number of prompts or in their length."""
 MEASURES: Final = {"share": "posts on one of the tastes", "held": "tastes found among the posts"}
 
 
@@ -58,6 +59,7 @@ class CapacitySettings(BaseSettings):
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.5, ge=0.1, le=1, description="share of the shown posts from the reader's own classes")
     local: bool = Field(False, description=LOCAL)
+    earlier: Path | None = Field(None, description="capacity.json of an earlier run, whose other bases' rows are kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,21 +165,21 @@ def table_of(cells: Sequence[Cell], measure: str) -> Table:
     return table
 
 
-def save_plot(path: Path, cells: Sequence[Cell], others: Sequence[Cell], note: str) -> None:
+def save_plot(path: Path, rows: Sequence[tables.Row], others: Sequence[tables.Row], note: str) -> None:
     """A PNG of heat maps: both measures by interactions, and what is held by the size of the basis."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    maps = [(f"share of {title}", cells, measure, "n", "interactions") for measure, title in MEASURES.items()]
+    maps = [(f"share of {title}", rows, measure, "n", "interactions") for measure, title in MEASURES.items()]
     for name, title in (("prompts", "prompts of the basis"), ("rows", "virtual tokens of a prompt")):
-        if len({getattr(cell, name) for cell in alike(others, name)}) > 1:
+        if len({row[name] for row in alike(others, name)}) > 1:
             maps.append((f"share of {MEASURES['held']}", alike(others, name), "held", name, title))
     figure, panels = plt.subplots(1, len(maps), figsize=(5.5 * len(maps), 4.6), layout="constrained")
     for axes, (title, shown, measure, across, label) in zip(panels, maps, strict=True):
-        tastes, columns = (sorted({getattr(cell, key) for cell in shown}) for key in ("tastes", across))
-        of = {(cell.tastes, getattr(cell, across)): getattr(cell, measure).mean for cell in shown}
+        tastes, columns = (sorted({row[key] for row in shown}) for key in ("tastes", across))
+        of = {(row["tastes"], row[across]): float(row[measure]) for row in shown}
         values = np.array([[of[taste, column] for column in columns] for taste in tastes])
         axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         for (row, column), value in np.ndenumerate(values):
@@ -190,11 +192,11 @@ def save_plot(path: Path, cells: Sequence[Cell], others: Sequence[Cell], note: s
     plt.close(figure)
 
 
-def alike(others: Sequence[Cell], name: str) -> list[Cell]:
+def alike(others: Sequence[tables.Row], name: str) -> list[tables.Row]:
     """Those that differ from what ships in one size alone, `name`, which is prompts or rows."""
     other = {"prompts": "rows", "rows": "prompts"}[name]
     usual = getattr(BuildOptions(), other)
-    return [cell for cell in others if getattr(cell, other) == usual]
+    return [row for row in others if row[other] == usual]
 
 
 def capacity(settings: CapacitySettings, console: Console) -> None:
@@ -209,13 +211,21 @@ def capacity(settings: CapacitySettings, console: Console) -> None:
     others = of_other_bases(settings, console, catalogue, basis)
     for measure in MEASURES:
         console.print(table_of(cells, measure))
+    about: dict[str, Any] = settings.model_dump(exclude={"out", "earlier"}) | {
+        "model": basis.model,
+        "basis": basis.version,
+    }
+    key = ("tastes", "n", "prompts", "rows")
+    kept = tables.Earlier(settings.earlier, key, _is_of_another_size) if settings.earlier else None
+    rows = tables.joined([flat(cell) for cell in (*cells, *others)], about, ["basis"], kept)
     note = (
         f"{basis.model}, basis {basis.version} of {basis.size} prompts; {settings.readers} readers a row and seed, "
         f"seeds {', '.join(map(str, settings.seeds))}; {settings.posts} posts each, {settings.noise:.0%} of reactions "
-        f"wrong, {settings.exposure:.0%} of what is shown on a taste"
+        f"wrong, {settings.exposure:.0%} of what is shown on a taste. Bases of other sizes are compared after "
+        f"{settings.compared_at} interactions; their rows are of an earlier run where the basis is another one."
     )
-    about: dict[str, Any] = settings.model_dump(exclude={"out"}) | {"model": basis.model, "basis": basis.version}
-    rows = [flat(cell) for cell in (*cells, *others)]
+    own = [row for row in rows if row["basis"] == basis.version and not _is_of_another_size(row)]
+    compared = [row for row in rows if row["n"] == settings.compared_at]
     tables.publish(
         console,
         settings.out,
@@ -224,8 +234,13 @@ def capacity(settings: CapacitySettings, console: Console) -> None:
         about,
         title="How many tastes a profile holds",
         note=note,
-        plot=lambda path: save_plot(path, cells, others, note),
+        plot=lambda path: save_plot(path, own, compared, note),
     )
+
+
+def _is_of_another_size(row: tables.Row) -> bool:
+    usual = BuildOptions()
+    return (row["prompts"], row["rows"]) != (usual.prompts, usual.rows)
 
 
 def main() -> int:

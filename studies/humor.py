@@ -7,7 +7,8 @@ The folder is the replay's: jokes.json and ratings.csv.gz. Most readers' ratings
 
 Methods that ask a language model are dear: they rank fewer jokes for fewer readers, after fewer counts of ratings. So
 every method is compared with SLOP on the very readers and jokes that it ranked. Every option can be given in the
-environment too: HUMOR_LANGUAGE_READERS=0 HUMOR_TUNED_READERS=0 leave those methods out.
+environment too: HUMOR_LANGUAGE_READERS=0 HUMOR_TUNED_READERS=0 leave those methods out, and with HUMOR_EARLIER=file
+their rows are those of an earlier run, whose humor.json that is: they say which basis they were compared with.
 """
 
 import os
@@ -72,6 +73,7 @@ class HumorSettings(BaseSettings):
     language_readers: int = Field(16, ge=0, description="of them, those whom a language model is told of in words")
     device: str = Field("", description="what the language models run on, for the results; empty: this machine's cores")
     tuned_readers: int = Field(6, ge=0, description="of them, those for whom an adapter is trained")
+    earlier: Path | None = Field(None, description="humor.json of an earlier run, whose dear rows are kept")
     size: int = Field(FitOptions().size, ge=1, le=64, description="factors that readers differ in")
     seed: int = Field(0, ge=0, description="of the choice of readers, of everyone's order and of the unseen jokes")
     save_basis: Path | None = Field(None, description="also write the basis with factors of the known jokes here")
@@ -297,6 +299,12 @@ def add_group(results: Results, task: Task, ours: Slop, group: Group, progress: 
         results.costs.setdefault(method.name, found.cost)
 
 
+HISTORY: Final = "history in the prompt"
+PERSONA: Final = "persona prompt"
+DEAR: Final = (HISTORY, PERSONA, "prompt tuning", "LoRA")
+"""How the names of methods begin that a language model ranks by, none of which stands on features."""
+
+
 def language_groups(settings: HumorSettings, basis: Basis, texts: Sequence[str]) -> list[Group]:
     """The methods that ask a language model, if there are readers for them."""
     if not settings.language_readers + settings.tuned_readers:
@@ -304,7 +312,7 @@ def language_groups(settings: HumorSettings, basis: Basis, texts: Sequence[str])
     from studies import language_rankers as language
 
     frozen = language.FrozenModel.load(str(base_model(basis)), basis.template, texts)
-    words, seed = {"history in the prompt": language.as_history, "persona prompt": language.as_persona}, settings.seed
+    words, seed = {HISTORY: language.as_history, PERSONA: language.as_persona}, settings.seed
     told = [language.InWords(name, frozen, tell, LANGUAGE_COUNTS) for name, tell in words.items()]
     tunings = (language.prompt_tuning(frozen, basis.prompts.shape[1]), language.lora())
     tuned = [language.Tuned(frozen, tuning, TUNED_COUNTS, seed) for tuning in tunings]
@@ -426,15 +434,24 @@ def _flat(row: Row, cost: Cost, slop_microseconds: float) -> tables.Row:
     }
 
 
-def save(folder: Path, results: Results, about: dict[str, Any]) -> None:
-    """Write humor.csv, humor.md, humor.json and humor.png."""
-    flat = flat_rows(results)
+def save(folder: Path, results: Results, about: dict[str, Any], earlier: Path | None) -> None:
+    """Write humor.csv, humor.md, humor.json and humor.png, with the dear rows of an earlier run if this one has none.
+
+    Raises:
+        StudyError: the file of the earlier run is not such a one.
+    """
+    kept = tables.Earlier(earlier, ("jokes", "method", "n"), _is_dear) if earlier else None
+    rows = tables.joined(flat_rows(results), about, ("basis", "device"), kept)
     calibration = [asdict(part) for part in results.calibration]
-    tables.save(folder, "humor", flat, {"calibration": calibration, **about}, tables.markdown(flat))
-    save_plot(folder / "humor.png", results.rows)
+    tables.save(folder, "humor", rows, {"calibration": calibration, **about}, tables.markdown(rows))
+    save_plot(folder / "humor.png", rows)
 
 
-def save_plot(path: Path, rows: Sequence[Row]) -> None:
+def _is_dear(row: tables.Row) -> bool:
+    return str(row["method"]).startswith(DEAR)
+
+
+def save_plot(path: Path, rows: Sequence[tables.Row]) -> None:
     """A PNG of the accuracy by number of ratings, known jokes beside unseen ones."""
     import matplotlib as mpl
 
@@ -443,11 +460,11 @@ def save_plot(path: Path, rows: Sequence[Row]) -> None:
 
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", sharey=True)
     for axes, name in zip(panels, ("known", "unseen"), strict=True):
-        for method in dict.fromkeys(row.method for row in rows):
-            line = [row for row in rows if (row.jokes, row.method) == (name, method)]
-            counts = [row.n for row in line]
-            axes.plot(counts, [row.accuracy.mean for row in line], marker="o", lw=2, label=method)
-            axes.fill_between(counts, [r.accuracy.low for r in line], [r.accuracy.high for r in line], alpha=0.15, lw=0)
+        for method in dict.fromkeys(row["method"] for row in rows):
+            line = [row for row in rows if (row["jokes"], row["method"]) == (name, method)]
+            counts, middles, *ends = ([row[of] for row in line] for of in ("n", "accuracy", "low", "high"))
+            axes.plot(counts, middles, marker="o", lw=2, label=method)
+            axes.fill_between(counts, *ends, alpha=0.15, lw=0)
         axes.set_xscale("symlog", base=2, linthresh=1)
         axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
         axes.minorticks_off()
@@ -485,7 +502,7 @@ def humor(settings: HumorSettings, console: Console) -> None:
         "most_asked_of_a_model": LANGUAGE_ASKED,
         "device": settings.device or f"{len(os.sched_getaffinity(0))} CPU cores",
     }
-    save(settings.out, results, about)
+    save(settings.out, results, about, settings.earlier)
     console.print(f"Results: {settings.out}/humor.csv, .md, .json and .png")
 
 

@@ -5,7 +5,8 @@
 A mixture by several powers, the strongest prompt alone, Thompson sampling, concatenation, average, and a projector,
 which is trained first if there is none: minutes on a GPU, an hour on two cores. The readers and their learning are
 those of `studies.topics`, and what was written is kept with its texts. Every option can be given in the environment
-too: PROMPTS_READERS and so on.
+too: PROMPTS_READERS and so on. PROMPTS_OWN_READERS=0 leaves out what is written for each reader and the projector; with
+PROMPTS_EARLIER=file those rows are of an earlier run.
 """
 
 import asyncio
@@ -53,7 +54,7 @@ class PromptsSettings(BaseSettings):
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="of the readers; each has posts of its own")
     readers: int = Field(60, ge=2, le=1_000, description="readers of each kind and seed")
-    own_readers: int = Field(12, ge=1, le=1_000, description="of each kind and seed, with prompts of their own")
+    own_readers: int = Field(12, ge=0, le=1_000, description="of each kind and seed, with prompts of their own")
     pool: int = Field(32, ge=8, le=500, description="posts under each prompt and seed; 32 are those of topics")
     projector: Path | None = Field(None, description="file of the projector; without it one is trained, and kept")
     projector_steps: int = Field(300, ge=1, le=10_000, description="of the training of a projector")
@@ -66,6 +67,9 @@ class PromptsSettings(BaseSettings):
     min_p: float = Field(0.05, ge=0, le=1, description="generation's setting, the same for every way")
     concurrency: int = Field(8, ge=1, description="requests at a time")
     local: bool = Field(False, description=LOCAL)
+    earlier: Path | None = Field(
+        None, description="prompts.json of an earlier run; without own readers theirs are kept"
+    )
 
     @property
     def sampling(self) -> Sampling:
@@ -92,7 +96,7 @@ class Prepared:
 
     basis: Basis
     classifier: Classifier
-    projector: Projector
+    projector: Projector | None
     learned: Sequence[Learned]
 
 
@@ -131,13 +135,14 @@ def learned_by(learner: Learner, everyone: Sequence[Member]) -> list[Learned]:
 
 
 def prepared(settings: PromptsSettings, catalogue: Catalogue, console: Console) -> Prepared:
-    """The projector, and readers with their profiles.
+    """The projector if there are readers for it, and readers with their profiles.
 
     Raises:
         StudyError: the projector is of no use.
     """
     basis = Basis.load(LearningSettings().basis_dir)
-    projector = projector_of(settings, basis, [post.text for post in catalogue.shown])
+    shown_texts = [post.text for post in catalogue.shown]
+    projector = projector_of(settings, basis, shown_texts) if settings.own_readers else None
     with progress_on(console) as progress:
         learner, shown = learner_and_posts(basis, catalogue, settings.shown, progress)
     learned = learned_by(learner, members(settings, shown))
@@ -186,14 +191,15 @@ def given_from_pools(
 
 async def given_own(
     way: str,
-    ready: Prepared,
+    basis: Basis,
+    projector: Projector,
     learned: Sequence[Learned],
     plain: Mapping[int, Pool],
     desk: Desk,
     sampling: Sampling,
 ) -> list[Given]:
     """What readers get by a way that makes each of them a soft prompt; it is written for them, all at once."""
-    make, chats = OwnPrompts(ready.basis, ready.projector), Chats(ready.basis.template)
+    make, chats = OwnPrompts(basis, projector), Chats(basis.template)
     prompts = [make(way, one.profile) for one in learned]
     orders = [
         Order(f"{way}/{one.member.reader.user_id}", chats.soft(prompt), POSTS)
@@ -231,8 +237,9 @@ async def study(
     for way in DRAWN:
         given += given_from_pools(way, ready.basis, ready.learned, soft, plain)
     some_readers = first_of(ready.learned, settings.own_readers)
-    for way in OWN:
-        given += await given_own(way, ready, some_readers, plain, desk, settings.sampling)
+    if ready.projector is not None:
+        for way in OWN:
+            given += await given_own(way, ready.basis, ready.projector, some_readers, plain, desk, settings.sampling)
     sampled = (text for one in given for text in some(one.posts, settings.scored))
     scorer = await Scorer.of(engine, sampled, progress)
     judge = Judge(ready.classifier, detected, (text for one in given for text in one.posts))
@@ -258,13 +265,13 @@ def prompts_study(settings: PromptsSettings, console: Console) -> None:
     catalogue = load_catalogue()
     ready = prepared(settings, catalogue, console)
     rows = asyncio.run(written_and_judged(settings, ready, catalogue, console))
-    about = settings.model_dump(exclude={"out", "concurrency", "projector"}) | {
+    about = settings.model_dump(exclude={"out", "concurrency", "projector", "earlier"}) | {
         "model": ready.basis.model,
         "basis": ready.basis.version,
-        "projector_training": ready.projector.about,
+        "projector_training": ready.projector.about if ready.projector else {},
         "classifier_accuracy": round(accuracy(ready.classifier, catalogue.shown), 4),
     }
-    report.show(console, rows, about, settings.out)
+    report.show(console, rows, about, settings.out, settings.earlier)
 
 
 def main() -> int:

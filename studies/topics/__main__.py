@@ -4,7 +4,8 @@
 
 Features, rewards, the update and the drawing of prompts are production's own, called directly; every text is written by
 vLLM, the one that runs or one that is started. What was written is kept in .run/studies, so that a study that was
-interrupted goes on. Every option can be given in the environment too: TOPICS_READERS and so on.
+interrupted goes on. Every option can be given in the environment too: TOPICS_READERS and so on. A run without rivals
+(TOPICS_RIVAL_READERS=0 TOPICS_TUNED_READERS=0) takes theirs from an earlier one by TOPICS_EARLIER=file.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings
 from rich.console import Console
@@ -72,6 +74,12 @@ class TopicsSettings(BaseSettings):
     rewrites: int = Field(2, ge=0, le=8, description="how often a near-copy is written again, in every arm")
     concurrency: int = Field(8, ge=1, description="requests at a time")
     local: bool = Field(False, description=LOCAL)
+    earlier: Path | None = Field(None, description="topics.json of an earlier run, whose rivals' rows are kept")
+
+    @property
+    def writer(self) -> str:
+        """What writes, for the results."""
+        return f"transformers on {'a GPU' if torch.cuda.is_available() else 'a CPU'}" if self.local else "vLLM"
 
     @property
     def sampling(self) -> Sampling:
@@ -261,14 +269,15 @@ def topics(settings: TopicsSettings, console: Console) -> None:
     with progress_on(console) as progress:
         ready = prepared(settings, catalogue, progress)
     results = asyncio.run(written_and_judged(settings, ready, catalogue, console))
-    about = settings.model_dump(exclude={"out", "concurrency"}) | {
+    about = settings.model_dump(exclude={"out", "concurrency", "earlier"}) | {
         "model": ready.basis.model,
         "basis": ready.basis.version,
+        "writer": settings.writer,
         "factored_basis": ready.factored.version if ready.factored else None,
         "forgetting": LearningSettings().forgetting,
         "classifier_accuracy": round(accuracy(ready.classifier, catalogue.shown), 4),
     }
-    report.show(console, results, about, settings.out)
+    report.show(console, results, about, settings.out, settings.earlier)
 
 
 def main() -> int:

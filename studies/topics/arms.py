@@ -29,6 +29,8 @@ TURNS: Final = "history as chat turns"
 LISTED: Final = "history in the system text"
 PERSONA: Final = "persona prompt"
 TUNED: Final = "prompt tuning a reader"
+RIVALS: Final = (TURNS, LISTED, PERSONA, TUNED)
+"""Arms that ask for posts for each reader, by the posts that were liked: features of posts have no part in them."""
 
 POSTS: Final = 8
 HISTORY: Final = 6

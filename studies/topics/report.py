@@ -1,10 +1,11 @@
 """The tables of the study on the screen, and its files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +13,7 @@ from rich.table import Table
 from slop.composing import COMPOSED_FROM
 from studies import tables
 from studies.metrics import Estimate
-from studies.topics.arms import CONTROL, FRESH, SOFT
+from studies.topics.arms import CONTROL, FRESH, RIVALS, SOFT
 from studies.topics.figures import Row
 from studies.topics.people import COUNTS, MAIN, Kind
 from studies.topics.tuned import Effort
@@ -128,7 +129,8 @@ def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
         f"{', '.join(map(str, about['seeds']))}; {about['exposure']:.0%} of what readers see is of their tastes, "
         f"{about['noise']:.0%} of reactions are wrong. Temperature {about['temperature']}, min-p {about['min_p']}. "
         "Features, rewards, update and drawing of prompts are production's own; "
-        f"{'transformers' if about['local'] else 'vLLM'} wrote every text.",
+        f"{about['writer']} wrote every text. Rows of another basis or writer are of an earlier run: those of rivals, "
+        "which stand on no features.",
         f"On taste: share of posts, by a classifier ({about['classifier_accuracy']:.0%} right on the catalogue), with "
         "95% intervals over readers; keywords: by keyword and surface detectors. Every: readers who find each of their "
         "tastes among 8 posts. At once: posts of all tastes of the reader, by the detectors; by two: by a classifier "
@@ -177,7 +179,7 @@ def taste_table(tastes: Mapping[str, Estimate]) -> Table:
     return table
 
 
-def save_plot(path: Path, results: Results, note: str) -> None:
+def save_plot(path: Path, rows: Sequence[tables.Row], note: str) -> None:
     """A PNG: SLOP's share by interactions for every kind of reader, beside what the others reach."""
     import matplotlib as mpl
 
@@ -187,11 +189,13 @@ def save_plot(path: Path, results: Results, note: str) -> None:
     kinds = [kind for kind in Kind if kind != Kind.CHANGED]
     figure, panels = plt.subplots(1, len(kinds), figsize=(14, 4.6), layout="constrained", sharey=True)
     for axes, kind in zip(panels, kinds, strict=True):
-        for arm in dict.fromkeys(row.arm for row in results.rows if row.kind == kind):
-            rows = sorted((r for r in results.rows if (r.kind, r.arm) == (kind, arm)), key=lambda row: row.n)
-            middles = [row.share.mean for row in rows]
-            ends = [[r.share.mean - r.share.low for r in rows], [r.share.high - r.share.mean for r in rows]]
-            axes.errorbar([row.n for row in rows], middles, ends, marker="o", lw=2 if arm == SOFT else 1, label=arm)
+        for arm in dict.fromkeys(row["arm"] for row in rows if row["kind"] == kind):
+            of_arm = sorted((r for r in rows if (r["kind"], r["arm"]) == (kind, arm)), key=lambda row: row["n"])
+            counts, middles, low, high = (
+                np.array([row[name] for row in of_arm]) for name in ("n", "share", "share_low", "share_high")
+            )
+            ends, width = [middles - low, high - middles], 2 if arm == SOFT else 1
+            axes.errorbar(counts, middles, ends, marker="o", lw=width, label=arm)
         axes.set_xscale("log", base=2)
         axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
         axes.set(title=kind.value, xlabel="interactions", ylim=(0, 1))
@@ -205,14 +209,32 @@ def save_plot(path: Path, results: Results, note: str) -> None:
     plt.close(figure)
 
 
-def show(console: Console, results: Results, about: Mapping[str, Any], folder: Path) -> None:
-    """Print the tables, and write topics.csv, .md, .json and .png."""
+def _is_a_rivals(row: tables.Row) -> bool:
+    return row["arm"] in RIVALS
+
+
+def _effort_of(about: Mapping[str, Any]) -> Effort | None:
+    spent = about.get("effort")
+    return Effort(spent["tuned"], spent["cpu_us_an_interaction"]) if spent else None
+
+
+def show(
+    console: Console, results: Results, about: Mapping[str, Any], folder: Path, earlier: Path | None = None
+) -> None:
+    """Print the tables, and write topics.csv, .md, .json and .png, with the rivals of an earlier run if there is one.
+
+    Raises:
+        StudyError: the file of the earlier run is not such a one.
+    """
     for kind in Kind:
         console.print(table_of(results, kind))
     console.print(taste_table(results.tastes))
+    kept = tables.Earlier(earlier, ("kind", "arm", "n"), _is_a_rivals) if earlier else None
+    rows = tables.joined([flat(row, results) for row in results.rows], about, ("basis", "writer"), kept)
+    if kept and not results.effort:
+        results = replace(results, effort=_effort_of(kept.about))
     notes = legend(results, about)
     console.print("\n".join(notes), style="dim", highlight=False)
-    rows = [flat(row, results) for row in results.rows]
     tastes: list[tables.Row] = [
         {"taste": taste, **tables.interval("share", share)} for taste, share in results.tastes.items()
     ]
@@ -220,7 +242,5 @@ def show(console: Console, results: Results, about: Mapping[str, Any], folder: P
     spent = {"cpu_us_an_interaction": results.effort.ours, "tuned": results.effort.tuned} if results.effort else {}
     figures = {"tastes": tastes, "effort": spent, "composed": dict(results.composed)}
     tables.save(folder, "topics", rows, {**about, **figures}, "\n\n".join(parts))
-    save_plot(
-        folder / "topics.png", results, f"{about['model']}; bars: 95% over readers of {len(about['seeds'])} seeds"
-    )
+    save_plot(folder / "topics.png", rows, f"{about['model']}; bars: 95% over readers of {len(about['seeds'])} seeds")
     console.print(f"Results: {folder}/topics.csv, .md, .json and .png", highlight=False)

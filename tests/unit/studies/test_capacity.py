@@ -73,16 +73,20 @@ def test_one_taste_is_held_and_of_four_the_more_the_more_was_seen(cells: list[Ce
     assert found[4, 8].held.mean < found[4, 64].held.mean
 
 
-def others_of(cells: list[Cell]) -> list[Cell]:
+def rows_of(cells: list[Cell]) -> list[tables.Row]:
+    return [flat(replace(cell, prompts=24, rows=13)) for cell in cells]
+
+
+def others_of(cells: list[Cell]) -> list[tables.Row]:
     sizes = [(24, 13), (16, 13), (24, 4)]
-    return [replace(cell, prompts=prompts, rows=rows) for prompts, rows in sizes for cell in cells if cell.n == 64]
+    return [flat(replace(cell, prompts=k, rows=rows)) for k, rows in sizes for cell in cells if cell.n == 64]
 
 
 def test_bases_are_compared_that_differ_in_one_size_alone(cells: list[Cell]) -> None:
     others = others_of(cells)
-    assert {cell.prompts for cell in alike(others, "prompts")} == {16, 24}
-    assert {cell.rows for cell in alike(others, "rows")} == {4, 13}
-    assert {cell.prompts for cell in alike(others, "rows")} == {24}
+    assert {row["prompts"] for row in alike(others, "prompts")} == {16, 24}
+    assert {row["rows"] for row in alike(others, "rows")} == {4, 13}
+    assert {row["prompts"] for row in alike(others, "rows")} == {24}
     assert all(Variant.named(name) for name in SIZES)
     assert {"16 prompts", "4 rows"} < set(SIZES)
 
@@ -109,7 +113,7 @@ def test_of_the_other_bases_only_those_that_are_built_are_compared(
 
 def test_the_results_are_a_table_a_heat_map_and_rows(cells: list[Cell], tmp_path: Path) -> None:
     assert table_of(cells, "held").row_count == len(SETTINGS.tastes)
-    save_plot(tmp_path / "capacity.png", cells, others_of(cells), "note")
+    save_plot(tmp_path / "capacity.png", rows_of(cells), others_of(cells), "note")
     assert (tmp_path / "capacity.png").read_bytes().startswith(b"\x89PNG")
     assert flat(cells[0]).keys() >= {"tastes", "n", "share", "share_low", "held_high", "readers"}
     assert tables.markdown([flat(cell) for cell in cells]).count("\n") == 2 + len(cells)

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from slop.settings import LearningSettings
+from studies import tables
 from studies.humor import (
+    HISTORY,
     Group,
     HumorSettings,
     Results,
@@ -17,6 +19,7 @@ from studies.humor import (
     add_group,
     ahead_table,
     compared,
+    flat_rows,
     language_groups,
     measured,
     save,
@@ -109,7 +112,7 @@ def test_slop_is_not_ahead_of_itself() -> None:
 
 
 def test_files_and_tables_have_every_row_with_what_it_costs(tmp_path: Path) -> None:
-    save(tmp_path, RESULTS, {"seed": 0})
+    save(tmp_path, RESULTS, {"basis": "b1", "device": "2 CPU cores"}, None)
     with (tmp_path / "humor.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["SLOP", "SLOP", "crowd's mean", "crowd's mean", "on few readers"]
@@ -121,6 +124,19 @@ def test_files_and_tables_have_every_row_with_what_it_costs(tmp_path: Path) -> N
     console = Console(width=200, record=True, file=StringIO())
     console.print(table_of(RESULTS.rows, "known", RESULTS.costs), ahead_table(RESULTS.rows, "known"))
     assert console.export_text().count("on few readers") == 2
+
+
+def test_what_a_language_model_ranked_is_kept_and_says_what_it_was_compared_with(tmp_path: Path) -> None:
+    before, row = {"basis": "b0", "device": "a GPU"}, flat_rows(RESULTS)[0]
+    names = (HISTORY, "LoRA, r = 8", "crowd's mean", "a method of then")
+    tables.save_json(tmp_path / "then.json", {**before, "rows": [{**row, "method": name} for name in names]})
+    save(tmp_path, RESULTS, {"basis": "b1", "device": "2 CPU cores"}, tmp_path / "then.json")
+    rows = json.loads((tmp_path / "humor.json").read_text())["rows"]
+    assert [(row["method"], row["basis"], row["device"]) for row in rows if row["basis"] == "b0"] == [
+        (HISTORY, "b0", "a GPU"),
+        ("LoRA, r = 8", "b0", "a GPU"),
+    ]
+    assert len(rows) == 5 + 2
 
 
 def test_without_readers_for_them_no_language_model_is_loaded() -> None:

@@ -1,12 +1,15 @@
 """The topics study asks, counts and compares what it says."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from rich.progress import Progress
 
 from catalogue.classes import load_classes
@@ -16,18 +19,20 @@ from slop.factored import FactoredBasis
 from slop.profiles import Profile
 from slop.settings import DEFAULT_BASIS, LearningSettings
 from slop.tensor_wire import torch_base64
+from studies import tables
 from studies.chats import Chats, Message
 from studies.metrics import Estimate
 from studies.posts import Post, by_label
 from studies.readers import Reaction, Reader
 from studies.rest import Engine
-from studies.topics.arms import CONTROL, ORDERED, SOFT, Given, Pool, drawn, from_profiles, pool_orders, served
+from studies.topics.__main__ import TopicsSettings
+from studies.topics.arms import CONTROL, ORDERED, SOFT, TURNS, Given, Pool, drawn, from_profiles, pool_orders, served
 from studies.topics.arms import POSTS as POSTS_A_READER
 from studies.topics.composed import COMPOSED, SERVED, ComposedPosts, Wanted, composed_for, wanted_by
 from studies.topics.figures import Copies, Judge, by_taste, rows_of
 from studies.topics.orders import Desk, Order
 from studies.topics.people import COUNTS, MAIN, Habits, Kind, Learner, Member, members_of
-from studies.topics.report import HELD_OUT, Results, flat
+from studies.topics.report import HELD_OUT, Results, flat, show
 from studies.writers import Sampling, Texts
 from tests.basis import factored_for, spread_over
 
@@ -217,6 +222,29 @@ def test_a_row_is_compared_with_the_control_of_its_kind() -> None:
     found = flat(next(row for row in rows if row.arm == SOFT), results)
     assert (found["perplexity"], found["perplexity_x_control"], found["perplexity_held_out"]) == (8.0, 1.6, 20.0)
     assert isinstance(rows[0].share, Estimate)
+
+
+def test_rivals_of_an_earlier_run_are_kept_and_say_what_wrote_them(tmp_path: Path) -> None:
+    given = [given_of(tastes, ["music"], arm=SOFT) for tastes in (("music",), ("verse",))]
+    row = rows_of(given, judged(given), Copies([]), ["a b"])[0]
+    rows = [replace(row, kind=kind) for kind in Kind]
+    perplexities = {(kind, name, n): 5.0 for kind in Kind for name, n in ((CONTROL, MAIN), (HELD_OUT, 0))}
+    about = TopicsSettings(_cli_parse_args=[], seeds=[0]).model_dump(exclude={"out", "earlier"})
+    told = {"model": "tiny", "factored_basis": None, "forgetting": 1.0, "classifier_accuracy": 0.9}
+    before = {"basis": "then", "writer": "a GPU", "effort": {"cpu_us_an_interaction": 2.0, "tuned": 6e6}}
+    rival = flat(rows[0], results := Results(rows, perplexities, {"music": row.share}, None))
+    names = (TURNS, SOFT, "an arm of then")
+    tables.save_json(tmp_path / "then.json", {**before, "rows": [{**rival, "arm": name} for name in names]})
+    now = {**about, **told, "basis": "now", "writer": "a CPU"}
+    show(Console(quiet=True), results, now, tmp_path / "out", tmp_path / "then.json")
+    kept = json.loads((tmp_path / "out" / "topics.json").read_text())
+    assert [(row["kind"], row["arm"], row["basis"], row["writer"]) for row in kept["rows"]] == [
+        (Kind.TOPIC, TURNS, "then", "a GPU"),
+        *((kind, SOFT, "now", "a CPU") for kind in Kind),
+    ]
+    assert kept["effort"] == before["effort"]
+    assert "3,000,000 times as much" in (tmp_path / "out" / "topics.md").read_text()
+    assert (tmp_path / "out" / "topics.png").read_bytes().startswith(b"\x89PNG")
 
 
 STYLES = [label for label in POSTS if load_classes()[label].kind == "style"]
