@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -191,11 +190,12 @@ def save_plot(path: Path, rows: Sequence[tables.Row], note: str) -> None:
     for axes, kind in zip(panels, kinds, strict=True):
         for arm in dict.fromkeys(row["arm"] for row in rows if row["kind"] == kind):
             of_arm = sorted((r for r in rows if (r["kind"], r["arm"]) == (kind, arm)), key=lambda row: row["n"])
-            counts, middles, low, high = (
-                np.array([row[name] for row in of_arm]) for name in ("n", "share", "share_low", "share_high")
+            counts, middles, lows, highs = (
+                [float(row[name]) for row in of_arm] for name in ("n", "share", "share_low", "share_high")
             )
-            ends, width = [middles - low, high - middles], 2 if arm == SOFT else 1
-            axes.errorbar(counts, middles, ends, marker="o", lw=width, label=arm)
+            below = [middle - low for middle, low in zip(middles, lows, strict=True)]
+            above = [high - middle for middle, high in zip(middles, highs, strict=True)]
+            axes.errorbar(counts, middles, [below, above], marker="o", lw=2 if arm == SOFT else 1, label=arm)
         axes.set_xscale("log", base=2)
         axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
         axes.set(title=kind.value, xlabel="interactions", ylim=(0, 1))
