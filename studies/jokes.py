@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import numpy as np
@@ -14,7 +15,7 @@ from studies.base_model import base_model
 from studies.folders import KEPT
 from studies.likelihoods import by_token, raced
 from trainer.basis.command import sentence_embedder
-from trainer.extraction import Extractor
+from trainer.extraction import LikelihoodEncoder
 from trainer.language_model import SURVIVORS, LanguageModel, PromptScorer
 
 Floats = npt.NDArray[np.float32]
@@ -35,11 +36,12 @@ def _computed(basis: Basis, texts: Sequence[str], progress: Progress) -> Floats:
     if torch.cuda.is_available():
         return _computed_at_once(basis, texts, progress)
     task, threads = progress.add_task("features of posts", total=len(texts)), torch.get_num_threads()
-    extractor = extractor_of(basis)
-    found = []
-    for features in extractor.features_of(texts, urgent=True):
-        found.append(features)
-        progress.advance(task)
+    torch.set_num_threads(1)  # one post a core
+    encoder, found = LikelihoodEncoder(PromptScorer(language_model(basis), torch.from_numpy(basis.prompts)), basis), []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for features in pool.map(lambda text: encoder.features_of([text])[0], texts):
+            found.append(features)
+            progress.advance(task)
     torch.set_num_threads(threads)  # what comes after has all cores again
     return np.stack(found)
 
@@ -57,13 +59,6 @@ def language_model(basis: Basis) -> LanguageModel:
         StudyError: what is configured is another one.
     """
     return LanguageModel.load(base_model(basis), basis.template)
-
-
-def extractor_of(basis: Basis) -> Extractor:
-    """What computes features, one post a core."""
-    cores = os.cpu_count() or 1
-    torch.set_num_threads(1)
-    return Extractor(PromptScorer(language_model(basis), torch.from_numpy(basis.prompts)), basis, cores)
 
 
 def embeddings(texts: Sequence[str]) -> Floats:

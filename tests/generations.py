@@ -10,7 +10,7 @@ from redis import Redis
 from native.ports import free_port
 from native.ready import http_answers
 from slop.basis import Basis
-from slop.posts import PostRef, Posts, PostText, StoredPost
+from slop.posts import FoundPost, PostRef, Posts, PostText, SentText
 from slop.profiles import Profile
 from slop.storage import profile_key
 from tests.servers import HOST, Server
@@ -54,8 +54,10 @@ def put_profile(redis: Redis, basis: Basis, user_id: str, profile: Profile | byt
 
 def put_features(redis: Redis, basis: Basis, features: dict[str, Any]) -> None:
     """Store posts by id with these features, where the featurizer does."""
-    posts = {PostRef("default", post_id): StoredPost(PostText(post_id), x) for post_id, x in features.items()}
-    Posts(redis, basis).put(posts)
+    found = {PostRef("default", post_id): FoundPost(PostText(post_id), x) for post_id, x in features.items()}
+    posts = Posts(redis, basis)
+    posts.put_texts([(ref, SentText(post.text)) for ref, post in found.items()])
+    posts.put_features(found)
 
 
 def damaged_profiles(basis: Basis, sound: Profile) -> dict[str, bytes]:

@@ -3,12 +3,13 @@
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from generation.contracts import GenerateRequest, GenerateResponse, ProfileResponse, RankRequest, RankResponse
 from generation.events import EVENT_STREAM, EXAMPLE, event_stream
 from generation.serving import Live
+from generation.tasks import while_connected
 from kit.openapi import problem_responses
 from slop.fields import Id
 
@@ -54,9 +55,9 @@ def generation_router(live: Live) -> APIRouter:
         return await live.serving.writer.write(request)
 
     @router.post("/rank", responses=_RANK, tags=["posts"])
-    async def rank(request: RankRequest) -> RankResponse:
+    async def rank(request: RankRequest, http: Request) -> RankResponse:
         """Say how much posts are to a reader's taste; to the crowd's where there is no profile that may be used."""
-        return await live.serving.ranker.rank(request)
+        return await while_connected(http, live.serving.ranker.rank(request))
 
     @router.get("/users/{user_id:path}/profile", responses=_PROFILE, tags=["readers"])
     async def profile(user_id: Annotated[Id, Path(description="the reader", examples=["ada"])]) -> ProfileResponse:

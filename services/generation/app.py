@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics.watch(publisher)
 
     slots = Slots(settings.max_concurrency, settings.max_waiting, settings.max_wait_s)
-    mint, rng = Mint(settings.tenant, publisher), np.random.default_rng()
+    mint, rng = Mint(settings.tenant, publisher, redis, settings.redis_timeout_s), np.random.default_rng()
 
     def serving_of(place: Place) -> Serving:
         basis = place.load()

@@ -1,8 +1,8 @@
-"""Features of texts that are not known posts, computed by the featurizer."""
+"""Features that are not in Redis, computed by the featurizer."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx
 import numpy as np
@@ -12,9 +12,18 @@ import structlog
 from kit.problems import Problem
 from slop.basis import Basis
 
+Floats = npt.NDArray[np.float32]
+
 RETRY_AFTER_S: Final = 5
 
 log = structlog.stdlib.get_logger(__name__)
+
+
+class AskedText(NamedTuple):
+    """A text and, if it is a known post's, the post's id: its features are stored then."""
+
+    text: str
+    post_id: str | None = None
 
 
 class Featurizer:
@@ -23,36 +32,50 @@ class Featurizer:
     def __init__(self, url: str, timeout_s: float) -> None:
         self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False)
 
-    async def features(self, texts: Sequence[str], basis: Basis) -> npt.NDArray[np.float32]:
-        """The features of texts under a basis, (N, F) float32.
+    async def features(self, asked: Sequence[AskedText], basis: Basis, tenant: str) -> list[Floats | None]:
+        """The features of texts under a basis, (F,) float32 each; None of one that can't have any.
+
+        Who is cancelled leaves: the featurizer computes no more for a caller that has gone.
 
         Raises:
-            Problem: the featurizer does not answer, or not with features of this basis.
+            Problem: the featurizer does not answer, has too much to do, or does not answer with features of this basis.
         """
-        if not texts:
-            return np.empty((0, basis.feature_count), np.float32)
-        version = basis.version
+        if not asked:
+            return []
+        body = {
+            "texts": [one.text for one in asked],
+            "post_ids": [one.post_id for one in asked],
+            "tenant": tenant,
+            "basis": basis.version,
+        }
         try:
-            response = await self._client.post("/v1/features", json={"texts": list(texts), "basis": version})
+            response = await self._client.post("/v1/features", json=body)
             response.raise_for_status()
         except httpx.HTTPError as error:
             log.warning("featurizer_unavailable", error=repr(error))
             detail = "features of texts can't be computed now; posts that are known by their id can be ranked"
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S) from error
-        return _checked(response, version, (len(texts), basis.feature_count))
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=_retry_after_s(error)) from error
+        return _checked(response, basis.version, (len(asked), basis.feature_count))
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
 
-def _checked(response: httpx.Response, version: str, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+def _checked(response: httpx.Response, version: str, shape: tuple[int, int]) -> list[Floats | None]:
     try:
         answer = response.json()
-        features = np.array(answer["features"], dtype=np.float32)
-        fits = answer["basis"] == version and features.shape == shape
+        features = [None if row is None else np.array(row, dtype=np.float32) for row in answer["features"]]
+        fits = answer["basis"] == version and len(features) == shape[0]
+        fits &= all(row is None or (row.shape == shape[1:] and bool(np.isfinite(row).all())) for row in features)
     except (ValueError, LookupError, TypeError):
         fits = False
-    if not fits or not np.isfinite(features).all():
+    if not fits:
         raise Problem(HTTPStatus.BAD_GATEWAY, "the featurizer's features are not of this service's basis")
     return features
+
+
+def _retry_after_s(error: httpx.HTTPError) -> int:
+    """What the featurizer says of itself, else the usual."""
+    said = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
+    return int(said) if said.isdigit() else RETRY_AFTER_S

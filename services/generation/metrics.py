@@ -34,6 +34,7 @@ DISTINCT2: Final = Gauge(
     ["arm"],
 )
 UNPUBLISHED: Final = Counter("slop_unpublished_posts", "Generated posts that did not reach Kafka.")
+UNTOLD: Final = Counter("slop_untold_posts", "Generated posts that Redis did not take in time; they come by Kafka.")
 PUBLISHING: Final = Gauge("slop_publishing_posts", "Generated posts that Kafka has not acknowledged yet.")
 
 LIVE_GROUP: Final = Gauge("slop_live_group", "1 for each consumer group that learns under the live basis.", ["group"])

@@ -1,36 +1,57 @@
-"""Written texts become posts: they get an id and are published, so that their features are ready before reactions."""
+"""Written texts become posts: they get an id, and are known before anybody can react to them."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Sequence
+
+import structlog
+from redis import asyncio as aioredis
+from redis.exceptions import RedisError
 
 from generation import metrics
 from generation.contracts import GeneratedPost, GenerateResponse, Personalization
 from generation.variety import Variety
 from slop.delivery import Record
+from slop.posts import put_texts_soon, ref_of, sent_text
 from slop.publisher import Publisher
 from slop.topics import GENERATED, POSTS, encode, key_of
 from slop.v1.post_pb2 import Post
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class Mint:
     """Mints posts of one tenant."""
 
-    def __init__(self, tenant: str, publisher: Publisher) -> None:
+    def __init__(self, tenant: str, publisher: Publisher, redis: aioredis.Redis, timeout_s: float) -> None:
+        """Redis may take `timeout_s`."""
         self._tenant, self._publisher, self._variety = tenant, publisher, Variety()
+        self._redis, self._timeout_s = redis, timeout_s
 
-    def posts(self, user_id: str, texts: Sequence[str], personalization: Personalization) -> GenerateResponse:
-        """Give each text an id, publish it, and answer."""
+    async def posts(self, user_id: str, texts: Sequence[str], personalization: Personalization) -> GenerateResponse:
+        """Give each text an id, make it known, publish it, and answer."""
         posts = [GeneratedPost(post_id=GENERATED + uuid.uuid4().hex, text=text.strip()) for text in texts]
-        written = [post for post in posts if post.text]
-        records = [self._record(user_id, post, personalization) for post in written]
+        written = [self._post(user_id, post, personalization) for post in posts if post.text]
         self._variety.add(personalization.arm, (post.text for post in written))
-        if records:
+        if written:
+            await self._tell(written)
+            records = [Record(POSTS, key_of(post), encode(post)) for post in written]
             self._publisher.publish_soon(records, metrics.UNPUBLISHED.inc)
         return GenerateResponse(posts=posts, personalization=personalization)
 
-    def _record(self, user_id: str, post: GeneratedPost, personalization: Personalization) -> Record:
-        record = Post(
+    async def _tell(self, posts: Sequence[Post]) -> None:
+        """Store the texts where the featurizer finds them; without Redis it has them from Kafka, a moment later."""
+        texts = [(ref_of(post), sent_text(post)) for post in posts]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await put_texts_soon(self._redis, texts)
+        except (RedisError, OSError) as error:
+            metrics.UNTOLD.inc(len(posts))
+            log.warning("posts_not_told", error=f"{type(error).__name__}: {error}")
+
+    def _post(self, user_id: str, post: GeneratedPost, personalization: Personalization) -> Post:
+        return Post(
             post_id=post.post_id,
             tenant=self._tenant,
             text=post.text,
@@ -39,4 +60,3 @@ class Mint:
             arm=personalization.arm,
             basis=personalization.basis,
         )
-        return Record(POSTS, key_of(record), encode(record))

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from generation import metrics
 from generation.contracts import RankedPost, RankRequest, RankResponse, Reason
-from generation.features import Featurizer
+from generation.features import AskedText, Featurizer
 from generation.readers import Readers, Standing
 from kit.problems import Problem
 from slop.basis import Basis
@@ -29,8 +29,10 @@ class Ranker:
     def __init__(
         self, basis: Basis, readers: Readers, posts: RankedPosts, featurizer: Featurizer, timeout_s: float
     ) -> None:
+        """Ranks under `basis`; Redis may take `timeout_s`."""
         self._readers, self._posts, self._featurizer, self._timeout_s = readers, posts, featurizer, timeout_s
         self._basis, self._version, self._blocks = basis, basis.version, basis.blocks
+        self._tenant = posts.tenant
         self._crowd = Profile.new(basis.version, basis.prior(1.0, 1.0, 1.0))
 
     async def rank(self, request: RankRequest) -> RankResponse:
@@ -54,13 +56,23 @@ class Ranker:
         return self._crowd
 
     async def _features(self, posts: Sequence[RankedPost]) -> list[Floats | None]:
-        known = await self._known([post.post_id for post in posts if post.post_id is not None])
-        texts = [post.text for post in posts if post.text is not None]
-        computed = await self._featurizer.features(texts, self._basis)
-        by_id, by_text = iter(known), iter(computed)
-        return [next(by_text) if post.post_id is None else next(by_id) for post in posts]
+        """Features of posts, in order; None of one that is not known, or can't have any now."""
+        known = iter(await self._known([post.post_id for post in posts if post.post_id is not None]))
+        found = [post.text if post.post_id is None else next(known) for post in posts]
+        asked = {at: AskedText(x, posts[at].post_id) for at, x in enumerate(found) if isinstance(x, str)}
+        computed = dict(zip(asked, await self._computed(list(asked.values())), strict=True))
+        return [computed.get(at) if isinstance(x, str) else x for at, x in enumerate(found)]
 
-    async def _known(self, post_ids: Sequence[str]) -> list[Floats | None]:
+    async def _computed(self, asked: Sequence[AskedText]) -> list[Floats | None]:
+        try:
+            return await self._featurizer.features(asked, self._basis, self._tenant)
+        except Problem:
+            if any(one.post_id is None for one in asked):
+                raise
+            return [None] * len(asked)  # posts whose features aren't ready yet
+
+    async def _known(self, post_ids: Sequence[str]) -> list[Floats | str | None]:
+        """Posts' features; of one that has none yet its text, of one that is not known None."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._posts.features(post_ids)

@@ -3,7 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
+
+from fastapi import Request
+
+from kit.problems import Problem
 
 T = TypeVar("T")
 
@@ -37,6 +42,29 @@ async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
     finally:
         for task in tasks:
             task.cancel()
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of work for a request, which ends as soon as its caller has gone.
+
+    Raises:
+        Problem: it has; nobody reads that.
+    """
+    working, listening = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait((working, listening), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, "the caller has gone")
+    finally:
+        for task in (working, listening):
+            task.cancel()
+
+
+async def _gone(request: Request) -> None:
+    """Return when the caller has gone; the request's body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class _End:

@@ -53,7 +53,7 @@ class Writer:
             drawing = await self._drawing(request)
             async with self._slots.one():
                 texts = await self._written(drawing.batches, request.n)
-            return self._minted(request, texts, drawing)
+            return await self._minted(request, texts, drawing)
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[PostDelta | GenerateResponse, None]:
         """Pieces of posts as they are written, then the answer that `write` gives.
@@ -72,7 +72,7 @@ class Writer:
                 texts[delta.post] += delta.text
                 yield delta
         metrics.GENERATE_SECONDS.observe(time.perf_counter() - started)
-        yield self._minted(request, texts, drawing)
+        yield await self._minted(request, texts, drawing)
 
     async def _drawing(self, request: GenerateRequest) -> Drawing:
         return self._drawer.draw(request, await self._readers.standing(request.user_id))
@@ -94,7 +94,7 @@ class Writer:
             async for delta in deltas:
                 yield PostDelta(post=batch.posts[delta.index], text=delta.text)
 
-    def _minted(self, request: GenerateRequest, texts: list[str], drawing: Drawing) -> GenerateResponse:
+    async def _minted(self, request: GenerateRequest, texts: list[str], drawing: Drawing) -> GenerateResponse:
         metrics.POSTS.labels(drawing.personalization.arm, drawing.personalization.reason).inc(request.n)
         metrics.COMPOSED.inc(drawing.composed)
-        return self._mint.posts(request.user_id, texts, drawing.personalization)
+        return await self._mint.posts(request.user_id, texts, drawing.personalization)

@@ -24,6 +24,7 @@ from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
 from slop.basis import Basis, InvalidBasis
 from slop.live import Bases, LiveBases, Place, groups_of
+from slop.posts import delete_features
 from slop.storage import delete_profiles
 from slop.streams import GroupLag
 from slop.topics import INTERACTIONS, POSTS, SIGNALS
@@ -199,11 +200,33 @@ class Rollout:
         except (InvalidBasis, KafkaError) as error:
             say(f"the profiles under {former.version} stay: {error}")
             return
+        deleted = self._deleted(delete_profiles(self._redis, former.version))
+        say(f"{former.version} was live before that: {deleted:,} keys of its profiles are deleted")
+        try:
+            shared = former.load().text_version in self._text_versions()
+        except InvalidBasis as error:
+            say(f"the features of posts under {former.version} expire by themselves: {error}")
+            return
+        if not shared:
+            deleted = self._deleted(delete_features(self._redis, former.load().text_version))
+            say(f"so are the features of {deleted:,} posts")
+
+    def _text_versions(self) -> set[str]:
+        """Of the bases that are live or may be.
+
+        Raises:
+            slop.basis.InvalidBasis: one can't be read.
+        """
+        bases = self._live.read()
+        return {place.load().text_version for place in (bases.live, bases.beside, bases.before) if place is not None}
+
+    def _deleted(self, batches: Iterator[int]) -> int:
+        """How many keys go, while the rollout stays the only one."""
         deleted = 0
-        for keys in delete_profiles(self._redis, former.version):
+        for keys in batches:
             deleted += keys
             self._lock.reacquire()
-        say(f"{former.version} was live before that: {deleted:,} keys of its profiles are deleted")
+        return deleted
 
     def _rewind(self, basis: Basis) -> None:
         """Have a basis' groups read the log anew. Its old signals come again, and before newer ones only if skipped."""

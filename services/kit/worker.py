@@ -101,8 +101,12 @@ def in_thread(check: Callable[[], object]) -> Check:
 
 
 @contextmanager
-def health_server(host: str, port: int, checks: dict[str, Check], *routers: APIRouter) -> Iterator[int]:
+def health_server(
+    host: str, port: int, checks: dict[str, Check], *routers: APIRouter, requests: int = HEALTH_REQUESTS
+) -> Iterator[int]:
     """Serve /healthz, /readyz, /metrics and more routes from a thread; yields the port, a free one if `port` is 0.
+
+    At most `requests` are taken at a time.
 
     Raises:
         OSError: the port is taken.
@@ -111,7 +115,7 @@ def health_server(host: str, port: int, checks: dict[str, Check], *routers: APIR
     install_problems(app)
     for router in (health_router(checks), *routers):
         app.include_router(router)
-    config = uvicorn.Config(app, log_config=None, access_log=False, limit_concurrency=HEALTH_REQUESTS)
+    config = uvicorn.Config(app, log_config=None, access_log=False, limit_concurrency=requests)
     server = uvicorn.Server(config)
     with socket.create_server((host, port)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="health", daemon=True)

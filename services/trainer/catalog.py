@@ -1,20 +1,16 @@
-"""The posts that the featurizer knows: in memory, else in Redis, else computed from their text."""
+"""Posts with their features: found in Redis, else computed from their text and stored there."""
 
-import threading
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
-from cachetools import LRUCache, TTLCache
 from prometheus_client import Counter, Histogram
+from redis.exceptions import RedisError
 
-from kit.worker import Stopped
-from slop.posts import PostRef, Posts, PostText, StoredPost
-from trainer.extraction import Extractor
-
-LOOK_AGAIN_S: Final = 0.1
-UNKNOWN_FOR_S: Final = 60.0
-UNKNOWN_POSTS: Final = 100_000
+from slop.posts import Floats, FoundPost, PostRef, Posts, PostText, Put, SentText
+from trainer.text_features import NotEncoded, TextFeatures
+from trainer.turnstile import Priority
 
 LOOKUPS: Final = Counter(
     "slop_featurizer_lookups",
@@ -24,86 +20,63 @@ LOOKUPS: Final = Counter(
 HITS, MISSES = LOOKUPS.labels("hit"), LOOKUPS.labels("miss")
 BATCH_POSTS: Final = Histogram(
     "slop_featurizer_batch_posts",
-    "Posts whose features are computed in one go: all that a batch of interactions waits for, else one.",
+    "Posts whose features are computed in one go.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 
 
+Asked = tuple[PostRef | None, str]
+"""A text, and which post's it is, if it is one's."""
+
+
 class Catalog:
-    """Looks posts up with their features; every thread of the featurizer shares one."""
+    """Posts under one version of text features; any thread may ask. Calls may raise redis.exceptions.RedisError."""
 
-    def __init__(self, posts: Posts, extractor: Extractor, cached: int, wait_s: float, stop: threading.Event) -> None:
-        """Keeps `cached` posts in memory, and waits `wait_s` at most for posts whose text has not come yet.
+    def __init__(self, posts: Posts, features: TextFeatures) -> None:
+        self._posts, self._features = posts, features
 
-        `stop` ends the waiting, and what is computed is computed no further.
+    def find(self, refs: Sequence[PostRef]) -> dict[PostRef, FoundPost]:
+        """The posts whose texts are known, each looked for once."""
+        return self._posts.find(list(dict.fromkeys(refs)))
+
+    def announce(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[Put]:
+        """Make texts known; tells what became of each."""
+        return self._posts.put_texts(texts)
+
+    def is_free(self, post: FoundPost) -> bool:
+        """Whether the post's features are in memory."""
+        return self._features.remembers(post.text.text)
+
+    def compute(
+        self, posts: Mapping[PostRef, FoundPost], priority: Priority
+    ) -> tuple[dict[PostRef, FoundPost], dict[PostRef, NotEncoded]]:
+        """Compute and store the features of posts; returns the posts with them, and those that can't have any."""
+        if not posts:
+            return {}, {}
+        BATCH_POSTS.observe(len(posts))
+        rows = self._features.of([post.text.text for post in posts.values()], priority)
+        computed, failed = {}, {}
+        for (ref, post), row in zip(posts.items(), rows, strict=True):
+            if isinstance(row, NotEncoded):
+                failed[ref] = row
+            else:
+                computed[ref] = replace(post, text_features=row)
+        self._posts.put_features(computed)
+        return computed, failed
+
+    def answer(self, asked: Sequence[Asked]) -> list[Floats | None]:
+        """(T,) float32 of each text that a request asks for, None of one that can't have any.
+
+        Those of posts are stored; without Redis it answers all the same.
         """
-        self._posts, self._extractor, self._wait_s, self._stop = posts, extractor, wait_s, stop
-        self._cache: LRUCache[PostRef, StoredPost] = LRUCache(cached)
-        self._unknown: TTLCache[PostRef, bool] = TTLCache(UNKNOWN_POSTS, UNKNOWN_FOR_S)
-        self._lock = threading.Lock()
-
-    def announce(self, texts: Mapping[PostRef, PostText]) -> dict[PostRef, PostText]:
-        """Make texts known before their features are; returns those that have no features yet."""
-        refs = list(texts)
-        known = dict(zip(refs, self._posts.texts(refs), strict=True))
-        new = {ref: text for ref, text in texts.items() if text.adds_to(known[ref])}
-        self._posts.put_texts(new)
-        with self._lock:
-            for ref in new:
-                self._cache.pop(ref, None)
-                self._unknown.pop(ref, None)
-        return {ref: texts[ref] for ref, post in zip(refs, self._posts.get(refs), strict=True) if post is None}
-
-    def compute(self, texts: Mapping[PostRef, PostText], *, urgent: bool) -> dict[PostRef, StoredPost]:
-        """Compute and store the features of texts.
-
-        Raises:
-            kit.worker.Stopped: `stop` was set; those that are computed are stored.
-        """
-        computed = {}
-        if texts:
-            BATCH_POSTS.observe(len(texts))
-        features = self._extractor.features_of([text.text for text in texts.values()], urgent=urgent)
-        for (ref, text), vector in zip(texts.items(), features, strict=True):
-            computed[ref] = StoredPost(text, vector)
-            self._posts.put({ref: computed[ref]})
-            if self._stop.is_set() and len(computed) < len(texts):
-                raise Stopped("posts are left")
-        self._remember(computed)
-        return computed
-
-    def find(self, refs: Sequence[PostRef]) -> dict[PostRef, StoredPost]:
-        """Posts with features for reactions that wait for them; a post that nobody has sent is left out."""
-        with self._lock:
-            found = {ref: self._cache[ref] for ref in refs if ref in self._cache}
-        found |= self._stored([ref for ref in dict.fromkeys(refs) if ref not in found])
-        missing = [ref for ref in dict.fromkeys(refs) if ref not in found]
-        computed = self.compute(self._awaited_texts(missing), urgent=True)
-        computed |= self._stored(list(computed))  # its arm may have become known meanwhile
-        HITS.inc(sum(ref in found for ref in refs))
-        MISSES.inc(sum(ref in computed for ref in refs))
-        return found | computed
-
-    def _stored(self, refs: Sequence[PostRef]) -> dict[PostRef, StoredPost]:
-        posts = zip(refs, self._posts.get(refs), strict=True) if refs else ()
-        stored = {ref: post for ref, post in posts if post is not None}
-        self._remember(stored)
-        return stored
-
-    def _remember(self, posts: Mapping[PostRef, StoredPost]) -> None:
-        with self._lock:
-            self._cache.update(posts)
-
-    def _awaited_texts(self, refs: Sequence[PostRef]) -> dict[PostRef, PostText]:
-        """Texts from Redis, waiting for those that may still be on their way through slop.posts.v1."""
-        texts: dict[PostRef, PostText] = {}
-        deadline = time.monotonic() + self._wait_s
-        while left := [ref for ref in refs if ref not in texts]:
-            texts |= {ref: text for ref, text in zip(left, self._posts.texts(left), strict=True) if text is not None}
-            with self._lock:
-                hopeful = [ref for ref in left if ref not in texts and ref not in self._unknown]
-            if not hopeful or time.monotonic() > deadline or self._stop.wait(LOOK_AGAIN_S):
-                break
-        with self._lock:
-            self._unknown.update(dict.fromkeys((ref for ref in refs if ref not in texts), True))
-        return texts
+        rows = self._features.of([text for _, text in asked], Priority.ASKED)
+        features = [None if isinstance(row, NotEncoded) else row for row in rows]
+        with suppress(RedisError):
+            self._posts.put_features(
+                {
+                    post: FoundPost(PostText(text), row)
+                    for (post, text), row in zip(asked, features, strict=True)
+                    if post is not None and row is not None
+                }
+            )
+        return features

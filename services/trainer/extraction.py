@@ -1,91 +1,57 @@
-"""Features of posts' texts, computed by the frozen model in a few places at a time; the urgent ones first."""
+"""Text features by the likelihood of a post under each prompt, on one copy of the frozen model."""
 
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Sequence
 
-from prometheus_client import Histogram
+import numpy as np
+import numpy.typing as npt
+import torch
 
-from slop.basis import Basis, Floats
-from trainer.language_model import PromptScorer
+from slop.basis import Basis, InvalidBasis
+from slop.words import word_count
+from trainer.language_model import LanguageModel, PromptScorer, model_folder, revision_of
+from trainer.settings import FeaturizerSettings
 
-PATIENT_NICE: Final = 19
-
-EXTRACTION_SECONDS = Histogram(
-    "slop_featurizer_post_seconds",
-    "Time to compute one post's features.",
-    buckets=(0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10),
-)
+Floats = npt.NDArray[np.float32]
 
 
-class Turnstile:
-    """Lets so many threads in at a time; a patient one only when no urgent one waits."""
+class LikelihoodEncoder:
+    """A basis' text features by its prompts' likelihoods."""
 
-    def __init__(self, places: int = 1) -> None:
-        self._condition = threading.Condition()
-        self._free, self._urgent = places, 0
+    def __init__(self, scorer: PromptScorer, basis: Basis) -> None:
+        self._scorer, self._basis = scorer, basis
 
-    @contextmanager
-    def turn(self, *, urgent: bool) -> Iterator[None]:
-        """Wait for the turn and hold it."""
-        with self._condition:
-            self._urgent += urgent
-            self._condition.wait_for(lambda: self._free and (urgent or not self._urgent))
-            self._urgent -= urgent
-            self._free -= 1
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._free += 1
-                self._condition.notify_all()
+    def features_of(self, texts: Sequence[str]) -> Floats:
+        """(N, T) float32."""
+        return np.stack([self._basis.text_features(self._scorer(text), word_count(text)) for text in texts])
 
 
-class Extractor:
-    """Text features under a basis (see `slop.basis.Basis.text_features`), each the same whatever else is computed."""
+class SharedModel:
+    """The frozen model, on which the encoders of all bases take turns."""
 
-    def __init__(
-        self,
-        scorer: PromptScorer,
-        basis: Basis,
-        places: int = 1,
-        turnstile: Turnstile | None = None,
-        is_live: Callable[[], bool] = lambda: True,
-    ) -> None:
-        """Computes `places` posts at a time.
+    def __init__(self, settings: FeaturizerSettings, basis: Basis, places: int) -> None:
+        """Load the model, for so many threads at a time.
 
-        Args:
-            scorer: of the basis' prompts.
-            basis: makes features of what it scores.
-            places: threads.
-            turnstile: shared with the extractors of other bases; by default its own.
-            is_live: while it is not, nothing is urgent.
+        Raises:
+            slop.basis.InvalidBasis: `basis` was trained on another model.
+            OSError: the model can't be loaded.
         """
-        self._scorer, self._basis, self._is_live = scorer, basis, is_live
-        self._turnstile = turnstile or Turnstile(places)
-        # A pool of their own, so that urgent texts never wait for a thread that waits for them.
-        self._patient = ThreadPoolExecutor(places, "patient-features", initializer=_give_way)
-        self._urgent = ThreadPoolExecutor(places, "urgent-features")
+        folder = model_folder(settings.model)
+        self._name, self._revision, self._template = settings.model, revision_of(folder), basis.template
+        self._require(basis)
+        self._model = LanguageModel.load(folder, basis.template, settings.device or None)
+        torch.set_num_threads(max(1, torch.get_num_threads() // places))
 
-    def features_of(self, texts: Iterable[str], *, urgent: bool) -> Iterator[Floats]:
-        """(T,) float32 of each text in order, as they become ready."""
-        urgent = urgent and self._is_live()
-        pool = self._urgent if urgent else self._patient
-        return pool.map(lambda text: self.features(text, urgent=urgent), texts)
+    def encoder(self, basis: Basis) -> LikelihoodEncoder:
+        """The model with a basis' prompts before it.
 
-    def features(self, text: str, *, urgent: bool) -> Floats:
-        """(T,) float32 of one text; `urgent` if a reaction waits for it."""
-        with self._turnstile.turn(urgent=urgent), EXTRACTION_SECONDS.time():
-            return self._basis.text_features(self._scorer(text), len(text.split()))
+        Raises:
+            slop.basis.InvalidBasis: the basis was trained on another model, or has another template.
+        """
+        self._require(basis)
+        return LikelihoodEncoder(PromptScorer(self._model, torch.from_numpy(basis.prompts)), basis)
 
-    def close(self) -> None:
-        """End the threads; what they have begun is finished."""
-        for pool in (self._patient, self._urgent):
-            pool.shutdown(cancel_futures=True)
-
-
-def _give_way() -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PATIENT_NICE)
+    def _require(self, basis: Basis) -> None:
+        if basis.revision != self._revision:
+            raise InvalidBasis(f"the basis is of {basis.model} {basis.revision}, {self._name} is {self._revision}")
+        if basis.template != self._template:
+            raise InvalidBasis(f"the basis {basis.version} has another template than the one that was configured")

@@ -3,71 +3,64 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
 from redis import Redis
+from redis import asyncio as aioredis
 
 from generation.contracts import Personalization, Reason
 from generation.minting import Mint
+from native.ports import free_port
 from slop.arms import Arm
-from slop.posts import PostRef, Posts, PostText
+from slop.posts import PostRef, PostText
 from slop.publisher import Limits, Publisher
-from slop.rewards import Rewards
 from slop.storage import Profiles
 from slop.topics import encode
-from slop.v1.interaction_pb2 import Interaction, InteractionType
 from tests.basis import random_basis
+from tests.featurizers import Parts, interaction, parts_of, polled
 from tests.learners import wait_until
-from tests.signals import DAY_MS, NOON_MS
-from tests.tiny_model import random_prompts, tiny_model
-from trainer.catalog import Catalog
-from trainer.enrichment import Enricher
-from trainer.extraction import Extractor
-from trainer.featurizer import PostWorker
-from trainer.language_model import PromptScorer
+from tests.servers import HOST
+from tests.signals import DAY_MS
 from trainer.learning import Learner
 from trainer.settings import FeaturizerSettings
+from trainer.text_log import ReactedPosts, Texts
+from trainer.workers import PostWorker
 
+NOWHERE = f"{HOST}:{free_port()}"
 BASIS = random_basis()
 
 
-class Polled:
-    """An interaction as it is polled."""
-
-    topic, partition, key = "slop.interactions.v1", 0, None
-
-    def __init__(self, interaction: Interaction, offset: int) -> None:
-        self.value, self.offset = encode(interaction), offset
-
-
 @pytest.fixture
-def catalog(redis_client: Redis, kafka_bootstrap: str) -> Iterator[Catalog]:
+def parts(redis_client: Redis, kafka_bootstrap: str) -> Iterator[Parts]:
     """The featurizer's posts, with its worker reading texts from Kafka."""
     stop = threading.Event()
-    extractor = Extractor(PromptScorer(tiny_model(), random_prompts(BASIS.size)), BASIS)
-    catalog = Catalog(Posts(redis_client, BASIS), extractor, cached=10, wait_s=0.3, stop=stop)
-    settings = FeaturizerSettings(model="none", kafka_bootstrap=kafka_bootstrap)
-    worker = PostWorker(settings, f"texts-{uuid4().hex[:8]}", 100, catalog.announce)
-    thread = threading.Thread(target=worker.run, args=(stop,))
-    thread.start()
-    yield catalog
-    stop.set()
-    thread.join(20)
-    worker.subscription.close()
+    settings = FeaturizerSettings(_env_file=None, model="none", kafka_bootstrap=kafka_bootstrap)
+    with parts_of(redis_client, BASIS) as parts:
+        texts = Texts(parts.catalog, parts.parking, ReactedPosts)
+        worker = PostWorker(settings, f"texts-{uuid4().hex[:8]}", 100, texts, lambda: True)
+        thread = threading.Thread(target=worker.run, args=(stop,))
+        thread.start()
+        yield parts
+        stop.set()
+        thread.join(20)
+        worker.subscription.close()
 
 
-async def mint(bootstrap: str, user_id: str, arm: Arm) -> str:
-    """Publish a post as generation does; returns its id."""
+async def mint(bootstrap: str, redis_url: str, user_id: str, arm: Arm) -> str:
+    """Make a post as generation does; returns its id. Kafka has it soon, unless it is away."""
     publisher = Publisher(bootstrap, "test", Limits(1024**2))
     publisher.start()
     try:
-        async with asyncio.timeout(20):
-            while not publisher.connected:
-                await asyncio.sleep(0.05)
+        async with aioredis.Redis.from_url(redis_url) as redis:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(20 if bootstrap != NOWHERE else 0.1):
+                    while not publisher.connected:
+                        await asyncio.sleep(0.05)
             reason = Reason.CONTROL if arm == Arm.BASE else Reason.PERSONALIZED
             about = Personalization(applied=arm == Arm.SOFT, reason=reason, interactions=1, basis="b", arm=arm)
-            answer = Mint("default", publisher).posts(user_id, ["the dog barks"], about)
+            answer = await Mint("default", publisher, redis, 1.0).posts(user_id, ["the dog barks"], about)
             while publisher.waiting:
                 await asyncio.sleep(0.01)
     finally:
@@ -75,26 +68,23 @@ async def mint(bootstrap: str, user_id: str, arm: Arm) -> str:
     return answer.posts[0].post_id
 
 
-def like(user_id: str, post_id: str) -> Interaction:
-    return Interaction(
-        event_id=uuid4().hex,
-        tenant="default",
-        user_id=user_id,
-        post_id=post_id,
-        type=InteractionType.INTERACTION_TYPE_LIKE,
-        received_at_ms=NOON_MS,
-    )
-
-
+@pytest.mark.parametrize("redis_is", ["there", "away"])
 @pytest.mark.parametrize("arm", Arm)
 def test_a_reaction_is_learned_under_the_arm_that_wrote_the_post_for_its_reader(
-    redis_client: Redis, kafka_bootstrap: str, catalog: Catalog, arm: Arm
+    redis_client: Redis, redis_url: str, kafka_bootstrap: str, parts: Parts, arm: Arm, redis_is: str
 ) -> None:
-    post_id = asyncio.run(mint(kafka_bootstrap, "ann", arm))
-    posts = Posts(redis_client, BASIS)
-    wait_until(lambda: posts.texts([PostRef("default", post_id)]) == [PostText("the dog barks", arm, "ann")])
-    reactions = [Polled(like(user_id, post_id), offset) for offset, user_id in enumerate(("ann", "bob"))]
-    signals = Enricher(catalog, BASIS, Rewards.of({})).enrich(reactions).signals
+    url = redis_url if redis_is == "there" else f"redis://{NOWHERE}/0"
+    post_id = asyncio.run(mint(kafka_bootstrap, url, "ann", arm))
+    post = PostRef("default", post_id)
+    wait_until(lambda: post in parts.posts.find([post]))
+    assert parts.posts.find([post])[post].text == PostText("the dog barks", arm, "ann")
+    reactions = polled(*[interaction(post_id, user_id=user_id) for user_id in ("ann", "bob")])
+    signals = parts.enricher().enrich(reactions, 1).signals
     learner = Learner(Profiles(redis_client, BASIS.version, DAY_MS), BASIS, BASIS.prior(1.0, 0.5, 0.998), DAY_MS)
     lessons = learner.learn([encode(signal) for signal in signals]).lessons
     assert (lessons.arms, lessons.liked) == ([arm, ""], [True, True])
+
+
+def test_a_generated_post_is_known_before_its_reader_has_it(redis_client: Redis, redis_url: str, parts: Parts) -> None:
+    post_id = asyncio.run(mint(NOWHERE, redis_url, "ann", Arm.SOFT))
+    assert parts.posts.find([PostRef("default", post_id)])

@@ -1,42 +1,39 @@
-import threading
+"""Interactions become signals, are parked, or are rejected; none of them stands in the way of others."""
+
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from redis import Redis
 
-from kit.worker import Stopped
 from slop.basis import Basis
-from slop.posts import PostRef, Posts, PostText
+from slop.parking import Bounds
+from slop.posts import PostText
 from slop.rewards import Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from tests.basis import random_basis
+from tests.featurizers import (
+    BOUNDS,
+    DAY_MS,
+    IMPRESSION,
+    LIMITS,
+    POISON,
+    Parts,
+    Polled,
+    interaction,
+    now_ms,
+    parts_of,
+    polled,
+    ref,
+)
 from tests.samples import sample
-from tests.tiny_model import random_prompts, tiny_model
-from trainer.catalog import Catalog
-from trainer.enrichment import Enricher
-from trainer.extraction import Extractor
-from trainer.language_model import PromptScorer
+from trainer.enrichment import MOST_REDELIVERIES, Enriched, Fate
 
-LIKE = InteractionType.INTERACTION_TYPE_LIKE
-MODEL = tiny_model()
-
-
-@dataclass
-class Polled:
-    value: bytes | None
-    offset: int
-    topic: str = "slop.interactions.v1"
-    partition: int = 3
-
-
-def interaction(post_id: str, kind: "InteractionType.ValueType" = LIKE, **fields: object) -> Interaction:
-    return Interaction(event_id="e", tenant="default", user_id="ann", post_id=post_id, type=kind, **fields)  # type: ignore[arg-type]
-
-
-def polled(*interactions: Interaction) -> list[Polled]:
-    return [Polled(record.SerializeToString(), offset) for offset, record in enumerate(interactions)]
+EPOCH = 77
+WRITTEN_FOR_ANN = PostText("the dog barks", "soft", "ann")
+DWELL = InteractionType.INTERACTION_TYPE_DWELL
+UNLIKE = InteractionType.INTERACTION_TYPE_UNLIKE
 
 
 @pytest.fixture
@@ -45,154 +42,254 @@ def basis() -> Basis:
 
 
 @pytest.fixture
-def catalog(redis_client: Redis, basis: Basis) -> Iterator[Catalog]:
-    stop = threading.Event()
-    extractor = Extractor(PromptScorer(MODEL, random_prompts(basis.size)), basis)
-    yield Catalog(Posts(redis_client, basis), extractor, cached=10, wait_s=0.3, stop=stop)
-    stop.set()
+def parts(redis_client: Redis, basis: Basis) -> Iterator[Parts]:
+    with parts_of(redis_client, basis) as parts:
+        yield parts
 
 
-def test_a_signal_carries_the_posts_features_and_its_source(catalog: Catalog, basis: Basis) -> None:
-    catalog.announce({PostRef("default", "p1"): PostText("the dog barks")})
-    (signal,) = Enricher(catalog, basis, Rewards.of({})).enrich(polled(interaction("p1"))).signals
-    assert (signal.source.partition, signal.source.offset, signal.basis) == (3, 0, basis.version)
-    assert (signal.label, signal.weight) == (1, 1)
-    assert len(signal.features) == basis.feature_count
+def enrich(parts: Parts, *interactions: Interaction) -> Enriched:
+    return parts.enricher().enrich(polled(*interactions), EPOCH)
 
 
-def test_signals_keep_the_order_of_their_interactions(catalog: Catalog, basis: Basis) -> None:
-    catalog.announce({PostRef("default", f"p{i}"): PostText(f"the dog barks {'a ' * i}") for i in range(5)})
+def posts_of(enriched: Enriched) -> list[str]:
+    return [signal.post_id for signal in enriched.signals]
+
+
+def reasons(enriched: Enriched) -> list[str]:
+    return [rejected.reason for rejected in enriched.rejected]
+
+
+def parked_under(parts: Parts, post_id: str) -> list[str]:
+    return [one.interaction.event_id for one in parts.parking.of_post(ref(post_id))]
+
+
+def test_a_signal_carries_the_posts_features_and_its_source(parts: Parts, basis: Basis) -> None:
+    parts.publish(p1="the dog barks")
+    (signal,) = enrich(parts, interaction("p1")).signals
+    source = signal.source
+    assert (source.epoch, source.partition, source.offset, signal.basis) == (EPOCH, 3, 0, basis.version)
+    assert (signal.label, signal.weight, signal.redelivered) == (1, 1, False)
+    assert np.array_equal(np.array(signal.features, np.float32), parts.encoder.row("the dog barks"))
+
+
+def test_a_signal_carries_what_is_decided_and_when(parts: Parts) -> None:
+    parts.publish(p1="the dog barks")
+    at_ms = now_ms()
+    events = [interaction("p1", occurred_at_ms=at_ms - 5), interaction("p1", UNLIKE, received_at_ms=at_ms)]
+    like, unlike = enrich(parts, *events).signals
+    assert like.decision == unlike.decision != 0
+    assert (like.decided_at_ms, unlike.decided_at_ms) == (at_ms - 5, at_ms)
+    assert (like.withdraws, unlike.withdraws) == (False, True)
+    assert unlike.weight == 0
+
+
+def test_signals_keep_the_order_of_their_interactions(parts: Parts) -> None:
+    parts.publish(**{f"p{number}": f"the dog barks {number}" for number in range(5)})
     order = ["p3", "p0", "p4", "p3", "p1"]
-    enriched = Enricher(catalog, basis, Rewards.of({})).enrich(polled(*map(interaction, order)))
-    assert [signal.post_id for signal in enriched.signals] == order
+    enriched = enrich(parts, *map(interaction, order))
+    assert posts_of(enriched) == order
     assert [signal.source.offset for signal in enriched.signals] == list(range(5))
 
 
-def test_a_text_sent_along_with_the_interaction_is_enough(catalog: Catalog, basis: Basis) -> None:
-    enriched = Enricher(catalog, basis, Rewards.of({})).enrich(polled(interaction("new", post_text="a star shines")))
-    assert len(enriched.signals) == 1
+def test_a_text_sent_along_with_the_interaction_is_enough(parts: Parts) -> None:
+    assert posts_of(enrich(parts, interaction("new", post_text="a star shines"))) == ["new"]
 
 
-def test_an_unknown_post_is_rejected_with_its_record_and_the_others_go_on(catalog: Catalog, basis: Basis) -> None:
-    catalog.announce({PostRef("default", "p1"): PostText("the dog barks")})
-    records = polled(interaction("nobody-sent-it"), interaction("p1"))
-    enriched = Enricher(catalog, basis, Rewards.of({})).enrich(records)
-    assert [rejected.reason for rejected in enriched.rejected] == ["unknown_post"]
-    assert enriched.rejected[0].payload == records[0].value
-    assert [signal.post_id for signal in enriched.signals] == ["p1"]
+def test_an_impression_with_a_text_changes_no_known_post(parts: Parts) -> None:
+    parts.publish(p1=WRITTEN_FOR_ANN)
+    enrich(parts, interaction("p1", IMPRESSION, user_id="mallory", post_text="buy my soap"))
+    (signal,) = enrich(parts, interaction("p1")).signals
+    assert signal.arm == "soft"
+    assert np.array_equal(np.array(signal.features, np.float32), parts.encoder.row("the dog barks"))
 
 
-def test_a_post_that_arrives_a_moment_later_is_waited_for(catalog: Catalog, basis: Basis) -> None:
-    late = threading.Timer(0.15, catalog.announce, [{PostRef("default", "late"): PostText("a star")}])
-    late.start()
-    enriched = Enricher(catalog, basis, Rewards.of({})).enrich(polled(interaction("late")))
-    late.join()
-    assert len(enriched.signals) == 1
+def test_a_reaction_to_an_unknown_post_is_parked_and_the_others_go_on(parts: Parts) -> None:
+    parts.publish(p1="the dog barks")
+    unknown = interaction("nobody-sent-it")
+    enriched = enrich(parts, unknown, interaction("p1"))
+    assert (posts_of(enriched), enriched.fates[Fate.PARKED], enriched.rejected) == (["p1"], 1, [])
+    assert parked_under(parts, "nobody-sent-it") == [unknown.event_id]
 
 
-def test_an_impression_says_nothing_and_broken_bytes_are_rejected(catalog: Catalog, basis: Basis) -> None:
-    catalog.announce({PostRef("default", "p1"): PostText("the dog barks")})
-    impression = interaction("p1", InteractionType.INTERACTION_TYPE_IMPRESSION)
-    enriched = Enricher(catalog, basis, Rewards.of({})).enrich([*polled(impression), Polled(b"\xff\xff", 1)])
-    assert (enriched.silent, enriched.signals) == (1, [])
-    assert [rejected.reason for rejected in enriched.rejected] == ["not_protobuf"]
+def test_a_batch_that_comes_again_after_a_crash_is_parked_once(parts: Parts) -> None:
+    batch = polled(interaction("unknown"), interaction("unknown"))
+    for _ in range(2):
+        assert parts.enricher().enrich(batch, EPOCH).fates[Fate.PARKED] == 2
+    assert (len(parked_under(parts, "unknown")), parts.parking.size()) == (2, 2)
+
+
+def test_a_text_that_comes_while_its_reaction_is_being_parked_is_not_missed(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = type(parts.catalog).find
+    calls = []
+
+    def late(catalog: object, refs: object) -> object:
+        found = find(catalog, refs)  # type: ignore[arg-type]
+        if not calls:
+            calls.append(refs)
+            parts.publish(late="a star")  # after the look, before the parking
+        return found
+
+    monkeypatch.setattr(type(parts.catalog), "find", late)
+    enriched = enrich(parts, interaction("late"))
+    assert posts_of(enriched) == ["late"]
+    assert parts.parking.size() == 0
+
+
+def test_what_says_nothing_is_silent_and_never_parked(parts: Parts) -> None:
+    enriched = enrich(parts, interaction("unknown", IMPRESSION), interaction("p", IMPRESSION, post_text="a star"))
+    assert (enriched.fates[Fate.SILENT], parts.parking.size(), parts.encoder.encoded) == (2, 0, [])
+
+
+def test_broken_bytes_are_rejected_whole(parts: Parts) -> None:
+    parts.publish(p1="the dog barks")
+    records = [Polled(b"\xff\xff", 0), Polled(interaction("p1").SerializeToString(), 1), Polled(None, 2)]
+    enriched = parts.enricher().enrich(records, EPOCH)
+    assert (reasons(enriched), posts_of(enriched)) == (["not_protobuf"], ["p1"])
+    refused = enriched.rejected[0]
+    assert (refused.payload, refused.source_partition, refused.source_offset) == (b"\xff\xff", 3, 0)
+    assert refused.service == "featurizer"
+
+
+def test_an_exception_over_one_interaction_rejects_that_one_alone(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.publish(p1="the dog barks")
+    reward_of = Rewards.reward_of
+
+    def picky(rewards: Rewards, what: Interaction, text: str) -> object:
+        if what.event_id == "bad":
+            raise ZeroDivisionError("no")
+        return reward_of(rewards, what, text)
+
+    monkeypatch.setattr(Rewards, "reward_of", picky)
+    enriched = enrich(parts, interaction("p1", user_id="a"), interaction("p1", event_id="bad"), interaction("p1"))
+    assert (len(enriched.signals), reasons(enriched)) == (2, ["failed"])
+    assert enriched.rejected[0].detail == "ZeroDivisionError: no"
+
+
+def test_an_exception_over_the_batch_is_found_out_record_by_record(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.publish(p1="the dog barks")
+    find = type(parts.catalog).find
+
+    def picky(catalog: object, refs: list[object]) -> object:
+        if ref("cursed") in refs:
+            raise RuntimeError("cursed")
+        return find(catalog, refs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(parts.catalog), "find", picky)
+    enriched = enrich(parts, interaction("p1"), interaction("cursed"), interaction("p1"))
+    assert (posts_of(enriched), reasons(enriched)) == (["p1", "p1"], ["failed"])
+
+
+def test_a_text_that_can_not_be_encoded_rejects_its_reactions_alone(parts: Parts) -> None:
+    enriched = enrich(parts, interaction("bad", post_text=POISON), interaction("good", post_text="a star"))
+    assert (posts_of(enriched), reasons(enriched)) == (["good"], ["failed"])
+    assert "can't be encoded" in enriched.rejected[0].detail
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e308, float("inf"), float("nan"), -1e300, 0.0])
+def test_a_dwell_of_any_length_on_a_post_of_one_letter_ends_nothing(parts: Parts, value: float) -> None:
+    parts.publish(p1="a")
+    enriched = enrich(parts, interaction("p1", DWELL, value=value), interaction("p1", user_id="bob"))
+    assert "bob" in [signal.user_id for signal in enriched.signals]
+    assert len(enriched.signals) + len(enriched.rejected) == 2
+    assert all(np.isfinite([signal.label, signal.weight]).all() for signal in enriched.signals)
 
 
 def test_features_of_a_post_are_the_same_bytes_in_every_process(redis_client: Redis, basis: Basis) -> None:
     found = []
     for _ in range(2):
         redis_client.flushall()
-        extractor = Extractor(PromptScorer(tiny_model(), random_prompts(basis.size)), basis)
-        catalog = Catalog(Posts(redis_client, basis), extractor, 10, 0.1, threading.Event())
-        ref = PostRef("default", "p")
-        catalog.announce({ref: PostText("we cook soup")})
-        found.append(catalog.find([ref])[ref].text_features)
-    assert np.array_equal(found[0], found[1])
+        with parts_of(redis_client, basis) as parts:
+            enriched = enrich(parts, interaction("p", post_text="we cook soup"))
+            found.append(list(enriched.signals[0].features))
+    assert found[0] == found[1]
 
 
-def test_a_stop_leaves_what_is_not_computed_yet(redis_client: Redis, basis: Basis) -> None:
-    stop = threading.Event()
-    stop.set()
-    extractor = Extractor(PromptScorer(MODEL, random_prompts(basis.size)), basis)
-    texts = {PostRef("default", f"p{number}"): PostText("we cook soup") for number in range(3)}
-    with pytest.raises(Stopped):
-        Catalog(Posts(redis_client, basis), extractor, 10, 0.1, stop).compute(texts, urgent=False)
-    stored = Posts(redis_client, basis).get(list(texts))
-    assert [post is not None for post in stored] == [True, False, False]
+def test_a_thousand_new_texts_of_one_reader_cost_the_others_a_few_posts_a_batch(parts: Parts) -> None:
+    parts.publish(known="the dog barks")
+    flood = [interaction(f"new-{number}", user_id="mallory", post_text=f"text {number}") for number in range(63)]
+    enriched = enrich(parts, *flood, interaction("known"))
+    assert posts_of(enriched)[-1] == "known"
+    assert len(parts.encoder.encoded) == LIMITS.posts_of_reader + 1
+    assert enriched.fates[Fate.PARKED] == 63 - LIMITS.posts_of_reader
+    assert parts.woken
 
 
-def test_a_changed_text_gets_new_features_and_the_same_text_does_not(catalog: Catalog) -> None:
-    ref = PostRef("default", "p")
-    assert catalog.announce({ref: PostText("the dog")}) == {ref: PostText("the dog")}
-    first = catalog.find([ref])[ref]
-    assert catalog.announce({ref: PostText("the dog")}) == {}
-    assert catalog.announce({ref: PostText("a star")}) == {ref: PostText("a star")}
-    assert not np.array_equal(catalog.find([ref])[ref].text_features, first.text_features)
-    assert catalog.announce({ref: PostText("a star")}) == {}
+def test_many_readers_together_have_a_batch_wait_for_so_many_posts_and_no_more(parts: Parts) -> None:
+    flood = [interaction(f"new-{n}", user_id=f"reader-{n}", post_text=f"text {n}") for n in range(40)]
+    enriched = enrich(parts, *flood)
+    assert len(parts.encoder.encoded) == len(enriched.signals) == LIMITS.posts
+    assert enriched.fates[Fate.PARKED] == 40 - LIMITS.posts
 
 
-def test_a_text_announced_by_another_process_is_found_without_waiting(
-    redis_client: Redis, catalog: Catalog, basis: Basis
+def test_identical_texts_are_computed_once_and_cost_no_budget_after(parts: Parts) -> None:
+    flood = [interaction(f"new-{number}", post_text="the same old story") for number in range(30)]
+    enrich(parts, *flood[:1])
+    assert len(enrich(parts, *flood[1:]).signals) == 29
+    assert parts.encoder.encoded == ["the same old story"]
+
+
+def test_what_is_late_already_is_not_parked_for_want_of_features(parts: Parts) -> None:
+    old_ms = now_ms() - LIMITS.late_ms - 1
+    old = [interaction(f"p{n}", post_text=f"text {n}", received_at_ms=old_ms) for n in range(20)]
+    assert len(enrich(parts, *old).signals) == 20
+
+
+def test_beyond_the_bounds_reactions_are_rejected(redis_client: Redis, basis: Basis) -> None:
+    for bounds in (replace(BOUNDS, of_post=2), replace(BOUNDS, of_reader=2), replace(BOUNDS, in_all=2)):
+        redis_client.flushall()
+        with parts_of(redis_client, basis, bounds) as parts:
+            enriched = enrich(parts, *[interaction("unknown") for _ in range(3)])
+            assert (enriched.fates[Fate.PARKED], reasons(enriched)) == (2, ["parking_full"])
+            assert parts.parking.size() == 2
+
+
+def test_one_readers_bound_leaves_the_others_room(redis_client: Redis, basis: Basis) -> None:
+    with parts_of(redis_client, basis, Bounds(100, 2, 100, DAY_MS)) as parts:
+        enrich(parts, *[interaction(f"unknown-{number}", user_id="mallory") for number in range(9)])
+        assert enrich(parts, interaction("unknown-0", user_id="bob")).fates[Fate.PARKED] == 1
+
+
+@pytest.mark.parametrize("fields", [{"received_at_ms": 1}, {"redeliveries": MOST_REDELIVERIES}])
+def test_what_has_waited_for_a_day_or_in_vain_too_often_is_not_parked_again(
+    parts: Parts, fields: dict[str, int]
 ) -> None:
-    Posts(redis_client, basis).put_texts({PostRef("default", "p1"): PostText("the dog barks")})
-    assert len(Enricher(catalog, basis, Rewards.of({})).enrich(polled(interaction("p1"))).signals) == 1
+    enriched = enrich(parts, interaction("unknown", **fields))
+    assert (reasons(enriched), parts.parking.size()) == (["unknown_post"], 0)
 
 
-WRITTEN_FOR_ANN = PostText("the dog barks", "soft", "ann")
+def test_a_basis_that_is_learned_beside_the_live_one_passes_over_what_it_can_not_know(parts: Parts) -> None:
+    parts.live = False
+    parts.publish(**{f"p{number}": f"text {number}" for number in range(30)})
+    enriched = enrich(parts, interaction("unknown"), *[interaction(f"p{number}") for number in range(30)])
+    assert (enriched.fates[Fate.PASSED], len(enriched.signals), parts.parking.size()) == (1, 30, 0)
 
 
-def arms_of(catalog: Catalog, basis: Basis, *interactions: Interaction) -> list[str]:
-    return [signal.arm for signal in Enricher(catalog, basis, Rewards.of({})).enrich(polled(*interactions)).signals]
+def test_a_signal_carries_the_arm_that_wrote_the_post_for_its_reader(parts: Parts) -> None:
+    parts.publish(p1=WRITTEN_FOR_ANN, p2="a star")
+    signals = enrich(parts, interaction("p1"), interaction("p1", user_id="bob"), interaction("p2")).signals
+    assert [signal.arm for signal in signals] == ["soft", "", ""]
 
 
-def test_a_signal_carries_the_arm_that_wrote_the_post_for_its_reader(catalog: Catalog, basis: Basis) -> None:
-    catalog.announce({PostRef("default", "p1"): WRITTEN_FOR_ANN, PostRef("default", "p2"): PostText("a star")})
-    others = interaction("p1")
-    others.user_id = "bob"
-    assert arms_of(catalog, basis, interaction("p1"), others, interaction("p2")) == ["soft", "", ""]
+def test_an_interaction_that_was_published_again_says_so(parts: Parts) -> None:
+    parts.publish(p1="the dog barks")
+    (signal,) = enrich(parts, interaction("p1", redeliveries=1)).signals
+    assert signal.redelivered
 
 
-def test_the_same_text_sent_along_takes_neither_arm_nor_features_away(
-    redis_client: Redis, catalog: Catalog, basis: Basis
-) -> None:
-    ref = PostRef("default", "p1")
-    catalog.announce({ref: WRITTEN_FOR_ANN})
-    catalog.compute({ref: WRITTEN_FOR_ANN}, urgent=False)
-    assert arms_of(catalog, basis, interaction("p1", post_text="the dog barks")) == ["soft"]
-    [stored] = Posts(redis_client, basis).get([ref])
-    assert stored is not None
-    assert stored.text == WRITTEN_FOR_ANN
-
-
-def test_another_text_sent_along_is_not_what_the_arm_wrote(catalog: Catalog, basis: Basis) -> None:
-    catalog.announce({PostRef("default", "p1"): WRITTEN_FOR_ANN})
-    assert arms_of(catalog, basis, interaction("p1", post_text="my own words")) == [""]
-
-
-def test_an_arm_that_comes_while_features_are_computed_is_stamped_and_stays(
-    redis_client: Redis, catalog: Catalog, basis: Basis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ref, compute = PostRef("default", "p1"), Extractor.features
-
-    def slow(extractor: Extractor, text: str, *, urgent: bool) -> object:
-        Posts(redis_client, basis).put_texts({ref: WRITTEN_FOR_ANN})
-        return compute(extractor, text, urgent=urgent)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Extractor, "features", slow)
-        assert arms_of(catalog, basis, interaction("p1", post_text="the dog barks")) == ["soft"]
-    assert arms_of(catalog, basis, interaction("p1", post_text="the dog barks")) == ["soft"]
-
-
-def test_lookups_are_counted_as_found_or_computed(catalog: Catalog, basis: Basis) -> None:
+def test_lookups_are_counted_as_found_or_computed(parts: Parts) -> None:
     def counted() -> tuple[float, ...]:
         names = ("slop_featurizer_batch_posts_count", "slop_featurizer_batch_posts_sum")
         lookups = [sample("slop_featurizer_lookups_total", result=result) for result in ("hit", "miss")]
         return *lookups, *map(sample, names)
 
-    catalog.announce({PostRef("default", f"p{i}"): PostText(f"the dog barks {'a ' * i}") for i in range(3)})
+    parts.publish(p0="the dog barks", p1="a star")
     before = counted()
-    enricher = Enricher(catalog, basis, Rewards.of({}))
-    enricher.enrich(polled(interaction("p0"), interaction("p1"), interaction("p0"), interaction("nobody-sent-it")))
-    enricher.enrich(polled(interaction("p0")))
+    enrich(parts, interaction("p0"), interaction("p1"), interaction("p0"))
+    enrich(parts, interaction("p0"))
     assert [now - was for now, was in zip(counted(), before, strict=True)] == [1, 3, 1, 2]

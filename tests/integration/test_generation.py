@@ -15,6 +15,7 @@ import pytest
 from redis import Redis
 
 from slop.copies import KnownPosts
+from slop.posts import PostRef, features_key, text_digest
 from slop.profiles import scores
 from slop.tensor_wire import torch_base64
 from tests.basis import factored_for, profile_of, random_basis, spread_over
@@ -107,8 +108,8 @@ def test_a_damaged_profile_ranks_as_none(service: httpx.Client, stored: Redis, d
 
 @pytest.mark.parametrize("features", [b"\x00" * 8, np.full(BASIS.text_size, np.nan, "<f4").tobytes(), b"abc"])
 def test_damaged_features_count_as_none(service: httpx.Client, stored: Redis, features: bytes) -> None:
-    (key,) = (key for key in stored.keys("slop:post:*") if key.endswith(b"post-0"))  # type: ignore[union-attr]
-    stored.hset(key, "features", features)  # type: ignore[arg-type]
+    key = features_key(BASIS.text_version, PostRef("default", "post-0"))
+    stored.set(key, text_digest("post-0") + features)
     assert rank(service, "ada", POSTS)["scores"][0] is None
 
 

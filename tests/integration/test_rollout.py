@@ -21,7 +21,8 @@ from native.ports import free_port
 from native.ready import http_answers
 from slop.basis import Basis, InvalidBasis, Template
 from slop.live import Bases, LiveBases, Place
-from slop.posts import PostRef, Posts, PostText
+from slop.parking import Parking
+from slop.posts import PostRef, Posts, PostText, SentText, features_key
 from slop.rewards import Rewards
 from slop.storage import Profiles, profile_key
 from slop.streams import whole_log
@@ -36,10 +37,12 @@ from tests.tiny_model import WORDS, random_prompts, save_tiny_model
 from tests.waiting import eventually
 from trainer.catalog import Catalog
 from trainer.enrichment import Enricher
-from trainer.featurizer import SharedModel
+from trainer.extraction import SharedModel
 from trainer.language_model import revision_of
 from trainer.learning import Learner
 from trainer.settings import FeaturizerSettings, LearnerSettings
+from trainer.text_features import TextFeatures
+from trainer.turnstile import Turnstile
 
 ROOT = Path(__file__).parents[2]
 READERS = [f"reader-{number}" for number in range(6)]
@@ -145,12 +148,14 @@ def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[byt
     redis.flushdb()
     featurizing = FeaturizerSettings(_env_file=None, model=settings.model, featurizer_threads=1)
     learning = LearnerSettings(_env_file=None, **settings.model_dump(include=set(LearnerSettings.model_fields)))
-    posts = Posts(redis, basis)
-    posts.put_texts({PostRef("default", post_id): PostText(text) for post_id, text in TEXTS.items()})
-    extractor = SharedModel(featurizing, basis).extractor(basis)
-    catalog = Catalog(posts, extractor, cached=100, wait_s=0, stop=threading.Event())
-    signals = Enricher(catalog, basis, Rewards.of({})).enrich(list(whole_log(settings, INTERACTIONS))).signals
-    extractor.close()
+    model, turnstile = SharedModel(featurizing, basis, places=1), Turnstile()
+    features = TextFeatures(model.encoder(basis), basis.text_size, turnstile, 100, lambda: False)
+    catalog = Catalog(Posts(redis, basis), features)
+    catalog.announce([(PostRef("default", post_id), SentText(PostText(text))) for post_id, text in TEXTS.items()])
+    parking = Parking(redis, basis, featurizing.parking_bounds())
+    enricher = Enricher(catalog, parking, basis, Rewards.of({}), featurizing.batch_limits(), lambda: False)
+    signals = enricher.enrich(list(whole_log(settings, INTERACTIONS)), 0).signals
+    features.close()
     redis.flushdb()
     window_ms = 1_000 * settings.seen_window_s
     learner = Learner(Profiles(redis, basis.version, window_ms), basis, learning.prior_of(basis), window_ms)
@@ -276,10 +281,13 @@ def test_profiles_of_the_basis_before_the_former_one_are_deleted(
     live.write(Bases(second, before=first))
     for place in (first, second):
         redis_client.hset(profile_key(place.version, "default", "ann"), "profile", "what was learned")
+        redis_client.set(features_key(place.load().text_version, PostRef("default", "p")), "features")
     followed_by_all(redis_client, settings, third)
     roll_out(settings, third, lambda _: None, anyway=True)
     assert live.read() == Bases(Place.of(third), before=second)
     assert redis_client.keys("slop:profile:*") == [profile_key(second.version, "default", "ann").encode()]
+    kept = features_key(second.load().text_version, PostRef("default", "p"))
+    assert redis_client.keys("slop:features:*") == [kept.encode()]
 
 
 def test_what_was_followed_beside_is_followed_no_more_after_a_cancel(

@@ -1,11 +1,9 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from redis import Redis
 from redis import asyncio as aioredis
 
-from slop.posts import POST_TTL_S, PostRef, Posts, PostText, StoredPost, post_key
 from slop.profiles import InvalidProfile, Profile
 from slop.storage import Profiles, Reader, User, Write, delete_profiles, profile_key, seen_key
 from tests.basis import random_basis
@@ -14,7 +12,6 @@ from tests.signals import DAY_MS, NOON_MS
 BASIS = random_basis()
 PROFILE = replace(Profile.new(BASIS.version, BASIS.prior(1.0, 0.5, 1.0)), updated_at_ms=NOON_MS, partition=2, offset=9)
 ANN = User("default", "ann")
-POST = PostRef("default", "p")
 
 
 @pytest.fixture
@@ -103,47 +100,6 @@ def test_profiles_of_one_basis_are_deleted_and_those_of_another_stay(profiles: P
     assert sum(delete_profiles(redis_client, BASIS.version, batch=10)) == 2 * len(users)
     assert all(b":another:" in key for key in redis_client.keys("*"))
     assert [stored.profile is not None for stored in other.read([(user, []) for user in users])] == [True] * len(users)
-
-
-def test_posts_come_back_with_their_features(redis_client: Redis) -> None:
-    posts = Posts(redis_client, BASIS)
-    features = np.linspace(-1, 1, BASIS.feature_count).astype(np.float32)
-    posts.put({POST: StoredPost(PostText("A post – with ünïcode"), features)})
-    nothing, post = posts.get([PostRef("other", "p"), POST])
-    assert nothing is None
-    assert post is not None
-    assert (post.text.text, post.text_features.tobytes()) == ("A post – with ünïcode", features.tobytes())
-    [key] = redis_client.keys("slop:post:*")
-    assert 0 < redis_client.ttl(key) <= POST_TTL_S
-
-
-@pytest.mark.parametrize("features", [np.full(BASIS.feature_count, np.nan), np.zeros(BASIS.feature_count - 1)])
-def test_features_that_can_not_be_used_are_as_good_as_none(redis_client: Redis, features: np.ndarray) -> None:  # type: ignore[type-arg]
-    posts = Posts(redis_client, BASIS)
-    posts.put({POST: StoredPost(PostText("text"), features.astype(np.float32))})
-    assert posts.get([POST]) == [None]
-    assert posts.texts([POST]) == [PostText("text")]
-
-
-def test_a_generated_post_keeps_its_arm_and_reader_when_its_features_come(redis_client: Redis) -> None:
-    posts, features = Posts(redis_client, BASIS), np.ones(BASIS.feature_count, np.float32)
-    generated = PostText("text", "soft", "ann")
-    posts.put_texts({POST: generated})
-    posts.put({POST: StoredPost(PostText("text"), features)})
-    [post] = posts.get([POST])
-    assert post is not None
-    assert (post.text, posts.texts([POST])) == (generated, [generated])
-
-
-def test_a_post_stored_before_there_were_arms_has_none(redis_client: Redis) -> None:
-    redis_client.hset(post_key(BASIS.text_version, POST), "text", b"text")
-    assert Posts(redis_client, BASIS).texts([POST]) == [PostText("text")]
-
-
-def test_a_text_without_features_is_not_a_post_yet(redis_client: Redis) -> None:
-    posts = Posts(redis_client, BASIS)
-    posts.put_texts({POST: PostText("text")})
-    assert (posts.texts([POST]), posts.get([POST])) == ([PostText("text")], [None])
 
 
 async def test_generation_reads_what_the_learner_wrote(profiles: Profiles, redis_url: str) -> None:

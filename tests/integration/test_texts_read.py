@@ -13,8 +13,8 @@ from kit.worker import Stopped
 from slop.topics import POSTS, create_topics, encode, key_of
 from slop.v1.post_pb2 import Post
 from tests.learners import wait_until
-from trainer.featurizer import TextsRead
 from trainer.settings import FeaturizerSettings
+from trainer.text_log import TextsRead
 
 
 @pytest.fixture

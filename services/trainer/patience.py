@@ -1,0 +1,78 @@
+"""Features of posts before anybody reacts to them."""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from kit.worker import Stopped
+from slop.dead_letters import rejected
+from slop.posts import FoundPost, PostRef, ref_of, sent_text
+from slop.streams import Record
+from slop.v1.interaction_pb2 import Rejected
+from slop.v1.post_pb2 import Post
+from trainer.catalog import Catalog
+from trainer.enrichment import SERVICE
+from trainer.text_log import POSTS_TOTAL, is_old, post_of
+from trainer.turnstile import Priority
+
+POSTS_BETWEEN_LOOKS: Final = 8
+
+
+class PatientFeatures:
+    """Computes features of posts as they come, and gives way to everything else meanwhile.
+
+    Under a basis that is not live it computes none: of most posts nobody asks, and who does gets them computed then.
+    """
+
+    def __init__(self, catalog: Catalog, is_live: Callable[[], bool], stop: threading.Event) -> None:
+        """`stop` ends the work between two posts; what is left comes again."""
+        self._catalog, self._is_live, self._stop = catalog, is_live, stop
+
+    def __call__(self, records: Sequence[Record]) -> list[Rejected]:
+        """Compute the features that are missing; returns the posts that can't have any.
+
+        Raises:
+            kit.worker.Stopped: posts are left.
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        if not self._is_live():
+            POSTS_TOTAL.labels("passed").inc(len(records))
+            return []
+        sent = _newest(records)
+        found = self._catalog.find(list(sent))
+        missing: dict[PostRef, FoundPost] = {}
+        for ref, (_, post) in sent.items():
+            there = found.get(ref)
+            if there is None and is_old(post):
+                POSTS_TOTAL.labels("passed").inc()
+            elif there is None or there.text_features is None:
+                missing[ref] = there or FoundPost(sent_text(post).text)
+            else:
+                POSTS_TOTAL.labels("known").inc()
+        return self._computed(missing, sent)
+
+    def _computed(self, missing: dict[PostRef, FoundPost], sent: dict[PostRef, tuple[Record, Post]]) -> list[Rejected]:
+        refused: list[Rejected] = []
+        left = iter(missing.items())
+        while some := dict(islice(left, POSTS_BETWEEN_LOOKS)):
+            if self._stop.is_set():
+                raise Stopped("posts are left")
+            computed, failed = self._catalog.compute(some, Priority.PATIENT)
+            POSTS_TOTAL.labels("computed").inc(len(computed))
+            POSTS_TOTAL.labels("broken").inc(len(failed))
+            refused += [rejected(sent[ref][0], "failed", why.error, SERVICE) for ref, why in failed.items()]
+        return refused
+
+
+def _newest(records: Sequence[Record]) -> dict[PostRef, tuple[Record, Post]]:
+    """The last of each post's; who reads the texts rejects what is no post."""
+    posts: dict[PostRef, tuple[Record, Post]] = {}
+    for record in records:
+        with suppress(DecodeError):
+            if (post := post_of(record)) is not None:
+                posts[ref_of(post)] = record, post
+    return posts

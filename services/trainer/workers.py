@@ -1,0 +1,279 @@
+"""The featurizer's threads: each polls, works, publishes, and commits only then, so that a crash loses nothing.
+
+What a crash has done twice changes nothing: texts and features are the same again, signals carry their source, what is
+parked is parked once, and interactions that are published again have their event ids.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import structlog
+from google.protobuf.message import DecodeError
+from kafka.errors import KafkaError
+from prometheus_client import Counter, Gauge, Histogram
+from redis.exceptions import RedisError
+
+from kit.worker import Stopped, retry
+from slop.dead_letters import MAX_DETAIL, rejected
+from slop.delivery import Record as Sent
+from slop.parking import Claim, Parked, Parking
+from slop.streams import Record, Subscription
+from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, encode, key_of
+from slop.v1.interaction_pb2 import Interaction, Rejected
+from trainer.catalog import Catalog
+from trainer.enrichment import SERVICE, Enriched, Enricher, Fate
+from trainer.outbox import Outbox
+from trainer.settings import FeaturizerSettings
+from trainer.text_features import NotEncoded
+from trainer.text_log import POSTS_TOTAL, TextsRead
+from trainer.turnstile import Priority
+
+log = structlog.get_logger(__name__)
+
+AWAY: Final = (RedisError, KafkaError, TimeoutError)
+CLAIMED_POSTS: Final = 16
+CLAIMED_DUE: Final = 256
+
+INTERACTIONS_TOTAL = Counter(
+    "slop_featurizer_interactions",
+    "Interactions by what became of them: signal, silent, rejected or parked.",
+    ["outcome"],
+)
+BATCH_SECONDS = Histogram(
+    "slop_featurizer_batch_seconds",
+    "From a batch of interactions to its signals' acknowledgement.",
+    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+)
+PARKED_NOW = Gauge("slop_featurizer_parked", "Interactions that wait for their post, over all processes.")
+PARKING_TOTAL = Counter(
+    "slop_featurizer_parking",
+    "Interactions by what parking did: parked, redelivered, expired, or refused where there is no room.",
+    ["outcome"],
+)
+for _outcome in ("signal", "silent", "rejected", "parked"):
+    INTERACTIONS_TOTAL.labels(_outcome)
+for _outcome in ("parked", "redelivered", "expired", "refused"):
+    PARKING_TOTAL.labels(_outcome)
+
+
+class SignalWorker:
+    """Moves interactions through the enricher to slop.signals.v1."""
+
+    def __init__(
+        self,
+        settings: FeaturizerSettings,
+        group: str,
+        enricher: Enricher,
+        texts: TextsRead,
+        is_live: Callable[[], bool],
+        instance: str = "",
+    ) -> None:
+        """Waits for the texts that were published before it began; rejects and counts only while `is_live`."""
+        self._settings, self._enricher, self._texts, self._is_live = settings, enricher, texts, is_live
+        self._outbox = Outbox(settings)
+        self.subscription = Subscription(settings, group, [INTERACTIONS], instance)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        wait_s, batch = self._settings.featurizer_wait_s, self._settings.featurizer_batch
+        self._texts.wait(stop)  # before it polls: who holds records for long is thrown out of the group
+        try:
+            while not stop.is_set():
+                records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll interactions")
+                if records:
+                    with BATCH_SECONDS.time():
+                        self._work(records, stop)
+        finally:
+            self._outbox.close()
+
+    def check(self) -> None:
+        """Raise if it is no member of its group, except while texts are being read."""
+        if self._texts.done:
+            self.subscription.check()
+
+    def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
+        epoch = 0
+        enriched = retry(lambda: self._enricher.enrich(records, epoch), (RedisError,), stop, "join interactions")
+        sent = [Sent(SIGNALS, key_of(signal), encode(signal)) for signal in enriched.signals]
+        if self._is_live():
+            sent += _as_rejected(enriched.rejected)
+        retry(lambda: self._outbox.publish(sent), (KafkaError,), stop, "publish signals")
+        _commit(self.subscription)
+        if self._is_live():
+            _count(enriched)
+
+
+class PostWorker:
+    """Reads posts and hands them on; `handle` may be repeated with the same records."""
+
+    def __init__(
+        self,
+        settings: FeaturizerSettings,
+        group: str,
+        batch: int,
+        handle: Callable[[Sequence[Record]], Iterable[Rejected] | None],
+        is_live: Callable[[], bool],
+        instance: str = "",
+    ) -> None:
+        """What `handle` refuses, or fails over, is rejected while `is_live`."""
+        self._wait_s, self._batch, self._handle, self._is_live = settings.featurizer_wait_s, batch, handle, is_live
+        self._outbox = Outbox(settings)
+        self.subscription = Subscription(settings, group, [POSTS], instance)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; to be called in a thread of its own."""
+        try:
+            while not stop.is_set():
+                records = retry(self._poll, (KafkaError,), stop, "poll posts")
+                if records:
+                    self._work(records, stop)
+        finally:
+            self._outbox.close()
+
+    def check(self) -> None:
+        """Raise if it is no member of its group."""
+        self.subscription.check()
+
+    def _poll(self) -> list[Record]:
+        return self.subscription.poll(self._wait_s, self._batch)
+
+    def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
+        refused = retry(lambda: _handled(self._handle, records), AWAY, stop, "store posts")
+        if self._is_live():
+            retry(lambda: self._outbox.publish(_as_rejected(refused)), (KafkaError,), stop, "publish rejected posts")
+        _commit(self.subscription)
+
+
+class ParkingWorker:
+    """Publishes parked interactions again when what they wait for is there, and rejects those that have expired.
+
+    It publishes, then removes: a crash between the two publishes them twice, and the learner knows their event ids.
+    """
+
+    def __init__(
+        self,
+        settings: FeaturizerSettings,
+        parking: Parking,
+        catalog: Catalog,
+        is_live: Callable[[], bool],
+        woken: threading.Event,
+    ) -> None:
+        """At work only while `is_live`; looks when it is `woken`, and every `parking_look_s`."""
+        self._parking, self._catalog, self._is_live, self._woken = parking, catalog, is_live, woken
+        self._look_s, self._outbox = settings.featurizer_parking_look_s, Outbox(settings)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        try:
+            while not stop.is_set():
+                self._woken.clear()
+                if self._is_live():
+                    retry(lambda: self.step(stop), AWAY, stop, "publish parked interactions")
+                self._woken.wait(self._look_s)
+        finally:
+            self._outbox.close()
+
+    def step(self, stop: threading.Event) -> None:
+        """Do what is to be done now.
+
+        Raises:
+            redis.exceptions.RedisError, kafka.errors.KafkaError: a server is away; do it again.
+        """
+        while not stop.is_set() and (claims := self._parking.claim_wanted(CLAIMED_POSTS)):
+            self._redeliver(claims)
+        while not stop.is_set() and self._expire():
+            pass
+        PARKED_NOW.set(self._parking.size())
+
+    def _redeliver(self, claims: Sequence[Claim]) -> None:
+        posts = self._catalog.find([claim.post for claim in claims])
+        missing = {ref: post for ref, post in posts.items() if post.text_features is None}
+        _, failed = self._catalog.compute(missing, Priority.ASKED)
+        for claim in claims:
+            if claim.post in posts:
+                self._settle(self._parking.of_post(claim.post), failed.get(claim.post))
+        self._parking.finish(claims)
+
+    def _settle(self, parked: Sequence[Parked], failed: NotEncoded | None) -> None:
+        """Publish what was parked under a post again; as rejected, if the post can't have features."""
+        if failed is None:
+            sent = [_again(one.interaction) for one in parked]
+        else:
+            sent = _as_rejected(_refused(one, "failed", f"its post: {failed.error}") for one in parked)
+        self._outbox.publish(sent)
+        self._parking.remove([one.entry for one in parked])
+        PARKING_TOTAL.labels("redelivered").inc(len(parked) if failed is None else 0)
+
+    def _expire(self) -> bool:
+        """Reject what has expired, unless its post has come; returns whether there may be more."""
+        due, gone = self._parking.claim_due(CLAIMED_DUE)
+        known = self._catalog.find([one.entry.post for one in due])
+        self._parking.want({one.entry.post for one in due if one.entry.post in known})
+        expired = [one for one in due if one.entry.post not in known]
+        self._outbox.publish(_as_rejected(_refused(one, one.rejected.reason, one.rejected.detail) for one in expired))
+        self._parking.remove([*gone, *(one.entry for one in expired)])
+        PARKING_TOTAL.labels("expired").inc(len(expired))
+        return len(due) + len(gone) == CLAIMED_DUE
+
+
+def _handled(
+    handle: Callable[[Sequence[Record]], Iterable[Rejected] | None], records: Sequence[Record]
+) -> list[Rejected]:
+    """What is to be rejected; a record that `handle` fails over harms no other.
+
+    Raises:
+        kit.worker.Stopped: the worker is to end.
+        redis.exceptions.RedisError, kafka.errors.KafkaError, TimeoutError: a server is away.
+    """
+    try:
+        return list(handle(records) or ())
+    except (Stopped, *AWAY):
+        raise
+    except Exception as error:  # whatever is in it
+        if len(records) > 1:
+            return [one for record in records for one in _handled(handle, [record])]
+        POSTS_TOTAL.labels("broken").inc()
+        log.warning("post failed", partition=records[0].partition, offset=records[0].offset, error=repr(error))
+        reason = "not_protobuf" if isinstance(error, DecodeError) else "failed"
+        return [rejected(records[0], reason, f"{type(error).__name__}: {error}", SERVICE)]
+
+
+def _again(interaction: Interaction) -> Sent:
+    """An interaction to be published again: the same but for the count, so that its age is known."""
+    interaction.redeliveries += 1
+    return Sent(INTERACTIONS, key_of(interaction), encode(interaction))
+
+
+def _refused(parked: Parked, reason: str, detail: str) -> Rejected:
+    """A parked interaction that is rejected now."""
+    refused = Rejected()
+    refused.CopyFrom(parked.rejected)
+    refused.reason, refused.detail = reason, detail[:MAX_DETAIL]
+    refused.rejected_at_ms = time.time_ns() // 1_000_000
+    return refused
+
+
+def _as_rejected(records: Iterable[Rejected]) -> list[Sent]:
+    return [Sent(REJECTED, None, encode(record)) for record in records]
+
+
+def _count(enriched: Enriched) -> None:
+    refused = sum(one.reason == "parking_full" for one in enriched.rejected)
+    for outcome, count in (
+        ("signal", len(enriched.signals)),
+        ("silent", enriched.fates[Fate.SILENT]),
+        ("rejected", len(enriched.rejected)),
+        ("parked", enriched.fates[Fate.PARKED]),
+    ):
+        INTERACTIONS_TOTAL.labels(outcome).inc(count)
+    PARKING_TOTAL.labels("parked").inc(enriched.fates[Fate.PARKED])
+    PARKING_TOTAL.labels("refused").inc(refused)
+
+
+def _commit(subscription: Subscription) -> None:
+    try:
+        subscription.commit()
+    except KafkaError as error:  # the work is done; if it comes again, it changes nothing
+        log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")

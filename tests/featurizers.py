@@ -1,0 +1,128 @@
+"""Parts of a featurizer for tests, with an encoder that takes no time and can be told to fail."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+from redis import Redis
+
+from slop.basis import Basis
+from slop.parking import Bounds, Parking
+from slop.posts import Origin, PostRef, Posts, PostText, SentText
+from slop.rewards import Rewards
+from slop.v1.interaction_pb2 import Interaction, InteractionType
+from trainer.budget import BatchLimits
+from trainer.catalog import Catalog
+from trainer.enrichment import Enricher
+from trainer.text_features import TextFeatures
+from trainer.turnstile import Turnstile
+
+Floats = npt.NDArray[np.float32]
+
+LIKE = InteractionType.INTERACTION_TYPE_LIKE
+IMPRESSION = InteractionType.INTERACTION_TYPE_IMPRESSION
+DAY_MS = 24 * 3600 * 1000
+POISON = "poison"
+BOUNDS = Bounds(of_post=100, of_reader=100, in_all=200, expiry_ms=DAY_MS, lease_ms=60_000)
+LIMITS = BatchLimits(posts=8, posts_of_reader=4, late_ms=60_000)
+
+
+def now_ms() -> int:
+    """By this machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class HashEncoder:
+    """(N, size) features by the digest of each text; fails over texts with POISON in them."""
+
+    size: int
+    encoded: list[str] = field(default_factory=list)
+    before: Callable[[Sequence[str]], object] = lambda texts: None
+
+    def features_of(self, texts: Sequence[str]) -> Floats:
+        """The same for the same text, in every process."""
+        self.before(texts)
+        if any(POISON in text for text in texts):
+            raise ValueError("it can't be encoded")
+        self.encoded += texts
+        return np.stack([self.row(text) for text in texts])
+
+    def row(self, text: str) -> Floats:
+        """(size,) of one text."""
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+        return np.random.default_rng(seed).normal(size=self.size).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Polled:
+    """A record as it is polled."""
+
+    value: bytes | None
+    offset: int = 0
+    topic: str = "slop.interactions.v1"
+    partition: int = 3
+    key: bytes | None = None
+
+
+def interaction(post_id: str, kind: "InteractionType.ValueType" = LIKE, **fields: object) -> Interaction:
+    """What ann does now, unless the fields say otherwise."""
+    usual = {"event_id": uuid4().hex, "tenant": "default", "user_id": "ann", "received_at_ms": now_ms()}
+    return Interaction(post_id=post_id, type=kind, **(usual | fields))  # type: ignore[arg-type]
+
+
+def polled(*interactions: Interaction) -> list[Polled]:
+    """As they are polled, from offset 0 on."""
+    return [Polled(record.SerializeToString(), offset) for offset, record in enumerate(interactions)]
+
+
+@dataclass
+class Parts:
+    """What an enricher consists of."""
+
+    basis: Basis
+    encoder: HashEncoder
+    features: TextFeatures
+    posts: Posts
+    catalog: Catalog
+    parking: Parking
+    live: bool = True
+    woken: int = 0
+
+    def wake(self) -> None:
+        """As the enricher does."""
+        self.woken += 1
+
+    def enricher(self, limits: BatchLimits = LIMITS) -> Enricher:
+        """One that parks and rejects while `live`."""
+        rewards, is_live = Rewards.of({}), lambda: self.live
+        return Enricher(self.catalog, self.parking, self.basis, rewards, limits, is_live, self.wake)
+
+    def publish(self, **texts: str | PostText) -> None:
+        """Make posts known by id, as the worker that reads slop.posts.v1 does."""
+        sent = [
+            (ref(post_id), SentText(text if isinstance(text, PostText) else PostText(text), now_ms(), Origin.POST))
+            for post_id, text in texts.items()
+        ]
+        self.catalog.announce(sent)
+
+
+def ref(post_id: str) -> PostRef:
+    """A post of the usual tenant."""
+    return PostRef("default", post_id)
+
+
+@contextmanager
+def parts_of(redis: Redis, basis: Basis, bounds: Bounds = BOUNDS, remembered: int = 1_000) -> Iterator[Parts]:
+    """The parts under a basis; they end with the block."""
+    encoder = HashEncoder(basis.text_size)
+    features = TextFeatures(encoder, basis.text_size, Turnstile(), remembered, lambda: parts.live)
+    posts = Posts(redis, basis)
+    parts = Parts(basis, encoder, features, posts, Catalog(posts, features), Parking(redis, basis, bounds))
+    yield parts
+    features.close()
