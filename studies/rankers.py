@@ -103,7 +103,7 @@ class SlopReader:
             self._method.prior,
         )
         self.predicted.append(float(believed[0]))
-        self._profile = self._profile.moved(mean[0], variance[0], signals=1, at_ms=0, partition=0, offset=0)
+        self._profile = self._profile.moved(mean[0], variance[0], signals=1, at_ms=0)
 
     def scores(self, jokes: Sequence[int]) -> Doubles:
         """(A,)."""

@@ -81,4 +81,4 @@ def profile_of(basis: Basis, weights: Sequence[float], interactions: int = 16, l
     mean = np.array([*weights, length, 0.0], np.float32)
     variance = (prior.variance / 4).astype(np.float32)
     new = Profile.new(basis.version, prior)
-    return new.moved(mean, variance, signals=interactions, at_ms=1_767_225_600_000, partition=0, offset=interactions)
+    return new.moved(mean, variance, signals=interactions, at_ms=1_767_225_600_000)

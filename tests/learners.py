@@ -125,6 +125,6 @@ class Lag:
 
 
 def everything(redis: Redis) -> dict[bytes, object]:
-    """All that is learned, by key: profiles with their sources, and the events that are remembered."""
+    """All that is learned, by key: profiles with their sources, and the events and decisions that are remembered."""
     profiles = {key: redis.hgetall(key) for key in sorted(redis.keys("slop:profile:*"))}
-    return profiles | {key: redis.zrange(key, 0, -1, withscores=True) for key in sorted(redis.keys("slop:seen:*"))}
+    return profiles | {key: redis.get(key) for key in sorted(redis.keys("slop:recent:*"))}

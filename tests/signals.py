@@ -17,16 +17,17 @@ def a_signal(
     event: str | None = None,
     at_ms: int | None = None,
     partition: int = 0,
+    epoch: int = 1,
     tenant: str = "default",
 ) -> Signal:
-    """A signal whose features, label and weight follow from its source offset."""
+    """A signal that decides nothing, whose features, label and weight follow from its source offset."""
     rng = np.random.default_rng((partition, offset))
     return Signal(
         event_id=f"{partition}-{offset}" if event is None else event,
         tenant=tenant,
         user_id=user,
         post_id=f"post{offset}",
-        source=Source(partition=partition, offset=offset),
+        source=Source(epoch=epoch, partition=partition, offset=offset),
         received_at_ms=NOON_MS + offset if at_ms is None else at_ms,
         basis=basis.version,
         features=rng.normal(size=basis.feature_count).tolist(),

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
 
 from slop.storage import ArchivedUser, User
-from slop.v1.snapshot_pb2 import SeenEvent, SnapshotHeader, SnapshotUser
+from slop.v1.snapshot_pb2 import SnapshotHeader, SnapshotUser
 
 FORMAT: Final = 1
 COMPRESSION: Final = 3  # floats hardly get smaller by more
@@ -59,10 +59,8 @@ def _records(path: Path) -> Iterator[SnapshotHeader | SnapshotUser]:
 
 
 def _record(user: ArchivedUser) -> SnapshotUser:
-    seen = (SeenEvent(digest=digest, received_at_ms=at_ms) for digest, at_ms in user.seen)
-    return SnapshotUser(tenant=user.user.tenant, user_id=user.user.user_id, profile=user.profile, seen=seen)
+    return SnapshotUser(tenant=user.user.tenant, user_id=user.user.user_id, profile=user.profile, recent=user.recent)
 
 
 def _user(record: SnapshotUser) -> ArchivedUser:
-    seen = tuple((event.digest, event.received_at_ms) for event in record.seen)
-    return ArchivedUser(User(record.tenant, record.user_id), record.profile, seen)
+    return ArchivedUser(User(record.tenant, record.user_id), record.profile, record.recent)

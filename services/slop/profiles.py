@@ -23,6 +23,7 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from slop.v1.profile_pb2 import Profile as ProfileRecord
+from slop.v1.signal_pb2 import Source
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -30,6 +31,10 @@ Doubles = npt.NDArray[np.float64]
 # Beyond these a signal is no signal: features have mean norm 1, a like the weight 1. They keep the arithmetic finite.
 MAX_FEATURE: Final = 1e3
 MAX_WEIGHT: Final = 1e2
+
+# Of so many logs' partitions a profile knows how far it has learned them: a reader is in one of each log, and in one
+# more whenever the topic is given more partitions.
+MOST_SOURCES: Final = 16
 
 # exp(x) = 2^n exp(r) with x = n ln 2 + r; ln 2 in two parts (as in fdlibm), so that n times the first is exact.
 _LN2_HIGH: Final = 6.93147180369123816490e-01
@@ -101,19 +106,33 @@ class Prior:
             latent, features = latent + size + 1, features + size
 
 
+class Applied(NamedTuple):
+    """How far a partition of slop.interactions.v1 was applied: the offset of the last signal, inclusive.
+
+    The epoch tells which log it is: one that is lost and created anew begins at offset 0 again, under another epoch.
+    """
+
+    epoch: int
+    partition: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One reader's latent with its counts; everything in it follows from the signals learned, not from when or how.
+    """One reader's latent with its counts; everything in it follows from the signals applied, not from when or how.
+
+    A signal is applied if something follows from it: it is learned, takes a decision back, or confirms one.
 
     Attributes:
         basis: version of the basis that the latent is over.
         mean: (D,) float32, each block's bias last.
         variance: (D,) float32, all > 0.
-        interactions: number of signals learned.
-        version: grows with every signal learned.
-        updated_at_ms: when the newest signal learned was received.
-        partition: of the last signal applied, in slop.interactions.v1; -1 before the first.
-        offset: of the last signal applied.
+        interactions: number of signals learned. One that replaces an earlier decision, as a longer dwell of the same
+            view does, counts with it as one; a decision that is taken back stays counted, and counts anew when it is
+            taken again.
+        version: grows with every signal applied.
+        updated_at_ms: when the newest signal applied was received.
+        applied: how far each partition of each log was applied, the latest last, at most MOST_SOURCES of them.
     """
 
     basis: str
@@ -122,25 +141,41 @@ class Profile:
     interactions: int = 0
     version: int = 0
     updated_at_ms: int = 0
-    partition: int = -1
-    offset: int = -1
+    applied: tuple[Applied, ...] = ()
 
     @classmethod
     def new(cls, basis: str, prior: Prior) -> Self:
         """A reader of whom nothing is known."""
         return cls(basis, prior.mean.astype(np.float32), prior.variance.astype(np.float32))
 
-    def moved(self, mean: Floats, variance: Floats, *, signals: int, at_ms: int, partition: int, offset: int) -> Self:
-        """The profile after `signals` more signals, the newest received at `at_ms`, the last one from this source."""
+    def moved(
+        self,
+        mean: Floats,
+        variance: Floats,
+        *,
+        signals: int,
+        at_ms: int,
+        applied: Sequence[Applied] = (),
+        changes: int | None = None,
+    ) -> Self:
+        """The profile after more signals.
+
+        Args:
+            mean: (D,) float32 after them.
+            variance: (D,) float32 after them.
+            signals: how many were learned that count as interactions.
+            at_ms: when the newest signal applied was received.
+            applied: how far each partition was applied, all of them, the latest last.
+            changes: how many were applied; None: as many as were learned.
+        """
         return replace(
             self,
             mean=mean,
             variance=variance,
             interactions=self.interactions + signals,
-            version=self.version + signals,
+            version=self.version + (signals if changes is None else changes),
             updated_at_ms=at_ms,
-            partition=partition,
-            offset=offset,
+            applied=tuple(applied[-MOST_SOURCES:]),
         )
 
     def to_bytes(self) -> bytes:
@@ -152,8 +187,8 @@ class Profile:
             interactions=self.interactions,
             version=self.version,
             updated_at_ms=self.updated_at_ms,
+            sources=(Source(epoch=at.epoch, partition=at.partition, offset=at.offset) for at in self.applied),
         )
-        record.source.partition, record.source.offset = self.partition, self.offset
         return record.SerializeToString(deterministic=True)
 
     @classmethod
@@ -180,14 +215,43 @@ class Profile:
             interactions=record.interactions,
             version=record.version,
             updated_at_ms=record.updated_at_ms,
-            partition=record.source.partition,
-            offset=record.source.offset,
+            applied=_applied(record),
         )
+
+
+def _applied(record: ProfileRecord) -> tuple[Applied, ...]:
+    """As stored; a profile from before there were epochs has one source, whose epoch reads as 0."""
+    before = [record.source] if record.HasField("source") and record.source.offset >= 0 else []
+    return tuple(Applied(at.epoch, at.partition, at.offset) for at in [*before, *record.sources][-MOST_SOURCES:])
+
+
+class Beliefs(NamedTuple):
+    """What the blocks believed of a signal of each of U readers before they learned it.
+
+    Attributes:
+        probability: (U, B) float64, p: of a like.
+        spread: (U, B) float64, v: the variance of the latent score that it follows from.
+    """
+
+    probability: Doubles
+    spread: Doubles
 
 
 def update(
     mean: Floats, variance: Floats, features: Floats, label: Floats, weight: Floats, prior: Prior
 ) -> tuple[Floats, Floats, Doubles]:
+    """Learn one signal for each of U readers, as `learned` does.
+
+    Returns:
+        mean and variance after, (U, D) float32, and p, the probability of a like that the last block predicted, (U,).
+    """
+    mean, variance, beliefs = learned(mean, variance, features, label, weight, prior)
+    return mean, variance, beliefs.probability[:, -1]
+
+
+def learned(
+    mean: Floats, variance: Floats, features: Floats, label: Floats, weight: Floats, prior: Prior
+) -> tuple[Floats, Floats, Beliefs]:
     """Learn one signal for each of U readers, block by block.
 
     With x the features and a constant 1 for the bias, f = mean . x, v = x' diag(variance) x,
@@ -205,24 +269,24 @@ def update(
         prior: what readers are forgotten to.
 
     Returns:
-        mean and variance after, (U, D) float32, and p, the probability of a like that the last block predicted, (U,).
+        mean and variance after, (U, D) float32, and what was believed before.
     """
     moved = [
-        _update_block(mean[:, latent], variance[:, latent], features[:, part], label, weight, block)
+        _learned_block(mean[:, latent], variance[:, latent], features[:, part], label, weight, block)
         for latent, part, block in prior.blocks()
     ]
-    means, variances, predicted = zip(*moved, strict=True)
-    return np.concatenate(means, axis=1), np.concatenate(variances, axis=1), predicted[-1]
+    means, variances, probabilities, spreads = zip(*moved, strict=True)
+    beliefs = Beliefs(np.stack(probabilities, axis=1), np.stack(spreads, axis=1))
+    return np.concatenate(means, axis=1), np.concatenate(variances, axis=1), beliefs
 
 
-def _update_block(
+def _learned_block(
     mean: Floats, variance: Floats, features: Floats, label: Floats, weight: Floats, prior: Prior
-) -> tuple[Floats, Floats, Doubles]:
+) -> tuple[Floats, Floats, Doubles, Doubles]:
     (kept,) = prior.forgetting
     m = prior.mean + kept * (mean.astype(np.float64) - prior.mean)
     s = prior.variance + kept**2 * (variance.astype(np.float64) - prior.variance)
-    x = np.ones_like(m)
-    x[:, :-1] = features
+    x = with_bias(features)
     y, w = label.astype(np.float64), weight.astype(np.float64)
 
     parts = s * x * x
@@ -233,7 +297,14 @@ def _update_block(
     m = m + (w * (y - p))[:, None] * (s * x / total)
     # s - curvature (s x)^2 / total, written so that rounding can't make it negative.
     s = s * ((1 + curvature[:, None] * np.maximum(v[:, None] - parts, 0)) / total)
-    return m.astype(np.float32), s.astype(np.float32), p
+    return m.astype(np.float32), s.astype(np.float32), p, v
+
+
+def with_bias(features: Floats) -> Doubles:
+    """The features (U, F) and after them the bias' constant 1, (U, F + 1)."""
+    x = np.ones((features.shape[0], features.shape[1] + 1))
+    x[:, :-1] = features
+    return x
 
 
 def usable(features: Floats, label: Floats, weight: Floats) -> npt.NDArray[np.bool_]:

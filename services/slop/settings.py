@@ -47,7 +47,8 @@ class LearningSettings(CommonSettings):
     )
     factor_forgetting: float = Field(0.998, gt=0, le=1, description="the same of the weights over posts' factors")
     learner_group: str = Field("", description="consumer group of the learner; empty: named by the basis, as it should")
-    seen_window_s: int = Field(7 * 24 * 3600, description="for how long an event id is remembered, seconds")
+    seen_window_s: int = Field(7 * 24 * 3600, description="for how long events and decisions are remembered, seconds")
+    seen_events: int = Field(512, ge=64, le=10_000, description="so many events of a reader are remembered, at most")
 
     def prior_of(self, basis: "Basis") -> "Prior":
         """What is believed of a reader under a basis before the first signal."""

@@ -1,4 +1,4 @@
-"""Redis keys and scripts of profiles and of the window of recent event ids; those of posts are in `slop.posts`."""
+"""Redis keys and scripts of profiles and of their latest events and decisions; those of posts are in `slop.posts`."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -21,46 +21,31 @@ Floats = npt.NDArray[np.float32]
 
 LIVE_KEY: Final = "slop:live"  # which bases are followed (see `slop.live`)
 
-# KEYS: profile, seen. ARGV: event ids. Returns the profile's bytes and for every id when it was seen (ms) or false.
+# KEYS: profile, recent. Returns the bytes of both, false for what is not there.
 _READ = """
-local seen = {}
-if #ARGV > 0 then seen = redis.call('ZMSCORE', KEYS[2], unpack(ARGV)) end
-return {redis.call('HGET', KEYS[1], 'profile'), seen}
+return {redis.call('HGET', KEYS[1], 'profile'), redis.call('GET', KEYS[2])}
 """
 
-# KEYS: profile, seen. ARGV: partition, offset, profile, the received ms that event ids are forgotten before, expiry ms,
-# then pairs of received ms and event id.
-# Refuses (0) an offset that is not newer than the applied one of the same partition, else writes everything (1).
+# KEYS: profile, recent. ARGV: SHA-1 of the profile that this one follows, empty for none, profile, recent, expiry ms.
+# Refuses (0) where another profile is stored than the one that this one follows, else writes everything (1).
 _APPLY = """
-local applied = redis.call('HMGET', KEYS[1], 'partition', 'offset')
-if applied[1] == ARGV[1] and tonumber(applied[2]) >= tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'partition', ARGV[1], 'offset', ARGV[2], 'profile', ARGV[3])
-redis.call('ZADD', KEYS[2], 'GT', unpack(ARGV, 6))
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[4])
-redis.call('PEXPIRE', KEYS[2], ARGV[5])
+local stored = redis.call('HGET', KEYS[1], 'profile')
+if stored == ARGV[2] then return 1 end
+if (stored and redis.sha1hex(stored) or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'profile', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 return 1
 """
 
-# KEYS: profile, seen. Returns the profile's bytes or false, and every seen event with its received ms.
-_EXPORT = """
-return {redis.call('HGET', KEYS[1], 'profile'), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')}
-"""
-
-# KEYS: profile, seen. ARGV: '1' to replace whatever is there, partition, offset, profile, expiry ms, then pairs of
-# received ms and digest. Returns 0, having done nothing, where there is a profile that is not to be replaced.
+# KEYS: profile, recent. ARGV: '1' to replace whatever is there, profile, recent or empty for none, expiry ms.
+# Returns 0, having done nothing, where there is a profile that is not to be replaced.
 _IMPORT = """
 if ARGV[1] ~= '1' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('HSET', KEYS[1], 'partition', ARGV[2], 'offset', ARGV[3], 'profile', ARGV[4])
-for at = 6, #ARGV, 2 do redis.call('ZADD', KEYS[2], ARGV[at], ARGV[at + 1]) end
-if #ARGV > 5 then redis.call('PEXPIRE', KEYS[2], ARGV[5]) end
+redis.call('HSET', KEYS[1], 'profile', ARGV[2])
+if ARGV[3] ~= '' then redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4]) end
 return 1
 """
-
-
-def event_digest(event_id: str) -> bytes:
-    """What is remembered of an event id: 12 bytes."""
-    return hashlib.blake2b(event_id.encode(), digest_size=12).digest()
 
 
 @lru_cache(maxsize=4096)
@@ -74,9 +59,9 @@ def profile_key(basis: str, tenant: str, user_id: str) -> str:
     return f"slop:profile:{basis}:{_user(tenant, user_id)}"
 
 
-def seen_key(basis: str, tenant: str, user_id: str) -> str:
-    """The recent event ids of a user, a sorted set by received time."""
-    return f"slop:seen:{basis}:{_user(tenant, user_id)}"
+def recent_key(basis: str, tenant: str, user_id: str) -> str:
+    """What is remembered of a user's latest events and decisions, the bytes of `slop.recent.Recent`."""
+    return f"slop:recent:{basis}:{_user(tenant, user_id)}"
 
 
 def followers_key(basis: str) -> str:
@@ -84,9 +69,9 @@ def followers_key(basis: str) -> str:
     return f"slop:followers:{basis}"
 
 
-def seen_pattern(basis: str) -> str:
-    """What SCAN finds the recent event ids of all users under a basis with."""
-    return f"slop:seen:{basis}:*"
+def recent_pattern(basis: str) -> str:
+    """What SCAN finds the latest events and decisions of all users under a basis with."""
+    return f"slop:recent:{basis}:*"
 
 
 def profiles_pattern(basis: str) -> str:
@@ -96,7 +81,7 @@ def profiles_pattern(basis: str) -> str:
 
 def delete_profiles(redis: Redis, basis: str, batch: int = 1_000) -> Iterator[int]:
     """Delete all that is stored of users under a basis; yields how many keys went with each batch of about `batch`."""
-    for pattern in (profiles_pattern(basis), seen_pattern(basis)):
+    for pattern in (profiles_pattern(basis), recent_pattern(basis)):
         cursor = None
         while cursor != 0:
             cursor, keys = redis.scan(cursor or 0, match=pattern, count=batch)
@@ -118,79 +103,68 @@ def user_of(key: str) -> User:
 
 @dataclass(frozen=True, slots=True)
 class StoredUser:
-    """What the learner reads of a user: the profile's bytes and for every asked event id when it was seen (ms)."""
+    """What is stored of a user under a basis: the profile's bytes, and those of the latest events and decisions."""
 
     profile: bytes | None
-    seen: tuple[int | None, ...]
+    recent: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A profile to write, with the (received ms, event id) of the signals, one at least, that are new in it."""
+    """A profile to write, with the bytes of `slop.recent.Recent` that go with it.
+
+    Attributes:
+        user: whose.
+        follows: the stored bytes of the profile that this one was made from; None: there was none.
+        profile: to store; it differs from the one before.
+        recent: likewise.
+    """
 
     user: User
+    follows: bytes | None
     profile: Profile
-    events: tuple[tuple[int, str], ...]
+    recent: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedUser:
-    """All that is stored of a user under a basis: the profile's bytes, and each seen event's (digest, received ms)."""
+    """All that is stored of a user under a basis: the bytes of the profile, and of the latest events and decisions.
+
+    The latter are empty for a user of whom nothing is remembered any more.
+    """
 
     user: User
     profile: bytes
-    seen: tuple[tuple[bytes, int], ...]
+    recent: bytes
 
 
 class Profiles:
     """The learner's view of the profiles under one basis."""
 
     def __init__(self, redis: Redis, basis: str, window_ms: int) -> None:
-        """Profiles of the basis with version `basis`; event ids are remembered for `window_ms` of received time."""
-        self._redis, self._basis, self._window_ms = redis, basis, window_ms
+        """Profiles of the basis with version `basis`; events and decisions are remembered for `window_ms`."""
+        self._redis, self._basis = redis, basis
+        # They outlive the window by as much again: a learner that lags by less still knows what it has seen.
+        self._expiry_ms = 2 * window_ms
 
-    def read(self, users: Sequence[tuple[User, Sequence[str]]]) -> list[StoredUser]:
-        """Read users, each with the event ids to look for, in one round trip; one user is read atomically."""
-        calls = [(user, [event_digest(event_id) for event_id in event_ids]) for user, event_ids in users]
-        return [
-            StoredUser(profile, tuple(None if score is None else int(float(score)) for score in seen))
-            for profile, seen in self._run(_READ, calls)
-        ]
+    def read(self, users: Sequence[User]) -> list[StoredUser]:
+        """Read users in one round trip, each atomically."""
+        found = _run(self._redis, _READ, self._basis, [(user, ()) for user in users])
+        return [StoredUser(profile, recent) for profile, recent in found]
 
     def apply(self, writes: Sequence[Write]) -> list[bool]:
         """Write profiles in one round trip, each atomically and whole.
 
         Returns:
-            For each whether it was written; False where the stored offset is not older.
+            For each whether it is stored now; False where another profile is stored than the one that it follows:
+            somebody else has learned meanwhile.
         """
         calls = [(write.user, self._arguments(write)) for write in writes]
-        return [bool(applied) for applied in self._run(_APPLY, calls)]
+        return [bool(applied) for applied in _run(self._redis, _APPLY, self._basis, calls)]
 
-    def _run(self, script: str, calls: Sequence[tuple[User, list[Any]]]) -> list[Any]:
-        """One call of a script for each user, in one round trip; it is loaded where Redis does not know it."""
-        try:
-            return self._run_loaded(script, calls)
-        except NoScriptError:  # then none of the calls did anything
-            self._redis.script_load(script)
-            return self._run_loaded(script, calls)
-
-    def _run_loaded(self, script: str, calls: Sequence[tuple[User, list[Any]]]) -> list[Any]:
-        # Not redis-py's Script objects: they cost as much again for every call.
-        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-        pipe: Any = self._redis.pipeline(transaction=False)
-        for user, arguments in calls:
-            keys = profile_key(self._basis, *user), seen_key(self._basis, *user)
-            pipe.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
-        return list(pipe.execute())
-
-    def _arguments(self, write: Write) -> list[Any]:
-        profile = write.profile
-        # The key outlives the window by as much again: a learner that lags by less still knows what it has seen.
-        forget_before, expiry = profile.updated_at_ms - self._window_ms, 2 * self._window_ms
-        arguments = [profile.partition, profile.offset, profile.to_bytes(), forget_before, expiry]
-        for received_ms, event_id in write.events:
-            arguments += [received_ms, event_digest(event_id)]
-        return arguments
+    def _arguments(self, write: Write) -> tuple[Any, ...]:
+        follows = "" if write.follows is None else hashlib.sha1(write.follows, usedforsecurity=False).hexdigest()
+        return follows, write.profile.to_bytes(), write.recent, self._expiry_ms
 
 
 class ProfileArchive:
@@ -198,7 +172,7 @@ class ProfileArchive:
 
     def __init__(self, redis: Redis, basis: str, window_ms: int) -> None:
         """As of `Profiles`."""
-        self._redis, self._basis, self._window_ms = redis, basis, window_ms
+        self._redis, self._basis, self._expiry_ms = redis, basis, 2 * window_ms
 
     def users(self, batch: int = 1_000) -> Iterator[list[User]]:
         """Every user with a profile, in batches of about `batch`.
@@ -220,10 +194,10 @@ class ProfileArchive:
 
     def export(self, users: Sequence[User]) -> list[ArchivedUser]:
         """All that is stored of users, each read atomically, in one round trip; without those who have no profile."""
-        found = self._run(_EXPORT, [(user, []) for user in users])
+        found = _run(self._redis, _READ, self._basis, [(user, ()) for user in users])
         return [
-            ArchivedUser(user, profile, tuple(zip(seen[::2], map(_milliseconds, seen[1::2]), strict=True)))
-            for user, (profile, seen) in zip(users, found, strict=True)
+            ArchivedUser(user, profile, recent or b"")
+            for user, (profile, recent) in zip(users, found, strict=True)
             if profile is not None
         ]
 
@@ -235,23 +209,29 @@ class ProfileArchive:
         Raises:
             google.protobuf.message.DecodeError: a profile's bytes are broken.
         """
-        return sum(self._run(_IMPORT, [(user.user, self._arguments(user, replace)) for user in users]))
-
-    def _arguments(self, user: ArchivedUser, replace: bool) -> list[Any]:
-        source = ProfileRecord.FromString(user.profile).source
-        flag, expiry = int(replace), 2 * self._window_ms
-        pairs = [value for digest, received_ms in user.seen for value in (received_ms, digest)]
-        return [flag, source.partition, source.offset, user.profile, expiry, *pairs]
-
-    def _run(self, script: str, calls: Sequence[tuple[User, list[Any]]]) -> list[Any]:
-        registered, pipe = self._redis.register_script(script), self._redis.pipeline(transaction=False)
-        for user, arguments in calls:
-            registered([profile_key(self._basis, *user), seen_key(self._basis, *user)], arguments, client=pipe)
-        return list(pipe.execute())
+        for user in users:
+            ProfileRecord.FromString(user.profile)
+        calls = [(user.user, (int(replace), user.profile, user.recent, self._expiry_ms)) for user in users]
+        return sum(_run(self._redis, _IMPORT, self._basis, calls))
 
 
-def _milliseconds(score: bytes) -> int:
-    return int(float(score))
+def _run(redis: Redis, script: str, basis: str, calls: Sequence[tuple[User, tuple[Any, ...]]]) -> list[Any]:
+    """One call of a script for each user, in one round trip; it is loaded where Redis does not know it."""
+    try:
+        return _run_loaded(redis, script, basis, calls)
+    except NoScriptError:  # it may have run for some, on other nodes, and for each may run again
+        redis.script_load(script)
+        return _run_loaded(redis, script, basis, calls)
+
+
+def _run_loaded(redis: Redis, script: str, basis: str, calls: Sequence[tuple[User, tuple[Any, ...]]]) -> list[Any]:
+    # Not redis-py's Script objects: they cost as much again for every call.
+    digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+    pipe: Any = redis.pipeline(transaction=False)
+    for user, arguments in calls:
+        keys = profile_key(basis, *user), recent_key(basis, *user)
+        pipe.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
+    return list(pipe.execute())
 
 
 class Reader:

@@ -81,7 +81,7 @@ class Worker:
         if self._is_live():
             self._metrics.count(outcome, now_ms=time.time() * 1_000)
         if outcome.refused:
-            log.error("records refused", records=outcome.refused)
+            log.error("records refused", records=len(outcome.refused), first=outcome.refused[0].detail)
 
     def _commit(self) -> None:
         try:
@@ -125,7 +125,9 @@ class LearnerLane:
 def learner_of(settings: LearnerSettings, redis: Redis, basis: Basis) -> Learner:
     """The learner under a basis."""
     window_ms = 1_000 * settings.seen_window_s
-    return Learner(Profiles(redis, basis.version, window_ms), basis, settings.prior_of(basis), window_ms)
+    return Learner(
+        Profiles(redis, basis.version, window_ms), basis, settings.prior_of(basis), window_ms, settings.seen_events
+    )
 
 
 def run(settings: LearnerSettings, stop: threading.Event) -> None:

@@ -9,7 +9,8 @@ from slop.arms import Arm
 from trainer.learning import Lessons, Outcome
 
 NO_ARM: Final = "none"
-OUTCOMES: Final = ("learned", "applied_before", "retried", "other_basis", "refused")
+OUTCOMES: Final = ("learned", "applied_before", "retried", "superseded", "withdrawn", "other_basis")
+REFUSED: Final = "refused"
 
 SIGNALS: Final = Counter("slop_learner_signals", "Signals by what became of them.", ["outcome"])
 BATCH_SIGNALS: Final = Histogram(
@@ -44,7 +45,7 @@ PREFERENCE: Final = Histogram(
 _OBSERVED: Final = {True: "liked", False: "not_liked"}
 _PREFERENCES: Final = {liked: PREFERENCE.labels(name) for liked, name in _OBSERVED.items()}
 
-for _outcome in OUTCOMES:
+for _outcome in (*OUTCOMES, REFUSED):
     SIGNALS.labels(_outcome)
 for _arm in (*Arm, NO_ARM):
     for _name in _OBSERVED.values():
@@ -61,6 +62,7 @@ class LearnerMetrics:
         """Count a batch that was written at `now_ms`."""
         for name in OUTCOMES:
             SIGNALS.labels(name).inc(getattr(outcome, name))
+        SIGNALS.labels(REFUSED).inc(len(outcome.refused))
         self._freshness(outcome.lessons, now_ms)
         _preferences(outcome.lessons)
 

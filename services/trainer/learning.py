@@ -1,24 +1,28 @@
 """One batch of signals into the profiles of its users, the same bytes however the signals were cut into batches."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import structlog
+from redis.exceptions import WatchError
 
 from slop.basis import Basis
-from slop.profiles import InvalidProfile, Prior, Profile, update
+from slop.profiles import InvalidProfile, Prior, Profile, learned
+from slop.recent import Decision, InvalidRecent, Recent, Window
 from slop.storage import Profiles, StoredUser, User, Write
-from trainer.novelty import Seen
-from trainer.signals import Batch
+from slop.undoing import Taken, taken_back
+from trainer.novelty import Known, Verdict
+from trainer.signals import Batch, Refused
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 NEUTRAL: Final = 0.5
+TRIES: Final = 20
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +32,7 @@ class Lessons:
     """The signals of a batch that were learned.
 
     Attributes:
-        received_ms: when each was received.
+        received_ms: when each was received, without those that were parked before and say nothing of freshness.
         arms: of each that says like or dislike, not exactly between, which arm wrote its post for its reader; empty
             for none.
         liked: which of the two it says.
@@ -43,78 +47,142 @@ class Lessons:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a batch's signals: those that were learned, and the others in counts."""
+    """What became of a batch's records: for each verdict (`trainer.novelty.Verdict`) how many signals.
+
+    Attributes:
+        lessons: what was learned.
+        other_basis: signals of another basis, which are nobody's fault.
+        refused: the records that can't be learned, in order.
+    """
 
     lessons: Lessons
+    learned: int = 0
     applied_before: int = 0
     retried: int = 0
+    superseded: int = 0
+    withdrawn: int = 0
     other_basis: int = 0
-    refused: int = 0
+    refused: tuple[Refused, ...] = ()
 
-    @property
-    def learned(self) -> int:
-        """How many signals were learned."""
-        return len(self.lessons.received_ms)
+
+class _Turn(NamedTuple):
+    """What a reader's next signal, a row of the batch, does to the latent: it takes back, is learned, or both."""
+
+    reader: "_Reader"
+    row: int
+    taken_back: Decision | None
+    learns: bool
 
 
 @dataclass(slots=True)
 class _Reader:
-    """A user of the batch: the profile before, what is new (rows of the batch), and what was seen after."""
+    """A user of the batch.
+
+    Attributes:
+        user: who.
+        follows: the stored bytes of the profile before.
+        profile: before.
+        known: of the user's signals; it moves on with them.
+        rows: of the user's signals in the batch.
+        at: row of the user in the matrices of means and variances.
+        next: the place in `rows` of the signal that comes next.
+        verdicts: of the signals until then, row by row.
+        learned_anew: how many of those learned replaced none.
+    """
 
     user: User
+    follows: bytes | None
     profile: Profile
-    seen: Seen
-    rows: list[int] = field(default_factory=list)
+    known: Known
+    rows: list[int]
+    at: int
+    next: int = 0
+    verdicts: list[Verdict] = field(default_factory=list)
+    learned_anew: int = 0
+
+    def turn(self, batch: Batch) -> _Turn | None:
+        """Go on to the next signal that does something to the latent; None: there is none."""
+        while self.next < len(self.rows):
+            row = self.rows[self.next]
+            self.next += 1
+            verdict, decision = self.known.judge(batch.signals[row])
+            self.verdicts.append(verdict)
+            learns = verdict is Verdict.LEARNED
+            self.learned_anew += learns and decision is None
+            if learns or decision:
+                return _Turn(self, row, decision, learns)
+        return None
+
+    def learned_rows(self) -> list[int]:
+        """The rows of the signals that were learned."""
+        return [row for row, verdict in zip(self.rows, self.verdicts, strict=True) if verdict is Verdict.LEARNED]
+
+    def write(self, mean: Floats, variance: Floats) -> Write:
+        """What is to be stored of the user, whose latent is this one now."""
+        known = self.known
+        profile = self.profile.moved(
+            mean,
+            variance,
+            signals=self.learned_anew,
+            at_ms=known.newest_ms,
+            applied=known.sources(),
+            changes=known.changes,
+        )
+        return Write(self.user, self.follows, profile, known.recent.to_bytes())
 
 
 class Learner:
     """Learns batches; every user's profile is read once, moved by the user's signals in order, and written once."""
 
-    def __init__(self, profiles: Profiles, basis: Basis, prior: Prior, window_ms: int) -> None:
-        self._profiles, self._prior, self._window_ms = profiles, prior, window_ms
+    def __init__(self, profiles: Profiles, basis: Basis, prior: Prior, window_ms: int, seen_events: int = 512) -> None:
+        """A learner under a basis.
+
+        Args:
+            profiles: of the basis.
+            basis: what signals are of.
+            prior: what is believed of a new reader.
+            window_ms: for how long events and decisions are remembered.
+            seen_events: so many events at most are remembered of a reader.
+        """
+        self._profiles, self._prior, self._window = profiles, prior, Window(window_ms, seen_events)
         self._version, self._size = basis.version, basis.feature_count
         self._newborn = Profile.new(self._version, prior)
 
     def learn(self, values: Sequence[bytes | None]) -> Outcome:
         """Learn the signals of records, given as their values in the order of the topic.
 
-        It may be repeated: what was learned already changes nothing.
+        It may be repeated, in whole or record by record: what was learned already changes nothing. Where somebody else
+        has learned signals of a user meanwhile, the user is read again.
 
         Raises:
-            redis.exceptions.RedisError: Redis is away; some of the profiles may have been written.
+            redis.exceptions.RedisError: Redis is away, or somebody else goes on writing the same users (WatchError);
+                some of the profiles may have been written.
         """
         batch = Batch.of(values, self._version, self._size)
-        readers = self._readers(batch)
-        applied_before, retried = _sift(readers, batch)
-        active = sorted((reader for reader in readers.values() if reader.rows), key=lambda r: -len(r.rows))
-        lessons = self._learned(active, batch) if active else Lessons()
-        return Outcome(lessons, applied_before, retried, batch.other_basis, batch.refused)
+        rows: dict[User, list[int]] = defaultdict(list)
+        for row, signal in enumerate(batch.signals):
+            rows[User(signal.tenant, signal.user_id)].append(row)
+        predicted = np.full(len(batch.signals), np.nan)
+        done: list[_Reader] = []
+        for _ in range(TRIES):
+            if not rows:
+                return _outcome(done, batch, predicted)
+            readers = self._readers(rows)
+            refused = self._learned(readers, batch, predicted)
+            done += [reader for reader in readers if reader.user not in refused]
+            rows = defaultdict(list, {reader.user: reader.rows for reader in readers if reader.user in refused})
+        raise WatchError(f"{len(rows)} profiles were written by somebody else {TRIES} times")
 
-    def _learned(self, active: list[_Reader], batch: Batch) -> Lessons:
-        """Move and write the profiles of readers, those with the most signals first."""
-        mean, variance, predicted = self._moved(active, batch)
-        self._profiles.apply(_writes(active, batch, mean, variance))
-        rows = [row for reader in active for row in reader.rows]
-        told = [row for row in rows if batch.labels[row] != NEUTRAL]
-        return Lessons(
-            received_ms=[batch.signals[row].received_at_ms for row in rows],
-            arms=[batch.signals[row].arm for row in told],
-            liked=(batch.labels[told] > NEUTRAL).tolist(),
-            predicted=predicted[told].tolist(),
-        )
+    def _readers(self, rows: Mapping[User, list[int]]) -> list[_Reader]:
+        stored = self._profiles.read(list(rows))
+        return [
+            self._reader(user, found, rows[user], at) for at, (user, found) in enumerate(zip(rows, stored, strict=True))
+        ]
 
-    def _readers(self, batch: Batch) -> dict[User, _Reader]:
-        asked: dict[User, list[str]] = defaultdict(list)
-        for signal in batch.signals:
-            asked[User(signal.tenant, signal.user_id)].append(signal.event_id)
-        stored = self._profiles.read(list(asked.items())) if asked else []
-        return {
-            user: self._reader(user, events, found) for (user, events), found in zip(asked.items(), stored, strict=True)
-        }
-
-    def _reader(self, user: User, events: list[str], stored: StoredUser) -> _Reader:
+    def _reader(self, user: User, stored: StoredUser, rows: list[int], at: int) -> _Reader:
         profile = self._profile(stored.profile)
-        return _Reader(user, profile, Seen.of(profile, self._window_ms, zip(events, stored.seen, strict=True)))
+        known = Known.of(profile, self._recent(stored), self._window)
+        return _Reader(user, stored.profile, profile, known, rows, at)
 
     def _profile(self, data: bytes | None) -> Profile:
         if data is None:
@@ -125,49 +193,73 @@ class Learner:
             log.error("a stored profile is broken; its user starts anew", error=str(error))
             return self._newborn
 
-    def _moved(self, active: list[_Reader], batch: Batch) -> tuple[Floats, Floats, Doubles]:
-        """Means and variances after all signals, a reader a row, and what was predicted of each signal of the batch."""
-        predicted = np.full(len(batch.signals), np.nan)
-        mean = np.stack([reader.profile.mean for reader in active])
-        variance = np.stack([reader.profile.variance for reader in active])
-        # Readers come with the most signals first, so those who take part in a round are the first so many.
-        for turn in range(len(active[0].rows)):
-            rows = [reader.rows[turn] for reader in active if len(reader.rows) > turn]
-            part = slice(0, len(rows))
-            mean[part], variance[part], predicted[rows] = update(
-                mean[part], variance[part], batch.features[rows], batch.labels[rows], batch.weights[rows], self._prior
-            )
-        return mean, variance, predicted
+    def _recent(self, stored: StoredUser) -> Recent:
+        """What is remembered; nothing where there is no profile that it goes with."""
+        blocks = len(self._prior.sizes)
+        try:
+            return Recent.from_bytes(stored.recent if stored.profile is not None else None, blocks)
+        except InvalidRecent as error:
+            log.error("what is remembered of a user is broken; nothing is", error=str(error))
+            return Recent(blocks)
+
+    def _learned(self, readers: list[_Reader], batch: Batch, predicted: Doubles) -> set[User]:
+        """Move and write readers; returns those whom somebody else has written meanwhile.
+
+        What was predicted of signals is written into `predicted`, by row of the batch.
+        """
+        mean = np.stack([reader.profile.mean for reader in readers])
+        variance = np.stack([reader.profile.variance for reader in readers])
+        going = readers
+        while turns := [turn for reader in going if (turn := reader.turn(batch))]:
+            self._round(turns, batch, mean, variance, predicted)
+            going = [turn.reader for turn in turns]
+        changed = [reader for reader in readers if reader.known.changes]
+        written = self._profiles.apply([reader.write(mean[reader.at], variance[reader.at]) for reader in changed])
+        return {reader.user for reader, is_written in zip(changed, written, strict=True) if not is_written}
+
+    def _round(self, turns: Sequence[_Turn], batch: Batch, mean: Floats, variance: Floats, predicted: Doubles) -> None:
+        """Take one turn of each of some readers, in place."""
+        if undone := [turn for turn in turns if turn.taken_back]:
+            at, rows = _places(undone)
+            taken = _taken(undone, len(self._prior.sizes))
+            mean[at], variance[at] = taken_back(mean[at], variance[at], batch.features[rows], taken, self._prior)
+        if learning := [turn for turn in turns if turn.learns]:
+            at, rows = _places(learning)
+            signals = batch.features[rows], batch.labels[rows], batch.weights[rows]
+            mean[at], variance[at], beliefs = learned(mean[at], variance[at], *signals, self._prior)
+            predicted[rows] = beliefs.probability[:, -1]
+            pairs = np.stack(beliefs, axis=2).astype(np.float32).reshape(len(rows), -1)
+            for turn, believed in zip(learning, pairs.tolist(), strict=True):
+                turn.reader.known.learned(batch.signals[turn.row], tuple(believed))
 
 
-def _sift(readers: dict[User, _Reader], batch: Batch) -> tuple[int, int]:
-    """Give every reader the rows that are new; returns how many were applied before, and how many were retries."""
-    applied_before = retried = 0
-    for row, signal in enumerate(batch.signals):
-        reader = readers[User(signal.tenant, signal.user_id)]
-        if reader.seen.was_applied(signal):
-            applied_before += 1
-        elif reader.seen.was_retried(signal):
-            retried += 1
-        else:
-            reader.seen.learn(signal)
-            reader.rows.append(row)
-    return applied_before, retried
+def _places(turns: Iterable[_Turn]) -> tuple[list[int], list[int]]:
+    """The turns' rows in the matrices, and in the batch."""
+    return [turn.reader.at for turn in turns], [turn.row for turn in turns]
 
 
-def _writes(active: list[_Reader], batch: Batch, mean: Floats, variance: Floats) -> list[Write]:
-    return [_write(reader, batch, mean[at], variance[at]) for at, reader in enumerate(active)]
-
-
-def _write(reader: _Reader, batch: Batch, mean: Floats, variance: Floats) -> Write:
-    seen = reader.seen
-    learned = [batch.signals[row] for row in reader.rows]
-    profile = reader.profile.moved(
-        mean,
-        variance,
-        signals=len(learned),
-        at_ms=seen.newest_ms,
-        partition=seen.partition,
-        offset=seen.offset,
+def _taken(turns: Iterable[_Turn], blocks: int) -> Taken:
+    """What the turns take back; the readers know it from now on."""
+    pairs = [(turn.reader.known, turn.taken_back) for turn in turns if turn.taken_back]
+    beliefs = np.array([decision.beliefs for _, decision in pairs], np.float32).reshape(-1, blocks, 2)
+    return Taken(
+        label=np.array([decision.label for _, decision in pairs], np.float32),
+        weight=np.array([decision.weight for _, decision in pairs], np.float32),
+        probability=beliefs[:, :, 0],
+        spread=beliefs[:, :, 1],
+        since=np.array([known.take_back(decision) for known, decision in pairs], np.int64),
     )
-    return Write(reader.user, profile, tuple((signal.received_at_ms, signal.event_id) for signal in learned))
+
+
+def _outcome(readers: Sequence[_Reader], batch: Batch, predicted: Doubles) -> Outcome:
+    rows = [row for reader in readers for row in reader.learned_rows()]
+    told = [row for row in rows if batch.labels[row] != NEUTRAL]
+    lessons = Lessons(
+        received_ms=[batch.signals[row].received_at_ms for row in rows if not batch.signals[row].redelivered],
+        arms=[batch.signals[row].arm for row in told],
+        liked=(batch.labels[told] > NEUTRAL).tolist(),
+        predicted=predicted[told].tolist(),
+    )
+    verdicts = Counter(verdict for reader in readers for verdict in reader.verdicts)
+    counts = {verdict.value: verdicts[verdict] for verdict in Verdict}
+    return Outcome(lessons, **counts, other_basis=batch.other_basis, refused=batch.refused)

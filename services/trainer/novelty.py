@@ -1,49 +1,136 @@
-"""Which signals of a user are new: neither applied before, nor a client's retry of an event that was learned."""
+"""Which signals of a user say something new, and which earlier ones they take back."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Self
 
-from slop.profiles import Profile
+from slop.profiles import MOST_SOURCES, Applied, Profile
+from slop.recent import Decision, Recent, Window, content_of, event_digest, seconds
 from slop.v1.signal_pb2 import Signal
 
 
+class Verdict(StrEnum):
+    """What becomes of a signal.
+
+    APPLIED_BEFORE: a replay, of this offset or of an earlier one.
+    RETRIED: a client sent the same event again.
+    SUPERSEDED: it decides what was decided already, or what was decided otherwise later on; nothing is learned.
+    WITHDRAWN: it takes a decision back; nothing is learned.
+    LEARNED: it is learned, after what it replaces, if anything, is taken back.
+    """
+
+    APPLIED_BEFORE = "applied_before"
+    RETRIED = "retried"
+    SUPERSEDED = "superseded"
+    WITHDRAWN = "withdrawn"
+    LEARNED = "learned"
+
+
+class Judgement(NamedTuple):
+    """The verdict on a signal, and the learned decision that is to be taken back."""
+
+    verdict: Verdict
+    taken_back: Decision | None = None
+
+
 @dataclass(slots=True)
-class Seen:
-    """What of a user was learned until now; it takes the user's signals one by one, in the order of the topic.
+class Known:
+    """What is known of a user's signals; it takes them one by one, in the order of the topic.
 
     What it says depends on the signals before alone, on no clock and not on how they fell into batches.
 
     Attributes:
-        partition: of the last signal that was learned.
-        offset: of the last signal that was learned.
-        newest_ms: when the newest signal learned was received; event ids are remembered for `window_ms` before it.
-        events: when the event ids that are remembered were received.
+        applied: the offset of the last signal that was applied of each (epoch, partition), the latest last, at most
+            MOST_SOURCES of them.
+        newest_ms: when the newest signal applied was received.
+        recent: the latest events and decisions.
+        window: how much of them is remembered.
+        changes: how many signals were applied by this object.
     """
 
-    partition: int
-    offset: int
+    applied: dict[tuple[int, int], int]
     newest_ms: int
-    window_ms: int
-    events: dict[str, int] = field(default_factory=dict)
+    recent: Recent
+    window: Window
+    changes: int = 0
 
     @classmethod
-    def of(cls, profile: Profile, window_ms: int, events: Iterable[tuple[str, int | None]]) -> "Seen":
-        """From what is stored: a profile, and the time that each event id was seen, None for never."""
-        known = {event_id: at_ms for event_id, at_ms in events if at_ms is not None}
-        return cls(profile.partition, profile.offset, profile.updated_at_ms, window_ms, known)
+    def of(cls, profile: Profile, recent: Recent, window: Window) -> Self:
+        """From what is stored."""
+        applied = {(at.epoch, at.partition): at.offset for at in profile.applied}
+        return cls(applied, profile.updated_at_ms, recent, window)
 
-    def was_applied(self, signal: Signal) -> bool:
-        """Whether a signal was learned before, or came before one that was: a replay."""
+    def sources(self) -> tuple[Applied, ...]:
+        """How far each partition was applied, the latest last."""
+        return tuple(Applied(*at, offset) for at, offset in self.applied.items())
+
+    def judge(self, signal: Signal) -> Judgement:
+        """What becomes of the next signal; it is remembered as applied, if anything follows from it.
+
+        What it takes back is to be reported by `take_back`, and then that it was learned by `learned`, before the next
+        is judged.
+        """
         source = signal.source
-        return source.partition == self.partition and source.offset <= self.offset
+        if source.offset <= self.applied.get((source.epoch, source.partition), -1):
+            return Judgement(Verdict.APPLIED_BEFORE)
+        digest = _digest(signal)
+        if self.recent.was_seen(digest, signal.received_at_ms, self.window):
+            return Judgement(Verdict.RETRIED)
+        held = self._held(signal)
+        if held and signal.decided_at_ms < held.decided_at_ms:
+            return Judgement(Verdict.SUPERSEDED)
+        self._apply(signal, digest)
+        return self._decided(signal, held)
 
-    def was_retried(self, signal: Signal) -> bool:
-        """Whether another signal of the same event was learned within the window."""
-        at_ms = self.events.get(signal.event_id)
-        return at_ms is not None and at_ms >= max(self.newest_ms, signal.received_at_ms) - self.window_ms
+    def learned(self, signal: Signal, beliefs: tuple[float, ...]) -> None:
+        """A signal was learned, with these beliefs before it: for each block probability and spread."""
+        recent = self.recent
+        recent.steps += 1
+        if signal.decision:
+            self._decide(signal, Decision(0, 0, signal.label, signal.weight, recent.steps, beliefs))
 
-    def learn(self, signal: Signal) -> None:
-        """Remember a signal that is learned now."""
-        self.partition, self.offset = signal.source.partition, signal.source.offset
+    def take_back(self, decision: Decision) -> int:
+        """A decision is taken back out of the latent now; returns how many signals were learned since it was."""
+        steps = self.recent.steps - decision.step
+        if steps == 0:
+            self.recent.steps -= 1
+        return steps
+
+    def _held(self, signal: Signal) -> Decision | None:
+        if not signal.decision:
+            return None
+        return self.recent.decision(signal.decision, signal.received_at_ms, self.window)
+
+    def _apply(self, signal: Signal, digest: bytes) -> None:
+        at = signal.source.epoch, signal.source.partition
+        self.applied.pop(at, None)
+        self.applied[at] = signal.source.offset
+        if len(self.applied) > MOST_SOURCES:
+            del self.applied[next(iter(self.applied))]
         self.newest_ms = max(self.newest_ms, signal.received_at_ms)
-        self.events[signal.event_id] = max(signal.received_at_ms, self.events.get(signal.event_id, 0))
+        self.recent.see(digest, signal.received_at_ms, self.window)
+        self.changes += 1
+
+    def _decided(self, signal: Signal, held: Decision | None) -> Judgement:
+        """The verdict on a signal that is not older than the decision that is held."""
+        learned = held if held and held.step else None
+        if signal.withdraws:
+            self._decide(signal, Decision(0, 0))
+            return Judgement(Verdict.WITHDRAWN, learned)
+        if learned and (learned.label, learned.weight) == (signal.label, signal.weight):
+            self._decide(signal, learned)
+            return Judgement(Verdict.SUPERSEDED)
+        return Judgement(Verdict.LEARNED, learned)
+
+    def _decide(self, signal: Signal, decision: Decision) -> None:
+        if signal.decision:
+            received_s = seconds(signal.received_at_ms)
+            dated = decision._replace(decided_at_ms=signal.decided_at_ms, received_s=received_s)
+            self.recent.decide(signal.decision, dated, self.window)
+
+
+def _digest(signal: Signal) -> bytes:
+    if not signal.decision:
+        return event_digest(signal.event_id)
+    content = content_of(signal.decision, signal.label, signal.weight, signal.withdraws)
+    return event_digest(signal.event_id, content)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import chain, islice
 from typing import Final, Self
 
@@ -19,9 +20,27 @@ Floats = npt.NDArray[np.float32]
 CHUNK: Final = 2_000
 
 
+class Reason(StrEnum):
+    """Why a record can't be learned; the same words in slop.rejected.v1 and in metrics."""
+
+    NOT_PROTOBUF = "not_protobuf"
+    WRONG_LENGTH = "wrong_length"
+    NOT_FINITE = "not_finite"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Refused:
+    """A record that can't be learned: where it is among the records given, why, and what exactly, for people."""
+
+    index: int
+    reason: Reason
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """N signals in the order of their records, and how many records were left out.
+    """N signals in the order of their records, and the records that were left out.
 
     Attributes:
         signals: N messages.
@@ -37,7 +56,7 @@ class Batch:
     labels: Floats
     weights: Floats
     other_basis: int = 0
-    refused: int = 0
+    refused: tuple[Refused, ...] = ()
 
     @classmethod
     def of(cls, values: Sequence[bytes | None], basis: str, size: int) -> Self:
@@ -48,21 +67,24 @@ class Batch:
             basis: version of the basis whose profiles are learned.
             size: F, how many features a signal has.
         """
-        decoded = [signal for signal in map(_decoded, values) if signal is not None]
-        ours = [signal for signal in decoded if signal.basis == basis]
-        whole = [signal for signal in ours if len(signal.features) == size and signal.HasField("source")]
-        features = _floats(chain.from_iterable(s.features for s in whole), len(whole) * size).reshape(-1, size)
-        labels = _floats((s.label for s in whole), len(whole))
-        weights = _floats((s.weight for s in whole), len(whole))
+        refused: list[Refused] = []
+        decoded = [(index, signal) for index, value in enumerate(values) if (signal := _decoded(index, value, refused))]
+        ours = [(index, signal) for index, signal in decoded if signal.basis == basis]
+        whole = [(index, signal) for index, signal in ours if _is_whole(index, signal, size, refused)]
+        signals = [signal for _, signal in whole]
+        features = _floats(chain.from_iterable(s.features for s in signals), len(whole) * size).reshape(-1, size)
+        labels = _floats((s.label for s in signals), len(whole))
+        weights = _floats((s.weight for s in signals), len(whole))
         good = usable(features, labels, weights)
-        signals = [signal for signal, fits in zip(whole, good.tolist(), strict=True) if fits]
+        detail = "a feature, the label or the weight is not finite or out of bounds"
+        refused += [Refused(whole[row][0], Reason.NOT_FINITE, detail) for row in np.flatnonzero(~good).tolist()]
         return cls(
-            signals=signals,
+            signals=[signal for signal, fits in zip(signals, good.tolist(), strict=True) if fits],
             features=features[good],
             labels=labels[good],
             weights=weights[good],
             other_basis=len(decoded) - len(ours),
-            refused=len(values) - len(decoded) + len(ours) - len(signals),
+            refused=tuple(sorted(refused)),
         )
 
 
@@ -73,11 +95,29 @@ def learnable(records: Iterable[Record], basis: Basis) -> Iterator[Signal]:
         yield from Batch.of([record.value for record in chunk], basis.version, basis.feature_count).signals
 
 
-def _decoded(value: bytes | None) -> Signal | None:
-    try:
-        return Signal.FromString(value or b"")
-    except DecodeError:
+def _decoded(index: int, value: bytes | None, refused: list[Refused]) -> Signal | None:
+    """The signal; None where there is none, which is added to those refused."""
+    if not value:
+        refused.append(Refused(index, Reason.NOT_PROTOBUF, "it is empty"))
         return None
+    try:
+        return Signal.FromString(value)
+    except DecodeError as error:
+        refused.append(Refused(index, Reason.NOT_PROTOBUF, str(error)))
+    except Exception as error:  # whatever a record does, the others are learned
+        refused.append(Refused(index, Reason.FAILED, f"{type(error).__name__}: {error}"))
+    return None
+
+
+def _is_whole(index: int, signal: Signal, size: int, refused: list[Refused]) -> bool:
+    """Whether a signal has a source and so many features; else it is added to those refused."""
+    if len(signal.features) != size:
+        refused.append(Refused(index, Reason.WRONG_LENGTH, f"{len(signal.features)} features, not {size}"))
+    elif not signal.HasField("source"):
+        refused.append(Refused(index, Reason.FAILED, "it has no source"))
+    else:
+        return True
+    return False
 
 
 def _floats(values: Iterable[float], count: int) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slop.basis import Basis, Template
-from slop.profiles import Profile
+from slop.profiles import Applied, Profile
 from slop.settings import LearningSettings
 from studies.chats import Chats, Message
 
@@ -77,7 +77,8 @@ class StoredBytes:
         """Of profiles over a basis, after as many interactions as the largest arm has posts."""
         new = Profile.new(basis.version, settings.prior_of(basis))
         at_ms, signals = 1_767_225_600_000, max(COUNTS)
-        return cls(new.moved(new.mean, new.variance, signals=signals, at_ms=at_ms, partition=0, offset=1_000_000))
+        applied = (Applied(epoch=2**31, partition=0, offset=1_000_000),)
+        return cls(new.moved(new.mean, new.variance, signals=signals, at_ms=at_ms, applied=applied))
 
     def of(self, arm: Arm, liked: Sequence[str]) -> int:
         """Bytes for one reader of an arm."""

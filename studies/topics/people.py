@@ -170,7 +170,7 @@ class Learner:
             mean, variance, _ = update(
                 profile.mean[None], profile.variance[None], features[None], label, weight, self._prior
             )
-            profile = profile.moved(mean[0], variance[0], signals=1, at_ms=0, partition=0, offset=0)
+            profile = profile.moved(mean[0], variance[0], signals=1, at_ms=0)
         return profile
 
 

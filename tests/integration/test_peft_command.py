@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from slop.basis import Basis
 from slop.storage import Profiles, User, Write
 from tests.basis import basis_of, profile_of
-from tests.signals import DAY_MS, NOON_MS
+from tests.signals import DAY_MS
 from tests.tiny_model import random_prompts, save_tiny_model
 from trainer.language_model import revision_of
 from trainer.peft_adapter.__main__ import main
@@ -63,7 +63,7 @@ def readers(redis_client: Redis, basis: Basis) -> None:
     """Ann likes the second prompt's posts best; Bob likes nothing."""
     profiles = Profiles(redis_client, basis.version, 7 * DAY_MS)
     for user, weights in {"ann": (0.1, 0.9, 0.2, -1), "bob": (-1, -1, -1, -1)}.items():
-        write = Write(User("default", user), profile_of(basis, weights), ((NOON_MS, "e"),))
+        write = Write(User("default", user), None, profile_of(basis, weights), b"")
         assert profiles.apply([write]) == [True]
 
 

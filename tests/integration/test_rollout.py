@@ -166,8 +166,8 @@ def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[byt
 def learned(redis: Redis, basis: Basis) -> dict[bytes, object]:
     """The profiles and the seen events under a basis."""
     found: dict[bytes, object] = {key: redis.hgetall(key) for key in redis.keys(f"slop:profile:{basis.version}:*")}
-    for key in redis.keys(f"slop:seen:{basis.version}:*"):
-        found[key] = redis.zrange(key, 0, -1, withscores=True)
+    for key in redis.keys(f"slop:recent:{basis.version}:*"):
+        found[key] = redis.get(key)
     return found
 
 

@@ -12,7 +12,7 @@ from jobs.census import take_census
 from jobs.limits import Interrupted, Limits
 from jobs.snapshot_file import InvalidSnapshot
 from jobs.snapshots import Snapshot, restore_snapshot, snapshots, take_snapshot
-from slop.storage import ProfileArchive, Profiles, User, profile_key, seen_key, user_of
+from slop.storage import ProfileArchive, Profiles, User, profile_key, recent_key, user_of
 from slop.topics import encode
 from tests.basis import random_basis
 from tests.jobs import command, jobs_settings
@@ -56,7 +56,7 @@ def test_what_was_lost_is_restored_byte_for_byte(
     redis_client.flushall()
     assert restore_snapshot(snapshot.path, archive, BASIS.version) == (1_214, 1_214)
     assert everything(redis_client) == before
-    assert 0 < redis_client.pttl(seen_key(BASIS.version, "default", "ann")) <= 2 * WINDOW_MS
+    assert 0 < redis_client.pttl(recent_key(BASIS.version, "default", "ann")) <= 2 * WINDOW_MS
 
 
 def test_learning_goes_on_after_a_restore_as_if_nothing_had_been_lost(

@@ -11,6 +11,8 @@ from scipy.special import expit
 from slop.profiles import (
     MAX_FEATURE,
     MAX_WEIGHT,
+    MOST_SOURCES,
+    Applied,
     Block,
     Doubles,
     Floats,
@@ -24,6 +26,7 @@ from slop.profiles import (
     update,
     usable,
 )
+from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 K = 5
 PRIOR = Prior.of(np.linspace(-0.2, 0.2, K), variance=1.0, bias_variance=0.5, forgetting=0.99)
@@ -243,30 +246,45 @@ def test_sums_run_from_left_to_right() -> None:
 
 
 def a_profile() -> Profile:
-    return Profile("abc", np.arange(3, dtype=np.float32), np.ones(3, np.float32), 7, 7, 1_790_000_000_000, 3, 12)
+    return Profile(
+        "abc", np.arange(3, dtype=np.float32), np.ones(3, np.float32), 7, 7, 1_790_000_000_000, (Applied(7, 3, 12),)
+    )
 
 
 @given(
     hnp.arrays(np.float32, 4, elements=floats(-1e6, 1e6)),
     hnp.arrays(np.float32, 4, elements=floats(0.0009765625, 1e6)),
     st.integers(0, 2**63 - 1),
-    st.integers(-1, 2**31 - 1),
-    st.integers(-1, 2**63 - 1),
+    st.lists(
+        st.builds(Applied, st.integers(0, 2**32 - 1), st.integers(0, 2**31 - 1), st.integers(0, 2**63 - 1)),
+        max_size=MOST_SOURCES,
+    ),
 )
 def test_a_profile_comes_back_as_it_was_stored(
-    mean: Floats, variance: Floats, count: int, partition: int, offset: int
+    mean: Floats, variance: Floats, count: int, applied: list[Applied]
 ) -> None:
-    profile = Profile("v", mean, variance, count, count, count, partition, offset)
+    profile = Profile("v", mean, variance, count, count, count, tuple(applied))
     data = profile.to_bytes()
     back = Profile.from_bytes(data, 4)
     assert back.to_bytes() == data
     assert (back.mean.tobytes(), back.variance.tobytes()) == (mean.tobytes(), variance.tobytes())
-    assert (back.interactions, back.partition, back.offset) == (count, partition, offset)
+    assert (back.interactions, back.applied) == (count, tuple(applied))
+
+
+def test_the_source_of_a_profile_from_before_there_were_epochs_is_read() -> None:
+    record = ProfileRecord(basis="abc", mean=bytes(12), variance=np.ones(3, "<f4").tobytes())
+    record.source.partition, record.source.offset = 3, 12
+    assert Profile.from_bytes(record.SerializeToString(), 3).applied == (Applied(0, 3, 12),)
 
 
 def test_a_profile_at_twenty_prompts_takes_less_than_half_a_kilobyte() -> None:
     twenty = Prior.of(np.zeros(20), 1.0, 0.5, 0.99)
-    profile = replace(Profile.new("0123456789ab", twenty), interactions=10**6, updated_at_ms=2**41, offset=2**40)
+    profile = replace(
+        Profile.new("0123456789ab", twenty),
+        interactions=10**6,
+        updated_at_ms=2**41,
+        applied=(Applied(2**31, 7, 2**40),),
+    )
     assert len(profile.to_bytes()) < 256
 
 
@@ -303,9 +321,15 @@ def test_broken_bytes_are_refused(data: bytes) -> None:
 
 def test_counts_grow_with_the_signals_whatever_the_writes() -> None:
     profile = a_profile()
-    at_once = profile.moved(profile.mean, profile.variance, signals=3, at_ms=9, partition=3, offset=20)
+    at_once = profile.moved(profile.mean, profile.variance, signals=3, at_ms=9, applied=[Applied(1, 3, 20)])
     by_one = profile
     for offset in (14, 19, 20):
-        by_one = by_one.moved(profile.mean, profile.variance, signals=1, at_ms=9, partition=3, offset=offset)
+        by_one = by_one.moved(profile.mean, profile.variance, signals=1, at_ms=9, applied=[Applied(1, 3, offset)])
     assert at_once.to_bytes() == by_one.to_bytes()
     assert (at_once.interactions, at_once.version) == (10, 10)
+
+
+def test_of_the_latest_sources_so_many_are_kept() -> None:
+    applied = [Applied(epoch, 0, 5) for epoch in range(MOST_SOURCES + 3)]
+    moved = a_profile().moved(a_profile().mean, a_profile().variance, signals=1, at_ms=9, applied=applied)
+    assert moved.applied == tuple(applied[3:])

@@ -112,7 +112,7 @@ def test_thompson_sampling_tries_what_it_is_unsure_of_and_not_what_it_knows_to_b
     unsure = drawn_prompts(THOMPSON, profile, BASIS.size, 200, rng())
     sure = drawn_prompts(
         THOMPSON,
-        profile.moved(profile.mean, profile.variance * 1e-6, signals=1, at_ms=0, partition=0, offset=99),
+        profile.moved(profile.mean, profile.variance * 1e-6, signals=1, at_ms=0),
         BASIS.size,
         200,
         rng(),

@@ -130,7 +130,7 @@ def test_a_reader_gets_different_posts_of_the_prompts_that_production_allots(bas
     mean = profile.mean.copy()
     mean[5] = 2.0
     pool = Pool([[f"{k}/{i}" for i in range(48)] for k in range(basis.size)], 32)
-    posts = served(basis, pool, profile.moved(mean, profile.variance, signals=1, at_ms=0, partition=0, offset=0), rng())
+    posts = served(basis, pool, profile.moved(mean, profile.variance, signals=1, at_ms=0), rng())
     assert posts is not None
     assert len(set(posts)) == len(posts)
     assert {post.split("/")[0] for post in posts} == {"5"}

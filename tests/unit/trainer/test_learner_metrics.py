@@ -5,6 +5,7 @@ import pytest
 from tests.samples import sample
 from trainer.learner_metrics import LearnerMetrics
 from trainer.learning import Lessons, Outcome
+from trainer.signals import Reason, Refused
 
 
 def reactions() -> dict[tuple[str, str], float]:
@@ -14,9 +15,10 @@ def reactions() -> dict[tuple[str, str], float]:
     }
 
 
-def outcome(*lessons: tuple[int, str, bool, float], **counts: int) -> Outcome:
+def outcome(*lessons: tuple[int, str, bool, float], refused: int = 0, **counts: int) -> Outcome:
     received_ms, arms, liked, predicted = map(list, zip(*lessons, strict=True)) if lessons else ([], [], [], [])
-    return Outcome(Lessons(received_ms, arms, liked, predicted), **counts)
+    broken = tuple(Refused(index, Reason.NOT_FINITE, "") for index in range(refused))
+    return Outcome(Lessons(received_ms, arms, liked, predicted), learned=len(lessons), refused=broken, **counts)
 
 
 def test_reactions_are_counted_by_arm_and_by_what_they_say() -> None:
@@ -49,11 +51,15 @@ def test_the_newest_interaction_learned_is_told_and_an_older_one_does_not_turn_i
 
 def test_what_became_of_signals_and_how_fresh_they_were_is_counted() -> None:
     def counted() -> list[float]:
-        outcomes = ("learned", "applied_before", "retried", "other_basis", "refused")
+        outcomes = ("learned", "applied_before", "retried", "superseded", "withdrawn", "other_basis", "refused")
         totals = [sample("slop_learner_signals_total", outcome=name) for name in outcomes]
         return [*totals, sample("slop_learner_freshness_seconds_sum")]
 
     before = counted()
-    batch = outcome((8_000, "", True, 0.5), applied_before=2, retried=3, other_basis=4, refused=5)
+    batch = outcome(
+        (8_000, "", True, 0.5), applied_before=2, retried=3, superseded=4, withdrawn=5, other_basis=6, refused=7
+    )
     LearnerMetrics().count(batch, now_ms=10_000)
-    assert [after - was for after, was in zip(counted(), before, strict=True)] == pytest.approx([1, 2, 3, 4, 5, 2])
+    assert [after - was for after, was in zip(counted(), before, strict=True)] == pytest.approx(
+        [1, 2, 3, 4, 5, 6, 7, 2]
+    )
