@@ -24,6 +24,11 @@ class Topic:
     partitions: int
     config: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def compacted(self) -> bool:
+        """Whether older records of a key may be gone while newer ones are there."""
+        return self.config.get("cleanup.policy") == "compact"
+
 
 # The log is the truth: interactions are kept for ever, so that any basis can be relearned from them.
 INTERACTIONS: Final = Topic("slop.interactions.v1", 8, {"retention.ms": "-1"})
