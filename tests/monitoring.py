@@ -73,6 +73,7 @@ def prometheus_server(folder: Path, settings: NativeSettings, redis_exporter: st
         "featurizer": f"{settings.host}:{settings.featurizer_port}",
         "learner": f"{settings.host}:{settings.learner_port}",
         "worker": f"{settings.host}:{settings.worker_port}",
+        "beat": f"{settings.host}:{settings.beat_port}",
         "vllm": "{}:{}".format(*settings.vllm_address),
         "redis": redis_exporter,
         "prometheus": address,
@@ -81,6 +82,7 @@ def prometheus_server(folder: Path, settings: NativeSettings, redis_exporter: st
     config["rule_files"] = [f"{RULES}/*.yml"]
     config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] not in NOT_NATIVE]
     for job in config["scrape_configs"]:
+        job.pop("dns_sd_configs", None)
         job["static_configs"] = [{"targets": [here[job["job_name"]]]}]
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -11,6 +12,7 @@ from jobs.app import BEAT_INTERVAL_S, app
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
 from kit.worker import health_server, in_thread
+from slop.writable import require_writable
 
 LONGEST_PAUSE_S: Final = 6 * BEAT_INTERVAL_S
 
@@ -58,7 +60,7 @@ def run(settings: JobsSettings) -> None:
     """
     settings.jobs_dir.mkdir(parents=True, exist_ok=True)
     with connected(settings.broker_url, settings) as broker:
-        checks = {"broker": in_thread(broker.ping), "beat": in_thread(PULSE.check)}
+        checks = {"broker": in_thread(partial(require_writable, broker, "beat")), "beat": in_thread(PULSE.check)}
         with health_server(settings.host, settings.beat_port, checks) as port:
             log.info("beat started", port=port)
             app.Beat(

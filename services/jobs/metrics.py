@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from jobs.census import AGES, INTERACTIONS, Census
+from jobs.kafka_disk import DiskUse
 from jobs.names import QUEUES, TASKS
 from jobs.snapshots import Snapshot
 
@@ -27,6 +29,11 @@ WAITING: Final = Gauge("slop_jobs_waiting", "Jobs that no worker has taken yet."
 PROFILES: Final = Gauge("slop_profiles", "Profiles by their number of interactions.", ["interactions"])
 UPDATED: Final = Gauge("slop_profiles_updated", "Profiles by the age of their last interaction.", ["age"])
 CENSUS_AT: Final = Gauge("slop_census_timestamp_seconds", "When the profiles were last counted, Unix time.")
+KAFKA_DISK: Final = Gauge(
+    "slop_kafka_disk_bytes",
+    "Of each broker: its logs' size (log), and the size of their volumes (total) and what is free there (usable).",
+    ["broker", "kind"],
+)
 SNAPSHOT_AT: Final = Gauge("slop_snapshot_timestamp_seconds", "When the last snapshot was begun, Unix time.")
 SNAPSHOT_PROFILES: Final = Gauge("slop_snapshot_profiles", "Profiles in the last snapshot.")
 
@@ -67,6 +74,15 @@ def show_census(census: Census) -> None:
     for name, count in census.ages.items():
         UPDATED.labels(name).set(count)
     CENSUS_AT.set_to_current_time()
+
+
+def show_disk_use(brokers: Mapping[int, DiskUse]) -> None:
+    """Show the brokers' disks as they are now; nothing of those that don't tell."""
+    KAFKA_DISK.clear()
+    for broker, use in brokers.items():
+        for kind, size in (("log", use.log), ("total", use.total), ("usable", use.usable)):
+            if size is not None:
+                KAFKA_DISK.labels(broker, kind).set(size)
 
 
 def show_snapshot(snapshot: Snapshot) -> None:

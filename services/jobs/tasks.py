@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import structlog
 from celery.exceptions import Reject
+from kafka.errors import KafkaError
 
 from jobs import metrics
 from jobs.basis_build import BuildFailed, BuildOptions, FactorsOptions, fit_basis, fit_factors
 from jobs.census import take_census
+from jobs.kafka_disk import DiskUse, disk_use
 from jobs.limits import Interrupted, Limits
 from jobs.redis_clients import live_archive
 from jobs.settings import JobsSettings
@@ -30,11 +32,21 @@ log = structlog.get_logger(__name__)
 
 
 def census() -> None:
-    """Count all profiles."""
+    """Look how full Kafka's disks are, and count all profiles."""
     settings = JobsSettings()
+    metrics.show_disk_use(_disk_use(settings))
     limits = Limits(settings.snapshot_timeout_s, STOPPING)
     with live_archive(settings) as (archive, _), _again_if_interrupted():
         metrics.show_census(take_census(archive, round(1_000 * time.time()), limits))
+
+
+def _disk_use(settings: JobsSettings) -> dict[int, DiskUse]:
+    """Of no broker while Kafka is away, nor where it is one that does not tell."""
+    try:
+        return disk_use(settings.kafka_bootstrap)
+    except KafkaError as error:
+        log.info("kafka's disks are not known", error=f"{type(error).__name__}: {error}")
+        return {}
 
 
 def snapshot_profiles() -> dict[str, Any]:

@@ -8,7 +8,10 @@ of the time.
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -16,12 +19,15 @@ from celery import signals
 
 from jobs import metrics, tasks
 from jobs.app import app
+from jobs.hands import Hands, Queues, waiting_in
 from jobs.names import CENSUS, SNAPSHOT_PROFILES
 from jobs.redis_clients import connected, live_archive
 from jobs.settings import JobsSettings
 from jobs.snapshots import snapshots
-from kit.worker import health_server, in_thread
+from kit.progress import Progress
+from kit.worker import health_server, in_thread, worker_thread
 from slop.basis import Basis, InvalidBasis
+from slop.writable import require_writable
 
 OVERDUE: Final = timedelta(days=1)
 
@@ -69,24 +75,41 @@ def run(settings: JobsSettings) -> int:
     """
     Basis.load(settings.basis_dir)
     settings.jobs_dir.mkdir(parents=True, exist_ok=True)
-    readiness, timer = Readiness(settings), metrics.JobTimer()
+    readiness, timer, hands = Readiness(settings), metrics.JobTimer(), Hands(settings.worker_threads)
     for signal, receiver in (
         (signals.worker_ready, readiness.begin),
         (signals.worker_shutting_down, readiness.end),
         (signals.task_prerun, timer.begin),
         (signals.task_postrun, timer.end),
+        (signals.task_prerun, hands.begin),
+        (signals.task_postrun, hands.end),
     ):
         signal.connect(receiver, weak=False)
     with connected(settings.broker_url, settings) as broker, connected(settings.redis_url, settings) as profiles:
         metrics.watch_queues(broker)
+        progress = Progress(settings.stalled_s)
         checks = {
-            "broker": in_thread(broker.ping),
-            "redis": in_thread(profiles.ping),
+            "broker": in_thread(partial(require_writable, broker, "worker")),
+            "redis": in_thread(partial(require_writable, profiles, "worker")),
             "worker": in_thread(readiness.check),
+            "progress": in_thread(progress.check),
         }
-        with health_server(settings.host, settings.worker_port, checks) as port:
+        queues = Queues(hands, waiting_in(broker, settings.queues), progress)
+        with health_server(settings.host, settings.worker_port, checks) as port, _looking(queues):
             log.info("worker started", port=port, queues=settings.queues)
             return _work(settings)
+
+
+@contextmanager
+def _looking(queues: Queues) -> Iterator[None]:
+    """Looks at the queues until the block ends."""
+    stop = threading.Event()
+    thread = worker_thread("queues", queues.run, stop)
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _work(settings: JobsSettings) -> int:

@@ -171,6 +171,42 @@ def test_a_worker_and_a_beat_outlive_their_redis(tmp_path: Path) -> None:
         server.stop()
 
 
+def test_a_worker_and_a_beat_that_cannot_write_are_not_ready(
+    worker: JobsProcess, beat: JobsProcess, redis_client: Redis
+) -> None:
+    worker.start()
+    beat.start()
+    redis_client.config_set("maxmemory", 1)
+    try:
+        for process, check in ((worker, "redis"), (worker, "broker"), (beat, "broker")):
+            wait_until(lambda process=process, check=check: "maxmemory" in readiness(process)[check], timeout_s=60)
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    for process in (worker, beat):
+        wait_until(lambda process=process: set(readiness(process).values()) == {"ok"}, timeout_s=60)
+
+
+def test_a_worker_that_lets_jobs_wait_is_not_ready_until_it_takes_them(settings: JobsSettings, tmp_path: Path) -> None:
+    worker = JobsProcess("worker", settings.model_copy(update={"stalled_s": 1}), tmp_path)
+    worker.start()
+    try:
+        with create_app(settings) as app:
+            app.control.cancel_consumer(LIGHT)
+            app.send_task(CENSUS)
+            wait_until(lambda: readiness(worker)["progress"].startswith("Stalled"), timeout_s=60)
+            assert httpx.get(f"{worker.url}/readyz", timeout=5).status_code == 503
+            app.control.add_consumer(LIGHT)
+            wait_until(lambda: readiness(worker)["progress"] == "ok", timeout_s=60)
+    finally:
+        worker.stop()
+
+
+def readiness(process: JobsProcess) -> dict[str, str]:
+    """What /readyz says of each check."""
+    checks: dict[str, str] = httpx.get(f"{process.url}/readyz", timeout=5).json()["checks"]
+    return checks
+
+
 def test_beat_sends_jobs_and_remembers_across_restarts_when_it_did(
     beat: JobsProcess, broker: Redis, settings: JobsSettings
 ) -> None:

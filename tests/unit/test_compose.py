@@ -147,21 +147,31 @@ def test_every_setting_is_explained() -> None:
 
 def test_prometheus_asks_every_service_by_its_name_and_port() -> None:
     config = yaml.safe_load((ROOT / "infra/prometheus/prometheus.yml").read_text())
-    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]}
-    assert targets == {
-        "collector": ["collector:8001"],
-        "generation": ["generation:8002"],
-        "featurizer": ["featurizer:8011"],
-        "learner": ["learner:8012"],
-        "worker": ["worker:8013"],
-        "vllm": ["vllm:8000"],
+    replicas = {
+        job["job_name"]: (each["names"], each["type"], each["port"])
+        for job in config["scrape_configs"]
+        for each in job.get("dns_sd_configs", ())
+    }
+    single = {
+        job["job_name"]: each["targets"] for job in config["scrape_configs"] for each in job.get("static_configs", ())
+    }
+    assert replicas == {
+        "collector": (["collector"], "A", 8001),
+        "generation": (["generation"], "A", 8002),
+        "featurizer": (["featurizer"], "A", 8011),
+        "learner": (["learner"], "A", 8012),
+        "worker": (["worker"], "A", 8013),
+        "beat": (["beat"], "A", 8014),
+        "vllm": (["vllm"], "A", 8000),
+    }
+    assert single == {
         "redis": ["redis-exporter:9121"],
         "kafka": ["kafka-exporter:9308"],
         "prometheus": ["localhost:9090"],
     }
-    for job in targets.keys() - {"prometheus"}:
-        host = targets[job][0].split(":")[0]
-        assert {"metrics", "engine"} & set(SERVICES[host]["networks"])
+    for host in [*replicas, "redis-exporter", "kafka-exporter"]:
+        # Exactly one network in common: on two, a replica would have two addresses and be counted twice.
+        assert len(set(SERVICES["prometheus"]["networks"]) & set(SERVICES[host]["networks"])) == 1, host
 
 
 def compose_is_installed() -> bool:
