@@ -13,7 +13,7 @@ from trainer.factors.reactions import Doubles, Integers, Reactions
 Floats = npt.NDArray[np.float32]
 
 COMPONENTS: Final = 32
-FEWEST_REACTIONS: Final = 3  # to a post, else nothing is said of it
+FEWEST_REACTIONS: Final = 3  # of different readers to a post, else nothing is said of it
 NOTHING: Final = 1e-9
 
 
@@ -28,7 +28,7 @@ def engagement_of(reactions: Reactions, seed: int) -> Floats | None:
         (N, C) float32, C at most COMPONENTS: rows of unit norm, or zero where a post has too few reactions; None if
         all have.
     """
-    enough = _reactions_each(reactions) >= FEWEST_REACTIONS
+    enough = readers_each(reactions) >= FEWEST_REACTIONS
     engaged = reactions.of_posts(enough)
     if not len(engaged.values):
         return None
@@ -42,7 +42,7 @@ def engagement_of(reactions: Reactions, seed: int) -> Floats | None:
     return vectors
 
 
-def _reactions_each(reactions: Reactions) -> Integers:
+def readers_each(reactions: Reactions) -> Integers:
     """(N,) how many readers reacted to each post."""
     readers: Integers = np.diff(reactions.matrix(reactions.weights).tocsc().indptr)
     return readers

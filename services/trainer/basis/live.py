@@ -2,10 +2,13 @@
 
 The log's posts are those that people wrote: from its own output a basis would learn nothing but itself. Readers'
 reactions say which posts belong together (`trainer.basis.engagement`), those of the file too, if they were shown.
+Whoever sends many posts does not crowd out the others: those of one author are few where others want the room, and
+those that several readers reacted to go first.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -23,20 +26,22 @@ from slop.v1.post_pb2 import Post
 from trainer.basis.build import read_catalogue
 from trainer.basis.checkpoint import save_checkpoint
 from trainer.basis.clusters import SMALLEST
-from trainer.basis.engagement import Floats, engagement_of
+from trainer.basis.engagement import FEWEST_REACTIONS, Floats, engagement_of, readers_each
 from trainer.factors.logged import logged
 from trainer.factors.reactions import Reactions
 
 MOST_POSTS: Final = 4_000
 KEPT_WHILE_READ: Final = 4  # times the most, since some are of the same text
+AUTHORS_SHARE: Final = 0.05  # of the most, where others want the room
 
 
 class Entry(NamedTuple):
-    """A post, by its key (see `slop.posts.PostRef`)."""
+    """A post, by its key (see `slop.posts.PostRef`); `author` is empty where none was named."""
 
     created_at_ms: int
     key: str
     text: str
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,9 @@ class Listing:
         numbers: dict[str, int] = {}
         places = {entry.key: numbers.setdefault(entry.text, len(numbers)) for entry in own}
         room = len(numbers) + most
-        for _, key, text in others:
-            if key not in places and (text in numbers or len(numbers) < room):
-                places[key] = numbers.setdefault(text, len(numbers))
+        for entry in others:
+            if entry.key not in places and (entry.text in numbers or len(numbers) < room):
+                places[entry.key] = numbers.setdefault(entry.text, len(numbers))
         return cls(list(numbers), places)
 
     def engagement(self, reactions: Reactions, seed: int) -> Floats | None:
@@ -85,12 +90,14 @@ class Catalogue:
 
     @classmethod
     def of_log(cls, path: Path, settings: LearningSettings, most: int, seed: int) -> Self:
-        """The file's posts, and the newest of the log, `most` at most; tells what there is.
+        """The file's posts, and of the log `most` at most (see `posts_of`); tells what there is.
 
         Raises:
             kafka.errors.KafkaError, TimeoutError: the brokers are away.
         """
-        own, others = file_entries(path, settings.tenant), posts_of(whole_log(settings, POSTS), most)
+        reactions = _reactions(settings)
+        readers = {} if reactions is None else dict(zip(reactions.keys, readers_each(reactions).tolist(), strict=True))
+        own, others = file_entries(path, settings.tenant), posts_of(whole_log(settings, POSTS), most, readers)
         listing = Listing.of(own, others, most)
         new = len(listing.texts) - len(Listing.of(own, (), 0).texts)
         if new < SMALLEST:
@@ -98,7 +105,7 @@ class Catalogue:
             listing = Listing.of(own, others, 0)
         else:
             print(f"{new} posts of the log beside {len(listing.texts) - new} of the catalogue")
-        return cls(listing.texts, _engagement(listing, settings, seed))
+        return cls(listing.texts, None if reactions is None else _engagement(listing, reactions, seed))
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
@@ -119,12 +126,16 @@ def file_entries(path: Path, tenant: str) -> list[Entry]:
     return [Entry(0, PostRef(tenant, post["post_id"]).key, post["text"].strip()) for post in posts]
 
 
-def posts_of(records: Iterable[Record], most: int) -> list[Entry]:
-    """The posts that people wrote and that were not deleted, newest first; of very many, KEPT_WHILE_READ x `most`.
+def posts_of(records: Iterable[Record], most: int, readers: Mapping[str, int]) -> list[Entry]:
+    """The posts that people wrote and that were not deleted, those to use first; at most KEPT_WHILE_READ x `most`.
+
+    Posts of one author beyond AUTHORS_SHARE of the most come last, and before them such of no author; else, and among
+    these, posts come first that several readers reacted to, then the newest.
 
     Args:
         records: of slop.posts.v1, those of a post in their order.
         most: how many will be used.
+        readers: how many reacted to a post, by its key; none to one that is missing.
     """
     kept: dict[bytes | None, Entry] = {}
     for record in records:
@@ -132,12 +143,25 @@ def posts_of(records: Iterable[Record], most: int) -> list[Entry]:
         if (entry := _entry_of(record.value)) is not None:
             kept[record.key] = entry
         if len(kept) >= 2 * KEPT_WHILE_READ * max(most, 1):
-            kept = dict(_newest(kept, most))
-    return [entry for _, entry in _newest(kept, most)]
+            kept = dict(_preferred(kept, most, readers))
+    return [entry for _, entry in _preferred(kept, most, readers)]
 
 
-def _newest(kept: dict[bytes | None, Entry], most: int) -> Sequence[tuple[bytes | None, Entry]]:
-    return sorted(kept.items(), key=lambda item: item[1], reverse=True)[: KEPT_WHILE_READ * most]
+def _preferred(
+    kept: Mapping[bytes | None, Entry], most: int, readers: Mapping[str, int]
+) -> Sequence[tuple[bytes | None, Entry]]:
+    def worth(item: tuple[bytes | None, Entry]) -> tuple[bool, Entry]:
+        return readers.get(item[1].key, 0) >= FEWEST_REACTIONS, item[1]
+
+    ordered = sorted(kept.items(), key=worth, reverse=True)
+    room = max(1, int(AUTHORS_SHARE * most))
+    taken: Counter[str] = Counter()
+    fair, without_author, beyond = [], [], []
+    for item in ordered:
+        author = item[1].author
+        taken[author] += 1
+        (fair if taken[author] <= room else beyond if author else without_author).append(item)
+    return [*fair, *without_author, *beyond][: KEPT_WHILE_READ * most]
 
 
 def _entry_of(value: bytes | None) -> Entry | None:
@@ -149,16 +173,21 @@ def _entry_of(value: bytes | None) -> Entry | None:
     text = post.text.strip()
     if not text or is_generated(post):
         return None
-    return Entry(post.created_at_ms, PostRef(post.tenant, post.post_id).key, text)
+    return Entry(post.created_at_ms, PostRef(post.tenant, post.post_id).key, text, post.author.strip())
 
 
-def _engagement(listing: Listing, settings: LearningSettings, seed: int) -> Floats | None:
+def _reactions(settings: LearningSettings) -> Reactions | None:
+    """What the log has under the basis that is there; None, and the reason is told, if none is."""
     try:
         basis = Basis.load(settings.basis_dir)
     except InvalidBasis as error:  # the first of a model
         print(f"no reactions: {error}")
         return None
-    places = listing.engagement(logged(settings, basis), seed)
+    return logged(settings, basis)
+
+
+def _engagement(listing: Listing, reactions: Reactions, seed: int) -> Floats | None:
+    places = listing.engagement(reactions, seed)
     known = 0 if places is None else int(places.any(axis=1).sum())
     print(f"{known} of {len(listing.texts)} posts with enough reactions to tell who likes them")
     return places

@@ -4,7 +4,8 @@ The model of reader u's reaction r in [-1, 1] to post j, with weight w:
 r = m_j + b_u + v_j . z_u + e,  z_u ~ N(0, I),  b_u ~ N(0, s_b^2),  e ~ N(0, s^2 / w),
 where the post's factors v_j and its mean m_j are normal around a regression on its text. Everything is found by
 expectation maximisation (probabilistic PCA with missing values: Tipping and Bishop 1999, section 4; text as in Agarwal
-and Chen 2009): readers' posteriors, then posts, then the regression and all variances.
+and Chen 2009): readers' posteriors, then posts, then the regression and all variances. Readers are counted, not what
+they send (`fair_weights`, `sureness`): one of them moves what is said of a post about as much as any other can.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,13 @@ Doubles = npt.NDArray[np.float64]
 
 # A graded label is sigmoid(f), so that a reaction r = 2 label - 1 is about f / 2.
 LOGIT_A_REACTION: Final = 2.0
+# What one reader can do to what is fitted for all: no reaction counts more than so many mean ones, no reader more than
+# so many reactions; in the regression on text a reader is spread over so many posts, and a post of so many readers
+# counts half as much as one of very many.
+MOST_MEANS: Final = 3.0
+MOST_A_READER: Final = 200.0
+MOST_POSTS_A_READER: Final = 20.0
+HALF_SURE: Final = 5.0
 RIDGES: Final = tuple(10.0**power for power in range(-2, 5))
 FEWEST_POSTS: Final = 8  # for a regression on text
 SMALLEST_VARIANCE: Final = 1e-6
@@ -50,19 +58,43 @@ class _Readers:
     moments: Doubles
 
 
-def regression(text_features: Doubles, targets: Doubles) -> tuple[Doubles, Doubles]:
+def fair_weights(reactions: Reactions) -> Doubles:
+    """(R,) weights whose mean over readers' reactions is 1, none of which is beyond what one reader should count."""
+    share = _shares(reactions, MOST_A_READER)
+    mean = (reactions.weights * share).sum() / share.sum()
+    return np.minimum(reactions.weights / mean, MOST_MEANS) * share
+
+
+def sureness(reactions: Reactions) -> Doubles:
+    """(N,) how much a post counts in the regression on text, 0 (nobody reacted to it) to 1 (very many readers did)."""
+    readers = np.bincount(reactions.posts, _shares(reactions, MOST_POSTS_A_READER), len(reactions.keys))
+    sure: Doubles = readers / (readers + HALF_SURE)
+    return sure
+
+
+def _shares(reactions: Reactions, most: float) -> Doubles:
+    """(R,) by which a reader's reactions count so that they count as `most` at most."""
+    counts = np.bincount(reactions.readers, minlength=reactions.reader_count)
+    shares: Doubles = np.minimum(1.0, most / counts[reactions.readers])
+    return shares
+
+
+def regression(text_features: Doubles, targets: Doubles, sure: Doubles) -> tuple[Doubles, Doubles]:
     """Ridge regression with the penalty chosen by leave-one-out error, for each target apart.
 
     Args:
         text_features: (N, T).
         targets: (N, D).
+        sure: (N,) how much each counts, 0 to 1.
 
     Returns:
-        (T, D) coefficients and (D,) offset; only an offset from fewer than FEWEST_POSTS posts.
+        (T, D) coefficients and (D,) offset; only an offset from fewer than FEWEST_POSTS posts that count.
     """
-    if len(targets) < FEWEST_POSTS:
-        return np.zeros((text_features.shape[1], targets.shape[1])), targets.mean(axis=0)
-    ridge = RidgeCV(alphas=RIDGES, alpha_per_target=True).fit(text_features, targets)
+    known = sure > 0
+    if known.sum() < FEWEST_POSTS:
+        offset = np.average(targets, axis=0, weights=sure) if known.any() else np.zeros(targets.shape[1])
+        return np.zeros((text_features.shape[1], targets.shape[1])), offset
+    ridge = RidgeCV(alphas=RIDGES, alpha_per_target=True).fit(text_features[known], targets[known], sure[known])
     return ridge.coef_.T, ridge.intercept_
 
 
@@ -76,7 +108,7 @@ class Fit:
 
     def __init__(self, reactions: Reactions, options: FitOptions) -> None:
         self._options, self._reactions = options, reactions
-        weights = reactions.weights / reactions.weights.mean()
+        weights, self._sure = fair_weights(reactions), sureness(reactions)
         self._weights = reactions.matrix(weights)
         self._weighted = reactions.matrix(weights * reactions.values)
         self._energy = float((weights * reactions.values**2).sum())
@@ -93,7 +125,7 @@ class Fit:
             self._maximise(readers)
             self._standardise(readers)
         known = np.column_stack([self._loadings, self._means]) * LOGIT_A_REACTION
-        text_map, offset = regression(self._reactions.text_features, known)
+        text_map, offset = regression(self._reactions.text_features, known, self._sure)
         return Factors(tuple(self._reactions.keys), known.astype("f4"), text_map.astype("f4"), offset.astype("f4"))
 
     def _rows(self) -> Doubles:
@@ -115,9 +147,10 @@ class Fit:
         moments = (self._weights.T @ readers.moments.reshape(len(readers.means), -1)).reshape(-1, size + 1, size + 1)
         sums, counts = self._weights.T @ readers.means, self._weights.sum(axis=0).A1
         current = np.column_stack([self._loadings, self._means])
-        coefficients, offset = regression(reactions.text_features, current)
+        coefficients, offset = regression(reactions.text_features, current, self._sure)
         by_text = reactions.text_features @ coefficients + offset
-        pulls = self.noise / np.maximum(((current - by_text) ** 2).mean(axis=0), SMALLEST_VARIANCE)
+        spread = np.average((current - by_text) ** 2, axis=0, weights=self._sure)
+        pulls = self.noise / np.maximum(spread, SMALLEST_VARIANCE)
 
         left = moments.copy()
         left[:, :size, size] = left[:, size, :size] = sums[:, :size]

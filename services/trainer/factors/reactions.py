@@ -1,23 +1,21 @@
 """What readers made of posts, as arrays."""
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from slop.posts import PostRef
-from slop.storage import User
 from slop.v1.signal_pb2 import Signal
+from trainer.factors.decisions import DecidedPost, Decisions, Says
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
-MOST_REACTIONS: Final = 1_500_000  # about a gigabyte while they are read
+MOST_DECISIONS: Final = 1_500_000  # about a gigabyte while they are read
+MOST_WEIGHT: Final = 6.0  # of what a reader says of a post: a rating's, the surest thing to say
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,53 +67,37 @@ class Reactions:
         return csr_matrix((values, (self.readers, self.posts)), shape=(self.reader_count, len(self.keys)))
 
 
-def reactions_of(signals: Iterable[Signal], text_size: int, most: int = MOST_REACTIONS) -> Reactions:
-    """Reactions from signals in the order of the log; signals of a reader to the same post are one reaction.
+def reactions_of(signals: Iterable[Signal], text_size: int, most: int = MOST_DECISIONS) -> Reactions:
+    """Reactions from signals: what each reader's standing decisions on a post say together.
+
+    Of a reader's decisions on the same thing the latest counts, and one that was withdrawn says nothing; a signal that
+    was written twice, or an event that was sent again, counts once. Whatever a reader sends, it is one reaction to a
+    post, of MOST_WEIGHT at most.
 
     Args:
-        signals: of one basis; a signal that was written twice, or an event that was sent again, counts once.
+        signals: of one basis, in the order of the log.
         text_size: T, how many of a signal's features are its post's text features.
-        most: reactions kept, the latest, so that a long log does not exhaust the memory.
+        most: decisions kept, so that a long log does not exhaust the memory (see `Decisions`).
     """
-    users: dict[User, int] = {}
-    posts: dict[str, int] = {}
-    texts: list[npt.NDArray[np.float32]] = []
-    sums: OrderedDict[tuple[int, int], tuple[float, float]] = OrderedDict()
-    seen: set[int] = set()
+    decisions = Decisions(most)
     for signal in signals:
-        user = users.setdefault(User(signal.tenant, signal.user_id), len(users))
-        event = _digest(user, signal.event_id)
-        if event in seen or signal.weight <= 0:
-            continue
-        seen.add(event)
-        post = posts.setdefault(PostRef(signal.tenant, signal.post_id).key, len(posts))
-        if post == len(texts):
-            texts.append(np.array(signal.features[:text_size], np.float32))
-        weight, total = sums.pop((user, post), (0.0, 0.0))
-        sums[user, post] = weight + signal.weight, total + signal.weight * (2 * signal.label - 1)
-        if len(sums) > most:
-            sums.popitem(last=False)
-    return _arrays(sums, tuple(posts), texts, text_size)
+        decisions.take(signal, text_size)
+    return _arrays(decisions.standing(), text_size)
 
 
-def _digest(user: int, event_id: str) -> int:
-    """Eight bytes that stand for an event, where its id would take a hundred."""
-    return int.from_bytes(blake2b(f"{user} {event_id}".encode(), digest_size=8).digest(), "big")
-
-
-def _arrays(
-    sums: Mapping[tuple[int, int], tuple[float, float]],
-    keys: Sequence[str],
-    texts: Sequence[npt.NDArray[np.float32]],
-    text_size: int,
-) -> Reactions:
-    pairs = np.array(list(sums), dtype=np.intp).reshape(-1, 2)
-    weighted = np.array(list(sums.values()), dtype=np.float64).reshape(-1, 2)
+def _arrays(readers: Iterable[Mapping[DecidedPost, Says]], text_size: int) -> Reactions:
+    posts: dict[DecidedPost, int] = {}
+    rows = [
+        (reader, posts.setdefault(post, len(posts)), says.total / says.weight, min(says.weight, MOST_WEIGHT))
+        for reader, said in enumerate(readers)
+        for post, says in said.items()
+    ]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
     return Reactions(
-        readers=pairs[:, 0],
-        posts=pairs[:, 1],
-        values=weighted[:, 1] / weighted[:, 0],
-        weights=weighted[:, 0],
-        keys=keys,
-        text_features=np.array(texts, np.float64).reshape(-1, text_size),
+        readers=table[:, 0].astype(np.intp),
+        posts=table[:, 1].astype(np.intp),
+        values=table[:, 2],
+        weights=table[:, 3],
+        keys=tuple(post.key for post in posts),
+        text_features=np.array([post.text_features for post in posts], np.float64).reshape(-1, text_size),
     )

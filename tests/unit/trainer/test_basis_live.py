@@ -33,7 +33,7 @@ def tombstone(post_id: str) -> SimpleNamespace:
 
 
 def texts(records: Iterable[SimpleNamespace], most: int = 100) -> list[str]:
-    return [entry.text for entry in posts_of(records, most)]
+    return [entry.text for entry in posts_of(records, most, {})]
 
 
 def entries(*posts: tuple[str, str]) -> list[Entry]:
@@ -64,9 +64,49 @@ def test_broken_and_empty_posts_are_left_out() -> None:
 
 def test_of_a_long_log_the_newest_are_kept() -> None:
     order = np.random.default_rng(0).permutation(1_000).tolist()
-    kept = posts_of([post(f"p{number}", at_ms=number) for number in order], most=2)
+    kept = posts_of([post(f"p{number}", at_ms=number) for number in order], 2, {})
     assert [entry.created_at_ms for entry in kept[:5]] == [999, 998, 997, 996, 995]
     assert len(kept) < 20
+
+
+def others_left(attack: Iterable[SimpleNamespace], others: list[SimpleNamespace], readers: dict[str, int]) -> float:
+    """Which share of the others' posts is used of a log in which thousands of somebody else's come after them."""
+    found = posts_of([*others, *attack], len(others), readers)[: len(others)]
+    return sum(entry.key.startswith("t/other") for entry in found) / len(others)
+
+
+NEWEST = [post(f"attack{number}", at_ms=10**6 + number) for number in range(4_000)]
+
+
+@pytest.mark.parametrize("posts", [4_000, 40_000])
+def test_posts_of_one_author_leave_those_of_the_others_in(posts: int) -> None:
+    others = [post(f"other{number}", at_ms=number, author=f"author{number % 300}") for number in range(4_000)]
+    attack = (post(f"attack{number}", at_ms=10**6 + number, author="mallory") for number in range(posts))
+    assert others_left(attack, others, {}) >= 0.95
+
+
+def test_posts_of_no_author_leave_those_of_authors_in() -> None:
+    others = [post(f"other{number}", at_ms=number, author=f"author{number % 300}") for number in range(4_000)]
+    assert others_left(NEWEST, others, {}) >= 0.95
+
+
+def test_posts_of_one_author_leave_those_of_a_product_without_authors_in() -> None:
+    others = [post(f"other{number}", at_ms=number) for number in range(4_000)]
+    attack = (post(f"attack{number}", at_ms=10**6 + number, author="mallory") for number in range(4_000))
+    assert others_left(attack, others, {}) >= 0.95
+
+
+@pytest.mark.parametrize("authors", [["", ""], ["ann", "{}"]])
+def test_posts_that_readers_reacted_to_are_left_in_whatever_authors_the_others_name(authors: list[str]) -> None:
+    theirs, names = authors
+    others = [post(f"other{number}", at_ms=number, author=theirs and f"{theirs}{number}") for number in range(4_000)]
+    attack = [post(f"attack{at}", at_ms=10**6 + at, author=names.format(at)) for at in range(4_000)]
+    read = {f"t/other{number}": 3 for number in range(4_000)} | {f"t/attack{number}": 2 for number in range(4_000)}
+    assert others_left(attack, others, read) >= 0.95
+
+
+def test_posts_of_a_single_author_are_all_read_where_nobody_else_wants_the_room() -> None:
+    assert len(texts([post(f"p{number}", author="ann") for number in range(90)])) == 90
 
 
 def test_a_text_is_listed_once_with_every_post_that_has_it() -> None:

@@ -1,5 +1,7 @@
+from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from slop.settings import LearningSettings
 from slop.v1.signal_pb2 import Signal, Source
 from tests.basis import random_basis
 from trainer.factors import Fit, FitOptions, Judge, Reactions, reactions_of
-from trainer.factors.fit import regression
+from trainer.factors.fit import MOST_A_READER, MOST_MEANS, fair_weights, regression, sureness
+from trainer.factors.reactions import MOST_WEIGHT
 from trainer.factors.refit import RefitRefused, features_of, refit
 from trainer.signals import learnable
 
@@ -33,7 +36,7 @@ def reactions(noise: float = 0.2, seed: int = 0, factors: int = 2) -> tuple[Reac
     return Reactions(readers, posts, values[readers, posts], np.full(readers.size, 6.0), keys, texts), loadings
 
 
-def signal(user: str, post: str, label: float, offset: int, weight: float = 1.0) -> Signal:
+def signal(user: str, post: str, label: float, offset: int, weight: float = 1.0, **members: Any) -> Signal:
     features = [float(len(post))] * BASIS.text_size
     source = Source(partition=0, offset=offset)
     return Signal(
@@ -45,6 +48,7 @@ def signal(user: str, post: str, label: float, offset: int, weight: float = 1.0)
         weight=weight,
         source=source,
         features=[*features, 9.0],
+        **members,
     )
 
 
@@ -84,7 +88,7 @@ def test_a_post_with_one_reaction_is_pulled_to_what_its_text_says() -> None:
 
 
 def test_a_few_posts_have_an_offset_alone() -> None:
-    coefficients, offset = regression(np.ones((3, 5)), np.array([[1.0], [2.0], [3.0]]))
+    coefficients, offset = regression(np.ones((3, 5)), np.array([[1.0], [2.0], [3.0]]), np.ones(3))
     assert not coefficients.any()
     assert offset == 2.0
 
@@ -110,10 +114,67 @@ def test_an_event_that_was_sent_again_counts_once_and_anothers_of_the_same_id_co
     assert reactions_of(log, BASIS.text_size).weights.tolist() == [1.0, 1.0]
 
 
-def test_of_a_long_log_the_latest_reactions_are_kept() -> None:
-    log = [signal("a", post, 1.0, at) for at, post in enumerate(["p", "qq", "p", "rrr"])]
-    found = reactions_of(log, BASIS.text_size, most=2)
-    assert [found.keys[post] for post in found.posts] == ["t/p", "t/rrr"]
+def said(log: Iterable[Signal], **options: Any) -> dict[str, tuple[float, float]]:
+    """Value and weight of a single reader's reactions by post."""
+    found = reactions_of(log, BASIS.text_size, **options)
+    assert found.reader_count <= 1
+    keys = [found.keys[post] for post in found.posts]
+    return dict(zip(keys, zip(found.values.tolist(), found.weights.tolist(), strict=True), strict=True))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_later_of_two_decisions_counts_in_whatever_order_they_came(order: tuple[int, int]) -> None:
+    log = [signal("a", "p", 1.0, 0, decision=7, decided_at_ms=1), signal("a", "p", 0.0, 1, decision=7, decided_at_ms=2)]
+    assert said(log[at] for at in order) == {"t/p": (-1.0, 1.0)}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_what_was_withdrawn_says_nothing_in_whatever_order_it_came(order: tuple[int, int]) -> None:
+    like = signal("a", "p", 1.0, 0, decision=7, decided_at_ms=1)
+    unlike = signal("a", "p", 0.0, 1, weight=0.0, decision=7, decided_at_ms=2, withdraws=True)
+    share = signal("a", "q", 1.0, 2, decision=8)
+    assert said([[like, unlike][at] for at in order] + [share]) == {"t/q": (1.0, 1.0)}
+    again = signal("a", "p", 1.0, 3, decision=7, decided_at_ms=3)
+    assert said([like, unlike, again]) == {"t/p": (1.0, 1.0)}
+
+
+def test_a_retry_of_what_was_withdrawn_since_does_not_bring_it_back() -> None:
+    like, unlike, retry = (signal("a", "p", 1.0, at, decision=7, decided_at_ms=at) for at in range(3))
+    unlike.withdraws, retry.event_id = True, like.event_id
+    assert said([like, unlike, retry]) == {}
+
+
+def test_heartbeats_of_a_view_are_one_reaction_by_the_last() -> None:
+    beats = [signal("a", "p", 0.0, 0, 0.5), signal("a", "p", 1.0, 0, 0.1), signal("a", "p", 1.0, 0, 0.4)]
+    for at, beat in enumerate(beats):
+        beat.decision, beat.decided_at_ms = 7, at
+    [(value, weight)] = said(beats).values()
+    assert (value, weight) == pytest.approx((1.0, 0.4))
+
+
+def test_decisions_on_a_post_add_up_to_one_reaction_of_a_bounded_weight() -> None:
+    log = [signal("a", "p", 1.0, at, weight=1.5, decision=at + 1) for at in range(3)]
+    assert said(log) == {"t/p": (1.0, 4.5)}
+    views = [signal("a", "p", 1.0, at, weight=0.5, decision=at + 1) for at in range(500)]
+    assert said(views) == {"t/p": (1.0, MOST_WEIGHT)}
+
+
+def test_of_a_long_log_everybody_keeps_the_latest_and_who_decided_most_gives_way() -> None:
+    few = [signal(f"u{reader}", f"few{at}", 1.0, at) for reader in range(5) for at in range(8)]
+    many = [signal("bot", f"many{at}", 1.0, at) for at in range(300)]
+    found = reactions_of([*few, *many], BASIS.text_size, most=100)
+    kept = [found.keys[post] for post in found.posts]
+    assert sum("few" in key for key in kept) == 40
+    assert kept[-1] == "t/many299"
+    assert kept[40:] == [f"t/many{at}" for at in range(300 - len(kept) + 40, 300)]
+
+
+def test_where_there_are_too_many_readers_those_are_kept_who_were_heard_of_last() -> None:
+    first, later = ([signal(f"u{at}", f"p{at}", 1.0, 0) for at in some] for some in (range(9), range(9, 12)))
+    found = reactions_of([*first, signal("u0", "again", 1.0, 1), *later], BASIS.text_size, most=10)
+    assert [key.removeprefix("t/") for key in found.keys] == [
+        *("p4", "p5", "p6", "p7", "p8", "p0", "again", "p9", "p10", "p11")
+    ]
 
 
 def test_only_what_the_learner_would_learn_is_read() -> None:
@@ -185,3 +246,49 @@ def test_a_handful_of_readers_is_too_few() -> None:
     few[:20] = True
     with pytest.raises(RefitRefused, match="are needed"):
         refit(BASIS, given.of_readers(few), LearningSettings().prior_of, FitOptions(size=2))
+
+
+def with_reader(given: Reactions, posts: Iterable[int], value: float, weight: float, own: int = 0) -> Reactions:
+    """One more reader, who reacts to some posts, and to `own` posts of a text of their own that nobody else knows."""
+    count = len(given.keys)
+    reacted = np.array([*posts, *range(count, count + own)], dtype=np.intp)
+    odd = np.tile(np.where(np.arange(BASIS.text_size) == 0, -3.0, 0.0), (own, 1))
+    return Reactions(
+        np.concatenate([given.readers, np.full(reacted.size, given.reader_count)]),
+        np.concatenate([given.posts, reacted]),
+        np.concatenate([given.values, np.full(reacted.size, value)]),
+        np.concatenate([given.weights, np.full(reacted.size, weight)]),
+        [*given.keys, *(f"default/own{number}" for number in range(own))],
+        np.concatenate([given.text_features, odd]),
+    )
+
+
+def test_no_reaction_counts_far_more_than_the_others_and_no_reader_more_than_many_reactions() -> None:
+    given, _ = reactions()
+    flood = with_reader(given, [], 1.0, 100.0, own=20 * int(MOST_A_READER))
+    weights = fair_weights(flood)
+    theirs = flood.readers == READERS
+    assert weights[theirs].sum() <= MOST_MEANS * MOST_A_READER + 1e-6
+    assert weights[~theirs].min() > 0.2
+    assert np.allclose(fair_weights(given), 1.0)
+
+
+def test_posts_of_one_reader_count_less_in_the_regression_than_those_of_many() -> None:
+    given, _ = reactions()
+    sure = sureness(with_reader(given, [], 1.0, 6.0, own=2_000))
+    assert sure[:POSTS].min() > 0.9
+    assert sure[POSTS:].sum() < 5
+
+
+def crowd_of(given: Reactions) -> np.ndarray:
+    """How much the crowd likes the posts that everybody knows."""
+    return Fit(given, FitOptions(size=2)).run().known[:POSTS, -1]
+
+
+def test_a_reader_who_sends_thousands_of_reactions_moves_the_crowd_no_further_than_one_reader_can() -> None:
+    given, _ = reactions()
+    few = given.of_readers(np.arange(READERS) < 40)
+    before, flooded = crowd_of(few), crowd_of(with_reader(few, range(POSTS), 1.0, 6.0, own=2_000))
+    assert np.corrcoef(before, flooded)[0, 1] > 0.98
+    text_map = Fit(with_reader(few, [], 1.0, 6.0, own=2_000), FitOptions(size=2)).run().text_map
+    assert text_map[0, -1] > 0.5 * Fit(few, FitOptions(size=2)).run().text_map[0, -1]
