@@ -10,6 +10,7 @@ import pytest
 
 from native.settings import ROOT
 from native.up import Stack
+from tests.api_docs import COLLECTOR, GENERATION, calls
 from tests.waiting import eventually
 
 LIKED, SKIPPED = "gardening", "football"
@@ -94,3 +95,33 @@ def test_a_generated_post_can_be_ranked_before_anybody_reacts_to_it(
     post = generation.post("/v1/generate", json={"user_id": "cleo"}).json()["posts"][0]
     asked = {"user_id": "cleo", "posts": [{"post_id": post["post_id"]}]}
     eventually(lambda: generation.post("/v1/rank", json=asked).json()["scores"][0] is not None)
+
+
+def test_the_calls_of_the_document_are_answered(collector: httpx.Client, generation: httpx.Client) -> None:
+    assert [call.send(collector).status_code for call in calls(COLLECTOR)] == [202, 202]
+    eventually(lambda: generation.get("/v1/users/ada/profile").is_success)
+    assert {call.send(generation).status_code for call in calls(GENERATION)} == {200}
+
+
+def test_an_unlike_undoes_the_like_whichever_comes_first(collector: httpx.Client, generation: httpx.Client) -> None:
+    liked, other = catalogue_posts(LIKED, 2)
+    for user, kinds in (("dan", ("like", "unlike")), ("eve", ("unlike", "like"))):
+        for kind in kinds:
+            clock = f"2026-01-31T12:00:0{1 if kind == 'like' else 2}Z"
+            about = {"user_id": user, "type": kind, "post_id": liked["post_id"], "post": {"text": liked["text"]}}
+            event = about | {"event_id": f"{user}/{kind}", "timestamp": clock}
+            assert collector.post("/v1/events", json={"events": [event]}).status_code == 202
+        send(collector, user, [other], "skip")
+    asked = [{"text": liked["text"]}, {"text": other["text"]}]
+
+    def scores(user: str) -> list[float]:
+        answer: list[float] = generation.post("/v1/rank", json={"user_id": user, "posts": asked}).json()["scores"]
+        return answer
+
+    send(collector, "fay", [other], "skip")
+    eventually(lambda: learned(generation, "dan", 2))
+    for user in ("eve", "fay"):
+        eventually(lambda user=user: learned(generation, user, 1))
+    undone, too_late, never = (scores(user) for user in ("dan", "eve", "fay"))
+    assert too_late == pytest.approx(never)
+    assert undone == pytest.approx(never, abs=0.05)

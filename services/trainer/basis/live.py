@@ -156,12 +156,12 @@ def _preferred(
     ordered = sorted(kept.items(), key=worth, reverse=True)
     room = max(1, int(AUTHORS_SHARE * most))
     taken: Counter[str] = Counter()
-    fair, without_author, beyond = [], [], []
+    turns: tuple[list[tuple[bytes | None, Entry]], ...] = ([], [], [])
     for item in ordered:
         author = item[1].author
         taken[author] += 1
-        (fair if taken[author] <= room else beyond if author else without_author).append(item)
-    return [*fair, *without_author, *beyond][: KEPT_WHILE_READ * most]
+        turns[0 if taken[author] <= room else 2 if author else 1].append(item)
+    return [item for turn in turns for item in turn][: KEPT_WHILE_READ * most]
 
 
 def _entry_of(value: bytes | None) -> Entry | None:

@@ -62,7 +62,8 @@ def fair_weights(reactions: Reactions) -> Doubles:
     """(R,) weights whose mean over readers' reactions is 1, none of which is beyond what one reader should count."""
     share = _shares(reactions, MOST_A_READER)
     mean = (reactions.weights * share).sum() / share.sum()
-    return np.minimum(reactions.weights / mean, MOST_MEANS) * share
+    fair: Doubles = np.minimum(reactions.weights / mean, MOST_MEANS) * share
+    return fair
 
 
 def sureness(reactions: Reactions) -> Doubles:
