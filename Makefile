@@ -19,9 +19,9 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # What `make studies` runs, one after the other; humor and likelihood need ratings of real people, and their jokes.
 STUDIES := cost topics capacity prompts clusters few encoders composition $(if $(DATA),humor likelihood)
 
-export BASIS DATA OUT POSTS READERS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
+export BASIS DATA OUT POSTS READERS ROUNDS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
-.PHONY: help setup up demo replay factors basis factored catalogue export rollout rollback studies bench loadtest smoke dashboards snapshot restore rejected test lint lock clean
+.PHONY: help setup up demo replay factors basis factored catalogue export rollout rollback studies bench loadtest faults smoke dashboards snapshot restore rejected test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,9 @@ bench: setup  ## how many events a second the learner takes, beside bare consumi
 
 loadtest: setup  ## readers that scroll, react and ask for posts, on a stack that runs: a table [READERS=20] [SECONDS=60]
 	@$(PY) -m loadtests.run
+
+faults: setup  ## kill parts of a stack of its own under load, 20 times in turn, and spoil more: a table [ROUNDS=20] [DOCS=1]
+	@$(PY) -m loadtests.faults --engine $(if $(DOCS),--docs)
 
 smoke: setup  ## drive a stack that runs end to end, and say what works
 	@$(PY) -m loadtests.smoke

@@ -7,12 +7,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from native import binaries
 from native.settings import NativeSettings
 
 CLUSTER_ID = "5L6g3nShT-eMCtK--X86sw"
 FORMAT_TIMEOUT_S = 60
+
+
+class Proxied(NamedTuple):
+    """A second port of a broker, for clients that come by a proxy: they have to be told the proxy's port."""
+
+    listen: int
+    advertised: int
 
 
 def tansu_command(port: int, host: str = "127.0.0.1") -> list[str]:
@@ -26,17 +34,24 @@ def tansu_command(port: int, host: str = "127.0.0.1") -> list[str]:
     return [str(binaries.tansu()), "broker", *listeners, "--storage-engine", "memory://tansu/"]
 
 
-def apache_properties(host: str, port: int, controller_port: int, data: Path) -> dict[str, str]:
+def apache_properties(
+    host: str, port: int, controller_port: int, data: Path, proxied: Proxied | None = None
+) -> dict[str, str]:
     """The settings of a single node, broker and controller, with its data in `data`."""
+    listeners = [f"PLAINTEXT://{host}:{port}", f"CONTROLLER://{host}:{controller_port}"]
+    advertised = [f"PLAINTEXT://{host}:{port}"]
+    if proxied:
+        listeners.append(f"PROXIED://{host}:{proxied.listen}")
+        advertised.append(f"PROXIED://{host}:{proxied.advertised}")
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{host}:{port}",
+        "listeners": ",".join(listeners),
+        "advertised.listeners": ",".join(advertised),
         "controller.quorum.voters": f"1@{host}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
         "log.dirs": str(data / "log"),
         # A single node: internal topics can have no second copy, and nobody else can join a group.
         "offsets.topic.replication.factor": "1",
@@ -50,7 +65,14 @@ def apache_properties(host: str, port: int, controller_port: int, data: Path) ->
     }
 
 
-def apache_command(home: Path, port: int, controller_port: int, data: Path, host: str = "127.0.0.1") -> list[str]:
+def apache_command(
+    home: Path,
+    port: int,
+    controller_port: int,
+    data: Path,
+    host: str = "127.0.0.1",
+    proxied: Proxied | None = None,
+) -> list[str]:
     """Format the folder `data` if it is new; the command line of an Apache Kafka that runs on it.
 
     Raises:
@@ -60,8 +82,8 @@ def apache_command(home: Path, port: int, controller_port: int, data: Path, host
     scripts, data = binaries.apache_kafka(home), data.resolve()
     data.mkdir(parents=True, exist_ok=True)
     properties = data / "server.properties"
-    lines = [f"{name}={value}\n" for name, value in apache_properties(host, port, controller_port, data).items()]
-    properties.write_text("".join(lines))
+    chosen = apache_properties(host, port, controller_port, data, proxied)
+    properties.write_text("".join(f"{name}={value}\n" for name, value in chosen.items()))
     if not (data / "log" / "meta.properties").exists():
         storage = [str(scripts / "kafka-storage.sh"), "format", "-t", CLUSTER_ID, "-c", str(properties)]
         environment = os.environ | apache_environment(data)

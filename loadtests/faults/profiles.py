@@ -1,0 +1,92 @@
+"""What was learned of readers, as it lies in Redis, and how it compares."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+import numpy as np
+import numpy.typing as npt
+from redis import Redis
+
+from slop.storage import profile_key
+from slop.v1.profile_pb2 import Profile
+
+TENANT: Final = "default"
+TIMEOUT_S: Final = 5.0
+CLOSE: Final = 0.15
+"""How far apart the weights of two latents may lie that learned the same signals in another order; they are about 1."""
+
+
+class Store:
+    """The profiles in one Redis."""
+
+    def __init__(self, url: str, basis: str) -> None:
+        """Profiles under the basis with version `basis`."""
+        self._redis, self._basis = Redis.from_url(url, socket_timeout=TIMEOUT_S), basis
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def profiles(self, readers: Sequence[str]) -> dict[str, Profile]:
+        """The profiles of readers, of those who have one.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        for reader in readers:
+            pipe.hget(profile_key(self._basis, TENANT, reader), "profile")
+        found = zip(readers, cast("list[bytes | None]", pipe.execute()), strict=True)
+        return {reader: Profile.FromString(data) for reader, data in found if data is not None}
+
+    def learned(self, readers: Sequence[str]) -> dict[str, int]:
+        """How many signals were learned of each; raises as `profiles` does."""
+        found = self.profiles(readers)
+        return {reader: found[reader].interactions if reader in found else 0 for reader in readers}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What was expected of some readers, and what there is.
+
+    Attributes:
+        expected: signals.
+        missing: of them, that were not learned.
+        twice: signals that were learned more often than they were accepted.
+        differing: readers whose profiles are not those of the clean replay.
+    """
+
+    expected: int
+    missing: int
+    twice: int
+    differing: tuple[str, ...] = ()
+
+
+def difference(expected: Mapping[str, int], learned: Mapping[str, int], differing: Sequence[str] = ()) -> Difference:
+    """Compare counts of signals, by reader; `differing` is kept."""
+    gaps = [count - learned.get(reader, 0) for reader, count in expected.items()]
+    missing, twice = sum(max(0, gap) for gap in gaps), sum(max(0, -gap) for gap in gaps)
+    return Difference(sum(expected.values()), missing, twice, tuple(differing))
+
+
+def same(profile: Profile, other: Profile) -> bool:
+    """Whether two profiles are the same bytes, but for which log they are of: each log has its own id."""
+    return _without_epochs(profile) == _without_epochs(other)
+
+
+def alike(profile: Profile, other: Profile) -> bool:
+    """Whether two profiles may have learned the same signals in another order."""
+    return profile.interactions == other.interactions and bool(np.allclose(_mean(profile), _mean(other), atol=CLOSE))
+
+
+def _mean(profile: Profile) -> npt.NDArray[np.float32]:
+    return np.frombuffer(profile.mean, dtype="<f4")
+
+
+def _without_epochs(profile: Profile) -> bytes:
+    copy = Profile()
+    copy.CopyFrom(profile)
+    for source in (copy.source, *copy.sources):
+        source.ClearField("epoch")
+    return copy.SerializeToString(deterministic=True)

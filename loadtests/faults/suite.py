@@ -1,0 +1,200 @@
+"""One fault after the other, and what is so after each."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+from kafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from loadtests.faults.asking import Asking
+from loadtests.faults.faults import Fault
+from loadtests.faults.lab import Lab, late_post
+from loadtests.faults.load import Event, Load, Sent
+from loadtests.faults.outcome import Row
+from loadtests.faults.profiles import Difference, alike, difference, same
+from loadtests.faults.watch import Watch, missing_from, until
+
+LATE_READERS: Final = 2
+WARM: Final = "warm"
+SHOWN: Final = 3
+
+
+class Suite:
+    """Torments a lab; remembers what every reader has to have learned."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab, self._settings = lab, lab.settings
+        self._expected: dict[str, int] = {}
+        self._late: set[str] = set()
+
+    def warm_up(self) -> float:
+        """Wait until every known post can be reacted to and all services are ready; returns how long that took.
+
+        Raises:
+            TimeoutError: not in time.
+        """
+        began = time.monotonic()
+        likes = [_like(WARM, post) for post in self._lab.posts]
+        sent = self._sent_now(likes)
+        with self._watch() as watch:
+            ready = until(lambda: self._learned(_counts(sent)) and watch.all_ready(), self._settings.start_s)
+            if ready is None:
+                raise TimeoutError(f"not ready: {watch.not_ready() or 'the first likes are not learned'}")
+        return time.monotonic() - began
+
+    def skipped(self, number: int, fault: Fault) -> Row | None:
+        """The row of a fault that can't be done here."""
+        why = fault.obstacle(self._lab)
+        return Row(number, fault.name, skipped=why) if why else None
+
+    def round(self, number: int, fault: Fault) -> Row:
+        """Send, do it, wait until all is well again, and look."""
+        lab, settings = self._lab, self._settings
+        load = Load(lab.stack.url("collector"), lab.posts, settings.events_per_s, seed=number)
+        readers = [f"r{number}-{reader}" for reader in range(settings.readers)]
+        late = [] if fault.drained else [f"late{number}-{reader}" for reader in range(LATE_READERS)]
+        with (
+            self._watch() as watch,
+            Asking(lab.stack.url("generation"), lab.posts, WARM, lab.engine is not None) as asked,
+        ):
+            load.start(readers)
+            _parked(load, late, number, lab.posts)
+            time.sleep(settings.load_s)
+            if late and number % 2:
+                lab.register_late(number)
+            if fault.drained:
+                load.finish(settings.recover_s)
+                until(
+                    lambda: self._learned(_counts(load.sent)) and self._caught_up(_counts(load.sent)),
+                    settings.recover_s,
+                )
+            watch.forget()
+            with fault.during(lab):
+                unsaid = _noticed(watch, fault, settings.notice_s)
+            said = watch.said()
+            healed = time.monotonic()
+            if fault.drained:
+                load.start([f"{reader}-after" for reader in readers])
+            if late and not number % 2:
+                lab.register_late(number)
+            time.sleep(settings.load_s)
+            load.finish(settings.recover_s)
+            expected = _counts(load.sent)
+            left_s = max(1.0, settings.recover_s - (time.monotonic() - healed))
+            learned = until(lambda: self._learned(expected), left_s)
+            learned_s = None if learned is None else time.monotonic() - healed
+            ready = until(watch.all_ready, left_s)
+            ready_s = None if ready is None else time.monotonic() - healed
+            unready = watch.not_ready()
+        self._late |= set(late)
+        self._expected |= expected
+        found = self._compared(expected)
+        wrong = [*load.sent.wrong, *asked.wrong, *unsaid, *self._ended()]
+        wrong += [f"not ready again: {unready}"] if ready_s is None else []
+        wrong += [lab.mirror.error] if lab.mirror.error else []
+        return Row(
+            number,
+            fault.name,
+            accepted=load.sent.total,
+            silent=load.sent.silent,
+            expected=found.expected,
+            missing=found.missing,
+            twice=found.twice,
+            compared=len(expected),
+            differing=list(found.differing),
+            said={name: sorted(checks) for name, checks in said.items()},
+            ready_s=ready_s,
+            learned_s=learned_s,
+            wrong=_short(wrong),
+        )
+
+    def at_the_end(self, number: int) -> Row:
+        """Whether what was learned in any round is still there, and no more."""
+        found = self._compared(self._expected)
+        return Row(
+            number,
+            "all rounds, at the end",
+            accepted=found.expected,
+            expected=found.expected,
+            missing=found.missing,
+            twice=found.twice,
+            compared=len(self._expected),
+            differing=list(found.differing),
+            ready_s=0.0,
+            learned_s=0.0,
+            wrong=_short(self._ended()),
+        )
+
+    def _watch(self) -> Watch:
+        return Watch(list(self._lab.stack.services.values()), without="" if self._lab.engine else "engine")
+
+    def _sent_now(self, events: Sequence[Event]) -> Sent:
+        load = Load(self._lab.stack.url("collector"), self._lab.posts, self._settings.events_per_s, seed=0)
+        load.send_now(events)
+        return load.sent
+
+    def _learned(self, expected: Mapping[str, int]) -> bool:
+        """Whether at least as much was learned as is expected; not while Redis is away."""
+        with suppress(RedisError):
+            learned = self._lab.stack.store.learned(list(expected))
+            return all(learned[reader] >= count for reader, count in expected.items())
+        return False
+
+    def _caught_up(self, expected: Mapping[str, int]) -> bool:
+        learned = self._lab.calm.store.learned(list(expected))
+        return all(learned[reader] >= count for reader, count in expected.items())
+
+    def _compared(self, expected: Mapping[str, int]) -> Difference:
+        """Profiles beside those of the replay in peace, once that has learned all; late ones in any order."""
+        until(lambda: self._caught_up(expected), self._settings.recover_s)
+        there, calm = (stack.store.profiles(list(expected)) for stack in (self._lab.stack, self._lab.calm))
+        counts = {reader: profile.interactions for reader, profile in there.items()}
+        differing = [
+            reader
+            for reader in expected
+            if not (reader in there and reader in calm and self._equal(reader)(there[reader], calm[reader]))
+        ]
+        return difference(expected, counts, differing)
+
+    def _equal(self, reader: str) -> Callable[..., bool]:
+        return alike if reader in self._late else same
+
+    def _ended(self) -> list[str]:
+        """Who ended without being asked; they are started again."""
+        stack, told = self._lab.stack, []
+        for name in stack.ended():
+            told.append(f"{name} ended by itself")
+            with suppress(RuntimeError, KafkaError):
+                stack.server(name).start()
+        return told
+
+
+def _noticed(watch: Watch, fault: Fault, notice_s: float) -> list[str]:
+    """Let the fault last, until it is told of; returns what is not told of in time."""
+    time.sleep(fault.lasts_s)
+    until(lambda: not missing_from(watch.said(), fault.expects), notice_s)
+    return missing_from(watch.said(), fault.expects)
+
+
+def _parked(load: Load, late: Sequence[str], number: int, posts: Sequence[str]) -> None:
+    """Reactions to a post that nobody knows yet, among others."""
+    for reader in late:
+        load.send_now([_like(reader, posts[0]), _like(reader, late_post(number)), _like(reader, posts[1])])
+
+
+def _like(reader: str, post: str) -> Event:
+    return {"event_id": f"{reader} {post}", "user_id": reader, "post_id": post, "type": "like"}
+
+
+def _counts(sent: Sent) -> dict[str, int]:
+    """How many signals each reader has to have learned."""
+    return {reader: len(ids) for reader, ids in sent.accepted.items()}
+
+
+def _short(wrong: Sequence[str]) -> list[str]:
+    """Each different thing once, and not too many."""
+    different = list(dict.fromkeys(wrong))
+    more = len(different) - SHOWN
+    return different[:SHOWN] + ([f"and {more} more"] if more > 0 else [])
