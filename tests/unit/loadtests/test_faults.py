@@ -46,7 +46,7 @@ def test_a_reader_decides_each_thing_once_so_that_every_event_but_an_impression_
     signals = [event for event in events if says_something(event)]
     decisions = [decision_of(interaction(event)) for event in signals]
     assert None not in decisions
-    assert len({decision.digest for decision in decisions if decision}) == len(signals)
+    assert len({decision.key for decision in decisions if decision}) == len(signals)
     assert len({event["event_id"] for event in events}) == len(events)
     for event in events:
         reward = rewards.reward_of(interaction(event), "The soup was better on the second day.")
@@ -62,7 +62,9 @@ def a_profile(mean: list[float], epoch: int, offset: int = 5, interactions: int 
 
 def test_profiles_are_the_same_in_all_but_the_id_of_their_log() -> None:
     assert same(a_profile([0.5, 1], epoch=1), a_profile([0.5, 1], epoch=2))
-    assert not same(a_profile([0.5, 1], epoch=1), a_profile([0.5, np.nextafter(1, 2)], epoch=1))
+    assert not same(
+        a_profile([0.5, 1], epoch=1), a_profile([0.5, float(np.nextafter(np.float32(1), np.float32(2)))], epoch=1)
+    )
     assert not same(a_profile([0.5, 1], epoch=1), a_profile([0.5, 1], epoch=1, offset=6))
 
 
