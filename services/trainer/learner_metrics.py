@@ -7,6 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from slop.arms import Arm
 from trainer.learning import Lessons, Outcome
+from trainer.lift import Lift
 
 NO_ARM: Final = "none"
 OUTCOMES: Final = ("learned", "applied_before", "retried", "superseded", "withdrawn", "other_basis")
@@ -57,6 +58,7 @@ class LearnerMetrics:
 
     def __init__(self) -> None:
         self._newest_ms = 0
+        self._lift = Lift()
 
     def count(self, outcome: Outcome, now_ms: float) -> None:
         """Count a batch that was written at `now_ms`."""
@@ -65,6 +67,8 @@ class LearnerMetrics:
         SIGNALS.labels(REFUSED).inc(len(outcome.refused))
         self._freshness(outcome.lessons, now_ms)
         _preferences(outcome.lessons)
+        lessons = outcome.lessons
+        self._lift.count(zip(lessons.readers, lessons.arms, lessons.liked, strict=True), now_ms)
 
     def _freshness(self, lessons: Lessons, now_ms: float) -> None:
         for received_ms in lessons.received_ms:

@@ -37,12 +37,14 @@ class Lessons:
             for none.
         liked: which of the two it says.
         predicted: the probability of a like, as it was believed before.
+        readers: whose it is.
     """
 
     received_ms: list[int] = field(default_factory=list)
     arms: list[str] = field(default_factory=list)
     liked: list[bool] = field(default_factory=list)
     predicted: list[float] = field(default_factory=list)
+    readers: list[User] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,7 @@ def _outcome(readers: Sequence[_Reader], batch: Batch, predicted: Doubles) -> Ou
         arms=[batch.signals[row].arm for row in told],
         liked=(batch.labels[told] > NEUTRAL).tolist(),
         predicted=predicted[told].tolist(),
+        readers=[User(batch.signals[row].tenant, batch.signals[row].user_id) for row in told],
     )
     verdicts = Counter(verdict for reader in readers for verdict in reader.verdicts)
     counts = {verdict.value: verdicts[verdict] for verdict in Verdict}

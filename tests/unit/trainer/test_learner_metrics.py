@@ -2,6 +2,7 @@ from itertools import product
 
 import pytest
 
+from slop.storage import User
 from tests.samples import sample
 from trainer.learner_metrics import LearnerMetrics
 from trainer.learning import Lessons, Outcome
@@ -18,7 +19,10 @@ def reactions() -> dict[tuple[str, str], float]:
 def outcome(*lessons: tuple[int, str, bool, float], refused: int = 0, **counts: int) -> Outcome:
     received_ms, arms, liked, predicted = map(list, zip(*lessons, strict=True)) if lessons else ([], [], [], [])
     broken = tuple(Refused(index, Reason.NOT_FINITE, "") for index in range(refused))
-    return Outcome(Lessons(received_ms, arms, liked, predicted), learned=len(lessons), refused=broken, **counts)
+    readers = [User("t", "u")] * len(lessons)
+    return Outcome(
+        Lessons(received_ms, arms, liked, predicted, readers), learned=len(lessons), refused=broken, **counts
+    )
 
 
 def test_reactions_are_counted_by_arm_and_by_what_they_say() -> None:
