@@ -34,3 +34,36 @@ def a_signal(
         label=float(rng.integers(2)),
         weight=float(rng.uniform(0, 1.5)),
     )
+
+
+def a_decision(
+    basis: Basis,
+    offset: int,
+    label: float | None,
+    *,
+    decided: int,
+    decision: int = 7,
+    weight: float = 1.0,
+    event: str | None = None,
+    user: str = "ann",
+    at_ms: int | None = None,
+) -> Signal:
+    """A signal that decides something of a post, whose features follow from the decision.
+
+    Args:
+        basis: of the features.
+        offset: of its source.
+        label: what is decided; None takes the decision back.
+        decided: when, in milliseconds after noon.
+        decision: on what.
+        weight: of the label.
+        event: its id; None: its own.
+        user: whose it is.
+        at_ms: when it was received.
+    """
+    signal = a_signal(basis, offset, user=user, event=event, at_ms=at_ms)
+    features = np.random.default_rng(decision).normal(size=basis.feature_count) / np.sqrt(basis.feature_count)
+    signal.features[:] = features.tolist()
+    signal.label, signal.weight = (0.0, 0.0) if label is None else (label, weight)
+    signal.decision, signal.decided_at_ms, signal.withdraws = decision, NOON_MS + decided, label is None
+    return signal
