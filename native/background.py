@@ -1,7 +1,7 @@
 """`python -m native.background COMMAND...` runs a command that gives way to everything else on the machine.
 
-The featurizer computes features of posts that nobody has reacted to yet; on a machine without a GPU it would otherwise
-halve the engine's speed meanwhile.
+The jobs fit bases and factors, which nobody waits for; on a machine without a GPU they would otherwise halve the
+engine's speed meanwhile.
 """
 
 import os

@@ -19,6 +19,7 @@ from slop.v1.interaction_pb2 import Interaction, InteractionType
 from trainer.budget import BatchLimits
 from trainer.catalog import Catalog
 from trainer.enrichment import Enricher
+from trainer.settings import FeaturizerSettings
 from trainer.text_features import TextFeatures
 from trainer.turnstile import Turnstile
 
@@ -30,6 +31,11 @@ DAY_MS = 24 * 3600 * 1000
 POISON = "poison"
 BOUNDS = Bounds(of_post=100, of_reader=100, in_all=200, expiry_ms=DAY_MS, lease_ms=60_000)
 LIMITS = BatchLimits(posts=8, posts_of_reader=4, late_ms=60_000)
+
+
+def featurizer_settings(**settings: object) -> FeaturizerSettings:
+    """Settings without a file, an embedder and a model."""
+    return FeaturizerSettings(**({"_env_file": None, "model": "none", "embedder": "none"} | settings))  # type: ignore[arg-type]
 
 
 def now_ms() -> int:

@@ -7,6 +7,7 @@ from slop.streams import Record
 from slop.v1.interaction_pb2 import Rejected
 
 MAX_DETAIL: Final = 300
+MAX_PAYLOAD: Final = 900_000  # brokers take a megabyte
 
 
 def rejected(record: Record, reason: str, detail: str, service: str) -> Rejected:
@@ -17,12 +18,15 @@ def rejected(record: Record, reason: str, detail: str, service: str) -> Rejected
         reason: stable and machine-readable, such as `not_protobuf`; a label of metrics.
         detail: what is wrong with it, for people; at most MAX_DETAIL characters are kept.
         service: which one rejects it.
+
+    Returns:
+        The record's value whole, but for one that no broker would take with what is added: its beginning.
     """
     return Rejected(
         reason=reason,
         detail=detail[:MAX_DETAIL],
         source_topic=record.topic,
-        payload=record.value or b"",
+        payload=(record.value or b"")[:MAX_PAYLOAD],
         rejected_at_ms=time.time_ns() // 1_000_000,
         key=record.key,
         source_partition=record.partition,

@@ -11,12 +11,12 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Request
-from prometheus_client import Counter, Gauge
 from pydantic import BaseModel, Field, model_validator
 
 from kit.problems import Problem
 from slop.basis import Basis
 from slop.posts import PostRef
+from trainer import featurizer_metrics as metrics
 from trainer.catalog import Asked
 from trainer.text_features import PIECE
 
@@ -25,15 +25,6 @@ Floats = npt.NDArray[np.float32]
 MAX_TEXTS: Final = 500
 USUAL_S: Final = 0.03  # for one text, to begin with
 NEW_SHARE: Final = 0.1
-
-WAITING: Final = Gauge("slop_featurizer_asked_texts_waiting", "Texts of requests that wait for their features.")
-ASKED: Final = Counter(
-    "slop_featurizer_asked_texts",
-    "Texts of requests: answered, refused, or left by a caller that has gone.",
-    ["outcome"],
-)
-for _outcome in ("answered", "refused", "left"):
-    ASKED.labels(_outcome)
 
 
 class AskedTexts(BaseModel):
@@ -106,12 +97,12 @@ class Desk:
         try:
             while len(found) < len(asked):
                 if await has_gone():
-                    ASKED.labels("left").inc(len(asked) - len(found))
+                    metrics.ASKED.labels("left").inc(len(asked) - len(found))
                     raise Problem(HTTPStatus.REQUEST_TIMEOUT, "the caller has gone")
                 found += await self._piece(lane, asked[len(found) : len(found) + PIECE])
         finally:
             self._admitted(-(len(asked) - len(found)))
-        ASKED.labels("answered").inc(len(asked))
+        metrics.ASKED.labels("answered").inc(len(asked))
         return found
 
     def close(self) -> None:
@@ -130,7 +121,7 @@ class Desk:
 
     def _admit(self, texts: int) -> None:
         if self._waiting + texts > self._most:
-            ASKED.labels("refused").inc(texts)
+            metrics.ASKED.labels("refused").inc(texts)
             seconds = math.ceil(self._waiting * self._usual_s / self._threads)
             detail = f"{self._waiting} texts wait already, {self._most} may"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=max(1, seconds))
@@ -138,7 +129,7 @@ class Desk:
 
     def _admitted(self, texts: int) -> None:
         self._waiting += texts
-        WAITING.set(self._waiting)
+        metrics.ASKED_WAITING.set(self._waiting)
 
 
 def features_router(desk: Desk, lane_of: Callable[[str], Lane | None]) -> APIRouter:

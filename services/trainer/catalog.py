@@ -3,27 +3,13 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final
 
-from prometheus_client import Counter, Histogram
 from redis.exceptions import RedisError
 
 from slop.posts import Floats, FoundPost, PostRef, Posts, PostText, Put, SentText
+from trainer import featurizer_metrics as metrics
 from trainer.text_features import NotEncoded, TextFeatures
 from trainer.turnstile import Priority
-
-LOOKUPS: Final = Counter(
-    "slop_featurizer_lookups",
-    "Interactions by whether their post's features were there (hit) or had to be computed first (miss).",
-    ["result"],
-)
-HITS, MISSES = LOOKUPS.labels("hit"), LOOKUPS.labels("miss")
-BATCH_POSTS: Final = Histogram(
-    "slop_featurizer_batch_posts",
-    "Posts whose features are computed in one go.",
-    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-)
-
 
 Asked = tuple[PostRef | None, str]
 """A text, and which post's it is, if it is one's."""
@@ -53,7 +39,7 @@ class Catalog:
         """Compute and store the features of posts; returns the posts with them, and those that can't have any."""
         if not posts:
             return {}, {}
-        BATCH_POSTS.observe(len(posts))
+        metrics.BATCH_POSTS.observe(len(posts))
         rows = self._features.of([post.text.text for post in posts.values()], priority)
         computed, failed = {}, {}
         for (ref, post), row in zip(posts.items(), rows, strict=True):

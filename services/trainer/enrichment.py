@@ -24,8 +24,9 @@ from slop.rewards import Reward, Rewards
 from slop.streams import Record
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.signal_pb2 import Signal, Source
+from trainer import featurizer_metrics as metrics
 from trainer.budget import BatchLimits, Budget
-from trainer.catalog import HITS, MISSES, Catalog
+from trainer.catalog import Catalog
 from trainer.text_features import NotEncoded
 from trainer.turnstile import Priority
 
@@ -184,8 +185,8 @@ class Enricher:
         looked = _Looked(self._catalog.find([item.post for item in items]))
         looked.posts |= self._copied(items, looked.posts)
         missing = [item for item in items if self._needs_features(item, looked.posts)]
-        HITS.inc(len(items) - len(missing))
-        MISSES.inc(len(missing))
+        metrics.LOOKUPS.labels("hit").inc(len(items) - len(missing))
+        metrics.LOOKUPS.labels("miss").inc(len(missing))
         chosen = {post: looked.posts[post] for post in self._chosen(missing, looked.posts, batch)}
         computed, looked.failed = self._catalog.compute(chosen, Priority.REACTION)
         looked.posts |= computed

@@ -14,9 +14,10 @@ from slop.posts import FoundPost, PostRef, ref_of, sent_text
 from slop.streams import Record
 from slop.v1.interaction_pb2 import Rejected
 from slop.v1.post_pb2 import Post
+from trainer import featurizer_metrics as metrics
 from trainer.catalog import Catalog
 from trainer.enrichment import SERVICE
-from trainer.text_log import POSTS_TOTAL, is_old, post_of
+from trainer.text_log import is_old, post_of
 from trainer.turnstile import Priority
 
 POSTS_BETWEEN_LOOKS: Final = 8
@@ -40,7 +41,7 @@ class PatientFeatures:
             redis.exceptions.RedisError: Redis does not answer.
         """
         if not self._is_live():
-            POSTS_TOTAL.labels("passed").inc(len(records))
+            metrics.POSTS.labels("passed").inc(len(records))
             return []
         sent = _newest(records)
         found = self._catalog.find(list(sent))
@@ -48,11 +49,11 @@ class PatientFeatures:
         for ref, (_, post) in sent.items():
             there = found.get(ref)
             if there is None and is_old(post):
-                POSTS_TOTAL.labels("passed").inc()
+                metrics.POSTS.labels("passed").inc()
             elif there is None or there.text_features is None:
                 missing[ref] = there or FoundPost(sent_text(post).text)
             else:
-                POSTS_TOTAL.labels("known").inc()
+                metrics.POSTS.labels("known").inc()
         return self._computed(missing, sent)
 
     def _computed(self, missing: dict[PostRef, FoundPost], sent: dict[PostRef, tuple[Record, Post]]) -> list[Rejected]:
@@ -62,8 +63,8 @@ class PatientFeatures:
             if self._stop.is_set():
                 raise Stopped("posts are left")
             computed, failed = self._catalog.compute(some, Priority.PATIENT)
-            POSTS_TOTAL.labels("computed").inc(len(computed))
-            POSTS_TOTAL.labels("broken").inc(len(failed))
+            metrics.POSTS.labels("computed").inc(len(computed))
+            metrics.POSTS.labels("broken").inc(len(failed))
             refused += [rejected(sent[ref][0], "failed", why.error, SERVICE) for ref, why in failed.items()]
         return refused
 

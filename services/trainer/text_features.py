@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 from cachetools import LRUCache
-from prometheus_client import Counter, Histogram
 
 from slop.posts import text_digest
+from trainer import featurizer_metrics as metrics
 from trainer.turnstile import Priority, Turnstile
 
 Floats = npt.NDArray[np.float32]
@@ -23,16 +23,6 @@ Floats = npt.NDArray[np.float32]
 PATIENT_NICE: Final = 10
 PIECE: Final = 8
 
-POST_SECONDS: Final = Histogram(
-    "slop_featurizer_post_seconds",
-    "Time to compute one post's features.",
-    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
-)
-TEXTS: Final = Counter(
-    "slop_featurizer_texts", "Texts by whether their features were in memory, computed, or can't be.", ["outcome"]
-)
-for _outcome in ("remembered", "computed", "failed"):
-    TEXTS.labels(_outcome)
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +73,7 @@ class TextFeatures:
             known: dict[bytes, Floats | NotEncoded] = {
                 digest: self._remembered[digest] for digest in digests if digest in self._remembered
             }
-        TEXTS.labels("remembered").inc(sum(digest in known for digest in digests))
+        metrics.TEXTS.labels("remembered").inc(sum(digest in known for digest in digests))
         missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
         left = iter(missing.items())
         while piece := dict(islice(left, PIECE)):
@@ -105,11 +95,11 @@ class TextFeatures:
             rows = self._encoded(list(texts.values()))
             seconds = (time.perf_counter() - began) / len(rows)
         for _ in rows:
-            POST_SECONDS.observe(seconds)
+            metrics.POST_SECONDS.observe(seconds)
         features = dict(zip(texts, rows, strict=True))
         sound = {digest: row for digest, row in features.items() if not isinstance(row, NotEncoded)}
-        TEXTS.labels("computed").inc(len(sound))
-        TEXTS.labels("failed").inc(len(rows) - len(sound))
+        metrics.TEXTS.labels("computed").inc(len(sound))
+        metrics.TEXTS.labels("failed").inc(len(rows) - len(sound))
         with self._lock:
             self._remembered.update(sound)
         return features

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import structlog
 from google.protobuf.message import DecodeError
 from kafka.errors import KafkaError
-from prometheus_client import Counter
 
 from kit.worker import retry
 from slop.parking import Parking
@@ -27,14 +26,6 @@ from trainer.catalog import Catalog
 LOOK_S: Final = 1.0
 MOST_UNSORTED: Final = 1_000_000
 
-POSTS_TOTAL: Final = Counter(
-    "slop_featurizer_posts",
-    "Posts from the topic: computed, known before, or broken; passed: old ones that nobody reacted to, or those whose "
-    "features nobody asks for under a basis that is not live.",
-    ["outcome"],
-)
-for _outcome in ("computed", "known", "broken", "passed"):
-    POSTS_TOTAL.labels(_outcome)
 
 log = structlog.get_logger(__name__)
 

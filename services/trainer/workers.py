@@ -12,7 +12,6 @@ from typing import Final
 import structlog
 from google.protobuf.message import DecodeError
 from kafka.errors import KafkaError
-from prometheus_client import Counter, Gauge, Histogram
 from redis.exceptions import RedisError
 
 from kit.worker import Stopped, retry
@@ -22,12 +21,13 @@ from slop.parking import Claim, Parked, Parking
 from slop.streams import Record, Subscription
 from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, Rejected
+from trainer import featurizer_metrics as metrics
 from trainer.catalog import Catalog
 from trainer.enrichment import SERVICE, Enriched, Enricher, Fate
 from trainer.outbox import Outbox
 from trainer.settings import FeaturizerSettings
 from trainer.text_features import NotEncoded
-from trainer.text_log import POSTS_TOTAL, TextsRead
+from trainer.text_log import TextsRead
 from trainer.turnstile import Priority
 
 log = structlog.get_logger(__name__)
@@ -35,27 +35,6 @@ log = structlog.get_logger(__name__)
 AWAY: Final = (RedisError, KafkaError, TimeoutError)
 CLAIMED_POSTS: Final = 16
 CLAIMED_DUE: Final = 256
-
-INTERACTIONS_TOTAL = Counter(
-    "slop_featurizer_interactions",
-    "Interactions by what became of them: signal, silent, rejected or parked.",
-    ["outcome"],
-)
-BATCH_SECONDS = Histogram(
-    "slop_featurizer_batch_seconds",
-    "From a batch of interactions to its signals' acknowledgement.",
-    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
-)
-PARKED_NOW = Gauge("slop_featurizer_parked", "Interactions that wait for their post, over all processes.")
-PARKING_TOTAL = Counter(
-    "slop_featurizer_parking",
-    "Interactions by what parking did: parked, redelivered, expired, or refused where there is no room.",
-    ["outcome"],
-)
-for _outcome in ("signal", "silent", "rejected", "parked"):
-    INTERACTIONS_TOTAL.labels(_outcome)
-for _outcome in ("parked", "redelivered", "expired", "refused"):
-    PARKING_TOTAL.labels(_outcome)
 
 
 class SignalWorker:
@@ -83,7 +62,7 @@ class SignalWorker:
             while not stop.is_set():
                 records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll interactions")
                 if records:
-                    with BATCH_SECONDS.time():
+                    with metrics.BATCH_SECONDS.time():
                         self._work(records, stop)
         finally:
             self._outbox.close()
@@ -94,7 +73,7 @@ class SignalWorker:
             self.subscription.check()
 
     def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
-        epoch = 0
+        epoch = self.subscription.epoch(INTERACTIONS.name)
         enriched = retry(lambda: self._enricher.enrich(records, epoch), (RedisError,), stop, "join interactions")
         sent = [Sent(SIGNALS, key_of(signal), encode(signal)) for signal in enriched.signals]
         if self._is_live():
@@ -185,7 +164,7 @@ class ParkingWorker:
             self._redeliver(claims)
         while not stop.is_set() and self._expire():
             pass
-        PARKED_NOW.set(self._parking.size())
+        metrics.PARKED.set(self._parking.size())
 
     def _redeliver(self, claims: Sequence[Claim]) -> None:
         posts = self._catalog.find([claim.post for claim in claims])
@@ -204,7 +183,7 @@ class ParkingWorker:
             sent = _as_rejected(_refused(one, "failed", f"its post: {failed.error}") for one in parked)
         self._outbox.publish(sent)
         self._parking.remove([one.entry for one in parked])
-        PARKING_TOTAL.labels("redelivered").inc(len(parked) if failed is None else 0)
+        metrics.PARKING.labels("redelivered").inc(len(parked) if failed is None else 0)
 
     def _expire(self) -> bool:
         """Reject what has expired, unless its post has come; returns whether there may be more."""
@@ -214,7 +193,7 @@ class ParkingWorker:
         expired = [one for one in due if one.entry.post not in known]
         self._outbox.publish(_as_rejected(_refused(one, one.rejected.reason, one.rejected.detail) for one in expired))
         self._parking.remove([*gone, *(one.entry for one in expired)])
-        PARKING_TOTAL.labels("expired").inc(len(expired))
+        metrics.PARKING.labels("expired").inc(len(expired))
         return len(due) + len(gone) == CLAIMED_DUE
 
 
@@ -234,7 +213,7 @@ def _handled(
     except Exception as error:  # whatever is in it
         if len(records) > 1:
             return [one for record in records for one in _handled(handle, [record])]
-        POSTS_TOTAL.labels("broken").inc()
+        metrics.POSTS.labels("broken").inc()
         log.warning("post failed", partition=records[0].partition, offset=records[0].offset, error=repr(error))
         reason = "not_protobuf" if isinstance(error, DecodeError) else "failed"
         return [rejected(records[0], reason, f"{type(error).__name__}: {error}", SERVICE)]
@@ -267,9 +246,9 @@ def _count(enriched: Enriched) -> None:
         ("rejected", len(enriched.rejected)),
         ("parked", enriched.fates[Fate.PARKED]),
     ):
-        INTERACTIONS_TOTAL.labels(outcome).inc(count)
-    PARKING_TOTAL.labels("parked").inc(enriched.fates[Fate.PARKED])
-    PARKING_TOTAL.labels("refused").inc(refused)
+        metrics.INTERACTIONS.labels(outcome).inc(count)
+    metrics.PARKING.labels("parked").inc(enriched.fates[Fate.PARKED])
+    metrics.PARKING.labels("refused").inc(refused)
 
 
 def _commit(subscription: Subscription) -> None:

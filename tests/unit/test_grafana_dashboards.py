@@ -22,11 +22,7 @@ OUR_METRICS = (
     "jobs.metrics",
     "kit.request_metrics",
     "slop.streams",
-    "trainer.asked",
-    "trainer.catalog",
-    "trainer.text_features",
-    "trainer.text_log",
-    "trainer.workers",
+    "trainer.featurizer_metrics",
     "trainer.learner_metrics",
 )
 ENDINGS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
