@@ -287,7 +287,7 @@ def jobs() -> list[AnyPanel]:
             Words(
                 "Jobs that wait", "short", "Jobs in each queue of the broker.", "It grows, since no worker takes them."
             ),
-            Query("sum by (queue) (slop_jobs_waiting)", "{{queue}}"),
+            Query("max by (queue) (slop_jobs_waiting)", "{{queue}}"),
             span=6,
             height=8,
         ),
@@ -298,7 +298,7 @@ def jobs() -> list[AnyPanel]:
                 "Profiles by when they last learned.",
                 "Few recent ones while many readers are active.",
             ),
-            *(Query(f'sum(slop_profiles_updated{{age="{age}"}})', said) for age, said in AGES.items()),
+            *(Query(f'sum(slop:profiles_updated:count{{age="{age}"}})', said) for age, said in AGES.items()),
             span=6,
             height=8,
             colour=colours.PROFILES,
@@ -327,7 +327,7 @@ def jobs() -> list[AnyPanel]:
                 "Profiles counted every minute, and those in the newest snapshot.",
                 "Either falls.",
             ),
-            Query("sum(slop_profiles)", "profiles", colours.PROFILES),
+            Query("sum(slop:profiles:count)", "profiles", colours.PROFILES),
             Query("max(slop_snapshot_profiles)", "in the newest snapshot", colours.GREY),
             span=8,
             height=8,

@@ -79,7 +79,7 @@ def amounts() -> list[AnyPanel]:
         _amount(
             "Readers known",
             "locale",
-            "sum(slop_profiles)",
+            "sum(slop:profiles:count)",
             colours.PROFILES,
             "Profiles in Redis, counted every minute.",
             "It falls, since no profile is ever evicted.",

@@ -203,7 +203,7 @@ def readers() -> list[AnyPanel]:
                 "Profiles by how many interactions they have learned.",
                 "All stay in the first bar: readers do not come back.",
             ),
-            *(Query(f'sum(slop_profiles{{interactions="{count}"}})', count) for count in INTERACTIONS),
+            *(Query(f'sum(slop:profiles:count{{interactions="{count}"}})', count) for count in INTERACTIONS),
             span=8,
             height=8,
             colour=colours.PROFILES,

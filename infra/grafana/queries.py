@@ -38,7 +38,7 @@ def share(metric: str, labels: str, of: str = "") -> str:
 
 def age(moment: str) -> str:
     """Seconds since a moment; exactly 0 where it is 0, which says that it has not come yet."""
-    return f"max((time() - {moment}) * ({moment} > bool 0))"
+    return f"(time() - max({moment})) * (max({moment}) > bool 0)"
 
 
 def lag(group: str) -> str:

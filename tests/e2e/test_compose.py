@@ -152,6 +152,30 @@ def listening(container: Container, image: str) -> list[str]:
     return [f"{address}:{port}" for address in container.addresses.values() for port in sorted(ports)]
 
 
+def test_every_replica_of_a_service_is_scraped_and_works(
+    compose: Compose, collector: httpx.Client, generation: httpx.Client
+) -> None:
+    scaled = ("featurizer", "learner")
+    replicas = [f"--scale={service}=2" for service in scaled]
+    compose("up", "--detach", "--wait", "--no-recreate", *replicas, timeout_s=PATIENCE_S)
+    try:
+        for service in scaled:
+            eventually(lambda service=service: scraped(compose, service) == 2)  # type: ignore[misc]
+        assert collector.post("/v1/events", json={"events": likes("scaled", 5)}).status_code == 202
+        eventually(lambda: learned(generation, "scaled") == 5)
+    finally:
+        compose("up", "--detach", "--wait", "--no-recreate", timeout_s=PATIENCE_S)
+    for service in scaled:
+        eventually(lambda service=service: scraped(compose, service) == 1)  # type: ignore[misc]
+
+
+def scraped(compose: Compose, service: str) -> int:
+    """How many processes of a service answer Prometheus."""
+    query = f'up{{job="{service}"}} == 1'
+    address = "http://127.0.0.1:9090"
+    return len(compose("exec", "-T", "prometheus", "promtool", "query", "instant", address, query).splitlines())
+
+
 def test_down_and_up_again_loses_neither_a_profile_nor_an_interaction(
     compose: Compose, collector: httpx.Client, generation: httpx.Client
 ) -> None:

@@ -19,14 +19,17 @@ ONE_SHOT = {"model", "gpu"}
 NO_SHELL = {"redis-exporter", "kafka-exporter"}  # nothing in their images could run a check
 CPU = {name for name, service in SERVICES.items() if "" in service.get("profiles", [""])}
 GPU = {name for name, service in SERVICES.items() if "gpu" in service.get("profiles", ["gpu"])}
+SCALED = ("collector", "featurizer", "learner", "generation", "worker", "vllm")
 MEGABYTES = {"m": 1, "g": 1024}
 
 every_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def default(text: str) -> str:
-    """A value with the defaults of its variables."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+    """A value with the defaults of its variables; a default may have a variable itself."""
+    while (shorter := re.sub(r"\$\{\w+:-([^${}]*)\}", r"\1", text)) != text:
+        text = shorter
+    return text
 
 
 def memory(name: str) -> int:
@@ -114,6 +117,34 @@ def test_the_engines_processes_have_room_to_talk(name: str) -> None:
     assert SERVICES[name]["shm_size"] in {"512m", "1g"}  # 160 MB at least; Docker's default is 64 MB
 
 
+def test_what_needs_no_language_model_has_none() -> None:
+    given = {name for name, service in SERVICES.items() if "SLOP_MODEL" in (service.get("environment") or {})}
+    mounted = {
+        name for name, service in SERVICES.items() if any(":/model" in str(v) for v in service.get("volumes", []))
+    }
+    assert given == {"vllm", "worker", "worker-gpu"}
+    assert mounted == {"vllm", "vllm-gpu", "worker", "worker-gpu", "model"}
+
+
+def test_what_computes_gets_the_gpu_in_its_profile_and_is_found_by_the_name_that_it_has_on_a_cpu() -> None:
+    reserved = {name for name, service in SERVICES.items() if "deploy" in service}
+    assert reserved == {"vllm-gpu", "worker-gpu"}
+    for name in reserved:
+        plain, networks = name.removesuffix("-gpu"), SERVICES[name]["networks"]
+        assert [plain] in [(each or {}).get("aliases") for each in networks.values()]
+        assert SERVICES[name]["depends_on"]["gpu"]["condition"] == "service_completed_successfully"
+    assert SERVICES["worker-gpu"]["build"]["args"] == {"TORCH": "cuda"}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_what_may_be_scaled_has_nothing_that_only_one_can_have(name: str) -> None:
+    service = SERVICES[name]
+    assert "container_name" not in service
+    assert not {variable for variable in service["environment"] if variable.endswith("_INSTANCE")}
+    for port in service.get("ports", ()):
+        assert f"${{SLOP_{name.upper()}_PORTS:-" in port
+
+
 def test_all_containers_for_the_cpu_fit_in_12_gigabytes() -> None:
     assert sum(memory(name) for name in CPU - ONE_SHOT) <= 12 * 1024
 
@@ -193,7 +224,7 @@ def test_exactly_one_engine_runs_whatever_the_profile(arguments: list[str], expe
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert set(done.stdout.split()) == expected
-    assert len({"vllm", "vllm-gpu"} & expected) == len({"featurizer", "featurizer-gpu"} & expected) == 1
+    assert len({"vllm", "vllm-gpu"} & expected) == len({"worker", "worker-gpu"} & expected) == 1
 
 
 def pins(name: str) -> dict[str, set[str]]:
