@@ -22,6 +22,7 @@ def learning() -> Dashboard:
     made = with_panels(made, summary())
     made = with_section(made, "Featurizer: reactions and posts become features", featurizer())
     made = with_section(made, "Learner: signals become profiles", learner())
+    made = with_section(made, "Nothing stops and nothing is lost", losses())
     return with_section(made, "Jobs and profiles: Celery and Redis", jobs())
 
 
@@ -256,6 +257,68 @@ def learner() -> list[AnyPanel]:
             height=8,
         ),
     ]
+
+
+def losses() -> list[AnyPanel]:
+    """What is ready, and what was not used."""
+    return [
+        lines(
+            Words(
+                "Processes that are ready",
+                "short",
+                "Processes of each service that do their work, as their /readyz says.",
+                "Fewer than there are, since some answer and get nothing done.",
+            ),
+            Query("sum by (job) (slop_ready)", "{{job}}"),
+            span=6,
+            height=8,
+        ),
+        ranks(
+            Words(
+                "What is not ready",
+                "short",
+                "Processes for which a check of /readyz fails.",
+                "Any, though generation works without Redis and Kafka.",
+            ),
+            Query("sum by (job, check) (slop_check_ok == bool 0) > 0", "{{job}}: {{check}}"),
+            span=6,
+            height=8,
+            colour=colours.RED,
+        ),
+        lines(
+            Words(
+                "Records that could not be used",
+                "short",
+                "Records a minute that went to slop.rejected.v1 with their reason; python -m jobs rejected shows them.",
+                "Any, though nothing stops for them.",
+            ),
+            Query(_a_minute("slop_featurizer_interactions_total", 'outcome="rejected"'), "reactions", colours.RED),
+            Query(_a_minute("slop_featurizer_posts_total", 'outcome="broken"'), "posts", colours.AMBER),
+            Query(_a_minute(SIGNALS, 'outcome="refused"'), "signals", colours.FEATURIZER),
+            span=6,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Kafka's disk",
+                "bytes",
+                "What the logs take, and what is free on the fullest broker's disk, looked at every minute.",
+                "Less than a tenth free, since Kafka ends when nothing is.",
+            ),
+            Query(_disk("max", "log"), "logs", colours.COLLECTOR),
+            Query(_disk("min", "usable"), "free", colours.LEARNER),
+            span=6,
+            height=8,
+        ),
+    ]
+
+
+def _a_minute(metric: str, labels: str) -> str:
+    return f"sum(increase({metric}{{{labels}}}[1m]))"
+
+
+def _disk(of_brokers: str, kind: str) -> str:
+    return f'{of_brokers}(slop_kafka_disk_bytes{{kind="{kind}"}})'
 
 
 def jobs() -> list[AnyPanel]:

@@ -20,6 +20,7 @@ OUR_METRICS = (
     "collector.metrics",
     "generation.metrics",
     "jobs.metrics",
+    "kit.health",
     "kit.request_metrics",
     "slop.streams",
     "trainer.featurizer_metrics",
