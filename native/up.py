@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Final, NoReturn
 
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-from native import kafka, model, ports
+from native import embedder, kafka, model, ports
 from native.binaries import MissingBinary
 from native.parts import Part, parts
 from native.settings import ROOT, NativeSettings
@@ -108,9 +109,14 @@ def running_stack(
         "SLOP_FEATURIZER_URL": f"http://{settings.host}:{settings.featurizer_port}",
         "SLOP_JOBS_DIR": str(settings.jobs_dir or settings.run_dir / "jobs"),
     }
-    if {"vllm", "featurizer"} & {part.name for part in some}:
-        environment["SLOP_MODEL"] = _prepare_model(settings, console)
-    if "kafka" in {part.name for part in some}:
+    names = {part.name for part in some}
+    for needed_by, setting, prepared, name in (
+        ({"vllm", "worker"}, "SLOP_MODEL", model, "model SmolLM2-135M-Instruct"),
+        ({"featurizer", "worker"}, "SLOP_EMBEDDER", embedder, "embedder all-MiniLM-L6-v2"),
+    ):
+        if needed_by & names:
+            environment[setting] = _prepare(prepared, name, settings, console)
+    if "kafka" in names:
         console.print(f"kafka: {kafka.about(settings)}", soft_wrap=True, highlight=False)
     with _sigterm_exits(), started(some, settings, console, environment | dict(chosen or {})) as process:
         yield Stack(settings, some, process)
@@ -186,18 +192,20 @@ def started(
         _stop(process, console)
 
 
-def _prepare_model(settings: NativeSettings, console: Console) -> str:
-    if model.is_prepared(settings):
-        return model.prepare(settings)
+def _prepare(prepared: ModuleType, name: str, settings: NativeSettings, console: Console) -> str:
+    """What `native.model` or `native.embedder` prepares, once."""
+    if prepared.is_prepared(settings):
+        return str(prepared.prepare(settings))
     begin = time.monotonic()
     # By a process of its own: this one would keep torch in memory for as long as the stack runs.
-    command = [sys.executable, "-m", "native.model"]
-    with console.status("converting the model SmolLM2-135M-Instruct, once, about 20 s"):
+    command = [sys.executable, "-m", prepared.__name__]
+    with console.status(f"converting the {name}, once, about 20 s"):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise StackFailed(f"the model can't be converted:\n{done.stderr[-2000:]}")
-    console.print(f"model converted into {done.stdout.strip()}, {time.monotonic() - begin:.0f} s", soft_wrap=True)
-    return done.stdout.strip()
+        raise StackFailed(f"the {name} can't be converted:\n{done.stderr[-2000:]}")
+    folder = done.stdout.strip()
+    console.print(f"{name} converted into {folder}, {time.monotonic() - begin:.0f} s", soft_wrap=True)
+    return folder
 
 
 def _wait_ready(

@@ -1,18 +1,53 @@
 """Bases and profiles for tests: small, made at once, and nothing that a training has to run for."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from slop.basis import Basis, LengthScale
+from slop.basis import Basis, EmbedderName, LengthScale
+from slop.encoder import Encoder
 from slop.factored import FactoredBasis, norm_range_of
+from slop.head import Head
 from slop.profiles import Profile
+from slop.stylometrics import MEASURES
 
 Floats = npt.NDArray[np.float32]
 
 SUBJECTS = ("gardening tomatoes soil", "football goals match", "cooking soup onions", "space stars telescopes")
+
+
+class TinyEmbedder:
+    """A sentence embedder for tests: counts of a text's words by a hash, of unit norm, computed at once."""
+
+    width = 8
+
+    def __init__(self, revision: str = "test") -> None:
+        self.name, self.revision = "tiny", revision
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """(N, 8) float32."""
+        return np.stack([self._embed(text) for text in texts])
+
+    def _embed(self, text: str) -> Floats:
+        words = text.lower().encode("utf-8", "replace").split()
+        counts = np.bincount([zlib.crc32(word) % self.width for word in words], minlength=self.width) + 0.01
+        unit: Floats = (counts / np.linalg.norm(counts)).astype(np.float32)
+        return unit
+
+
+def random_head(prompts: int, seed: int = 0) -> Head:
+    """A head over what `TinyEmbedder` says of a post, and its stylometrics."""
+    inputs = TinyEmbedder.width + len(MEASURES)
+    weights = np.random.default_rng(seed).normal(size=(inputs, prompts)).astype(np.float32)
+    return Head(np.zeros(inputs, np.float32), np.ones(inputs, np.float32), weights, np.zeros(prompts, np.float32))
+
+
+def encoder_of(basis: Basis) -> Encoder:
+    """The encoder of a basis that this module made."""
+    return Encoder(basis, TinyEmbedder())
 
 
 def basis_of(prompts: Floats, subjects: Sequence[str] = SUBJECTS) -> Basis:
@@ -26,6 +61,8 @@ def basis_of(prompts: Floats, subjects: Sequence[str] = SUBJECTS) -> Basis:
         center=np.full(size, 1 / size, np.float32),
         scale=0.5,
         temperature=2.0,
+        head=random_head(size),
+        embedder=EmbedderName("tiny", "test"),
         length=LengthScale(3.0, 0.5),
         crowd=np.array([0.1] + [0.0] * size, np.float32),
         words=tuple((*subject.split(), "small", "things") for subject in subjects[:size]),
@@ -63,7 +100,7 @@ def factored_for(basis: Basis, of_prompts: Floats, seed: int = 0) -> FactoredBas
     """A factored basis that goes with a basis, whose prompts are spread over styles and subjects so, (K, S, J)."""
     _, styles, subjects = of_prompts.shape
     random = random_factored(styles, subjects, basis.prompts.shape[2], seed)
-    return replace(random, mixture=basis.text_version, of_prompts=of_prompts)
+    return replace(random, mixture=basis.prompts_version, of_prompts=of_prompts)
 
 
 def spread_over(pairs: Sequence[tuple[int | None, int | None]], styles: int = 3, subjects: int = 4) -> Floats:

@@ -11,12 +11,13 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from slop.factors import CROWD_VARIANCE, Factors
+from slop.head import Components, Head, softmax
 from slop.profiles import Block, Prior
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 NORM_TOLERANCE: Final = 1.01
 LENGTH_SHARE: Final = 0.5
 FARTHEST_LENGTH: Final = 4.0
@@ -36,10 +37,7 @@ def responsibilities(log_likelihoods: npt.ArrayLike, temperature: float) -> Doub
     Returns:
         (..., K) float64, which sums to 1 over the prompts.
     """
-    logits = np.asarray(log_likelihoods, dtype=np.float64) / temperature
-    odds: Doubles = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: Doubles = odds / odds.sum(axis=-1, keepdims=True)
-    return shares
+    return softmax(np.asarray(log_likelihoods, dtype=np.float64) / temperature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +80,21 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
-    """K soft prompts for a frozen model, and the map from a post's likelihoods under them to its features.
+class EmbedderName:
+    """Which sentence embedder a head was fitted on (see `slop.embedder`)."""
 
-    A post's T = K + 1 text features are what each prompt has to do with it, and its length, which ranking alone reads.
-    Where many readers' reactions were learned from, the post's factors follow.
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """K soft prompts for a frozen model, and the map from a post's text to its features.
+
+    A post's T = K + 1 + C text features are what each prompt has to do with it, its length, and C components of its
+    embedding; the latter two ranking alone reads. What a prompt has to do with a post is defined by how likely it makes
+    the post (`responsibilities`) and told by a head on the post's embedding and stylometrics, which learned it from the
+    language model. Where many readers' reactions were learned from, the post's factors follow.
 
     Attributes:
         model: name of the base model that the prompts were trained on.
@@ -94,12 +102,15 @@ class Basis:
         prompts: (K, k, d) float32, the rows being virtual tokens.
         center: (K,) float32, mean responsibilities over the catalogue.
         scale: what centred responsibilities are divided by, so that their mean norm is 1.
-        temperature: of the responsibilities.
+        temperature: of the responsibilities that the head learned.
+        head: from embedding and stylometrics to responsibilities.
+        embedder: whose embeddings these are.
         length: how long the catalogue's posts are.
         crowd: (T,) float32, the crowd's direction c over the text features: the prior mean of every reader.
         words: for every prompt the words that describe its cluster, most typical first.
         norm_range: smallest and largest row norm seen in training; the trust region.
         built: how it was built, for people.
+        components: of embeddings, for ranking alone; without them C = 0.
         factors: of posts, from many readers' reactions; without them F = T.
     """
 
@@ -109,12 +120,15 @@ class Basis:
     center: Floats
     scale: float
     temperature: float
+    head: Head
+    embedder: EmbedderName
     length: LengthScale
     crowd: Floats
     words: tuple[tuple[str, ...], ...]
     norm_range: tuple[float, float]
     template: Template = field(default_factory=Template)
     built: dict[str, Any] = field(default_factory=dict)
+    components: Components | None = None
     factors: Factors | None = None
 
     def __post_init__(self) -> None:
@@ -130,6 +144,8 @@ class Basis:
         arrays = (self.prompts, self.center, self.crowd, np.array([*scales, self.length.center]))
         if not all(np.isfinite(array).all() for array in arrays) or min(scales) <= 0:
             raise InvalidBasis("values that are not finite")
+        if not self.head.fits(self.size) or (self.components and not self.components.fits(self.head.inputs)):
+            raise InvalidBasis("a head or components whose shapes do not fit, or with values that are not finite")
         if self.factors and len(self.factors.text_map) != self.text_size:
             raise InvalidBasis(f"factors of {len(self.factors.text_map)} text features, posts have {self.text_size}")
 
@@ -140,8 +156,8 @@ class Basis:
 
     @property
     def text_size(self) -> int:
-        """T = K + 1: what each prompt has to do with a post, and the post's length."""
-        return self.size + 1
+        """T = K + 1 + C: what each prompt has to do with a post, the post's length, and components of its embedding."""
+        return self.size + 1 + (self.components.size if self.components else 0)
 
     @property
     def feature_count(self) -> int:
@@ -170,14 +186,26 @@ class Basis:
         return text.joined(Prior.of(crowd, 1.0, bias_variance, factor_forgetting, spread))
 
     @property
+    def prompts_version(self) -> str:
+        """Twelve hex digits that change with anything that posts written under the prompts depend on."""
+        digest = hashlib.sha256(json.dumps([self.revision, asdict(self.template), self.prompts.shape]).encode())
+        digest.update(np.ascontiguousarray(self.prompts, np.float16).tobytes())
+        return digest.hexdigest()[:12]
+
+    @property
     def text_version(self) -> str:
         """Twelve hex digits that change with anything that text features depend on."""
-        digest = hashlib.sha256()
-        for array in (self.prompts.astype(np.float16), self.center):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        scales = [self.scale, self.temperature, asdict(self.length)]
-        digest.update(json.dumps([FORMAT, self.revision, *scales, asdict(self.template)]).encode())
+        about = [FORMAT, self.prompts_version, self.embedder.revision, self.scale, asdict(self.length)]
+        digest = hashlib.sha256(json.dumps(about).encode())
+        for name, tensor in self._tensors().items():
+            digest.update(f"{name} {tensor.shape}".encode())
+            digest.update(np.ascontiguousarray(tensor).tobytes())
         return digest.hexdigest()[:12]
+
+    def _tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """What text features are made with."""
+        more = self.components.tensors() if self.components else {}
+        return {"center": self.center, **self.head.tensors(), **more}
 
     @property
     def version(self) -> str:
@@ -194,19 +222,22 @@ class Basis:
             return text_features
         return np.concatenate([text_features, self.factors.of_post(post, text_features)])
 
-    def text_features(self, log_likelihoods: npt.ArrayLike, words: npt.ArrayLike) -> Floats:
-        """Text features of posts: centred, scaled responsibilities (DESIGN section 4), then the length.
+    def text_features(self, shares: npt.ArrayLike, words: npt.ArrayLike, embeddings: npt.ArrayLike) -> Floats:
+        """Text features of posts: centred, scaled responsibilities, then the length, then components if there are any.
 
         Args:
-            log_likelihoods: (..., K), log p(y | P_k) summed over the post's tokens.
+            shares: (..., K), what each prompt has to do with the posts; they sum to 1.
             words: (...,), how many words the posts have.
+            embeddings: (..., E) of the posts.
 
         Returns:
             (..., T) float32.
         """
-        shares = responsibilities(log_likelihoods, self.temperature)
-        centred = ((shares - self.center) / self.scale).astype(np.float32)
-        return np.concatenate([centred, self.length.features(words)], axis=-1)
+        centred = ((np.asarray(shares, np.float64) - self.center) / self.scale).astype(np.float32)
+        parts = [centred, self.length.features(words)]
+        if self.components:
+            parts.append(self.components.of_embeddings(embeddings))
+        return np.concatenate(parts, axis=-1)
 
     def save(self, folder: Path) -> None:
         """Write basis.safetensors, what factors there are, and last basis.json: with it the basis is whole."""
@@ -214,8 +245,8 @@ class Basis:
         (folder / "basis.json").unlink(missing_ok=True)
         tensors: dict[str, npt.NDArray[Any]] = {
             "prompts": self.prompts.astype(np.float16),
-            "center": self.center,
             "crowd": self.crowd,
+            **self._tensors(),
         }
         save_file(tensors, folder / "basis.safetensors")
         about = {
@@ -226,6 +257,7 @@ class Basis:
             "template": asdict(self.template),
             "scale": self.scale,
             "temperature": self.temperature,
+            "embedder": asdict(self.embedder),
             "length": asdict(self.length),
             "norm_range": self.norm_range,
             "words": self.words,
@@ -245,6 +277,7 @@ class Basis:
         """
         try:
             about = json.loads((folder / "basis.json").read_text())
+            _check_format(folder, about.get("format"))
             tensors = load_file(folder / "basis.safetensors")
             basis = cls(
                 model=about["model"],
@@ -253,12 +286,15 @@ class Basis:
                 center=tensors["center"],
                 scale=about["scale"],
                 temperature=about["temperature"],
+                head=Head.of(tensors),
+                embedder=EmbedderName(**about["embedder"]),
                 length=LengthScale(**about["length"]),
                 crowd=tensors["crowd"],
                 words=tuple(tuple(words) for words in about["words"]),
                 norm_range=(about["norm_range"][0], about["norm_range"][1]),
                 template=Template(**about["template"]),
                 built=about["built"],
+                components=Components.of(tensors),
                 factors=Factors.load(folder),
             )
         except InvalidBasis:
@@ -268,3 +304,10 @@ class Basis:
         if basis.version != about["version"]:
             raise InvalidBasis(f"{folder}: basis.json says version {about['version']}, the content is {basis.version}")
         return basis
+
+
+def _check_format(folder: Path, found: object) -> None:
+    if found != FORMAT:
+        raise InvalidBasis(
+            f"{folder} has a basis of format {found}, this release reads {FORMAT}: 'make basis' builds one"
+        )

@@ -36,7 +36,7 @@ class FactoredBasis:
         subject_words: the same for every subject.
         norm_range: smallest and largest row norm seen in training; the trust region.
         built: how it was built, for people.
-        mixture: text version of the basis (`slop.basis.Basis`) whose prompts `of_prompts` is about; empty without.
+        mixture: `prompts_version` of the `slop.basis.Basis` whose prompts `of_prompts` is about; empty without.
         of_prompts: (K, S, J) float32, for each of that basis' prompts how its cluster's posts are spread over styles
             and subjects, which sums to 1; None if nothing is known.
     """
@@ -185,10 +185,10 @@ class FactoredBasis:
         Raises:
             InvalidBasis: it is about another one's, or not known.
         """
-        if self.mixture != basis.text_version or self.revision != basis.revision:
-            raise InvalidBasis(f"it goes with the basis '{self.mixture}', not {basis.text_version}")
+        if self.mixture != basis.prompts_version or self.revision != basis.revision:
+            raise InvalidBasis(f"it goes with the basis '{self.mixture}', not {basis.prompts_version}")
         if self.of_prompts is None or len(self.of_prompts) != basis.size:
-            raise InvalidBasis(f"it does not know the {basis.size} prompts of the basis {basis.text_version}")
+            raise InvalidBasis(f"it does not know the {basis.size} prompts of the basis {basis.prompts_version}")
 
 
 def norm_range_of(*sets: Floats) -> tuple[float, float]:

@@ -34,6 +34,13 @@ class CommonSettings(BaseSettings):
     follow_s: float = Field(1.0, gt=0, description="pause between two looks which basis is live (see slop.live)")
 
 
+class EmbedderSettings(CommonSettings):
+    """Who computes posts' features, or fits what does (see `slop.embedder`)."""
+
+    embedder: str = Field(..., description="folder or hub name of the sentence embedder, with onnx/model.onnx")
+    embedder_threads: int = Field(1, ge=1, description="threads that embedding one text takes")
+
+
 class LearningSettings(CommonSettings):
     """The online update of a reader's latent (see `slop.profiles`)."""
 

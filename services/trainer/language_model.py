@@ -22,8 +22,6 @@ from slop.basis import Template
 Floats = npt.NDArray[np.float32]
 
 MAX_POST_TOKENS: Final = 48  # of training and of features alike
-HEAT_TOKENS: Final = 8
-SURVIVORS: Final = 8
 _SLOT: Final = "\ue000"  # stands for the soft prompt while the chat template is rendered
 _ANSWER: Final = "\ue001"  # and this for the answer
 _IGNORE: Final = -100
@@ -241,20 +239,12 @@ def mean_losses(by_token: Tensor, posts: Sequence[Sequence[Tensor]]) -> Tensor:
 
 
 class PromptScorer:
-    """Log-likelihoods of posts under K fixed prompts; what precedes the post is computed once.
-
-    A post's tokens go through the model as one batch of equal rows, each on its own prompt's cached keys and values.
-    After the first HEAT_TOKENS of them only the SURVIVORS best prompts go on, and those that are left behind keep their
-    distance to the leader: they are far behind already, and responsibilities do not see how far.
-    One post is scored at a time, so that its features do not depend on its neighbours.
-    """
+    """Log-likelihoods of whole posts under K fixed prompts; what precedes the post is computed once."""
 
     @torch.inference_mode()
-    def __init__(
-        self, model: LanguageModel, prompts: Tensor, survivors: int = SURVIVORS, most: int = MAX_POST_TOKENS
-    ) -> None:
-        """Score under (K, k, d) prompts; with `survivors` = K every prompt sees the whole post."""
-        self._lm, self._survivors, self._most = model, min(survivors, prompts.shape[0]), most
+    def __init__(self, model: LanguageModel, prompts: Tensor, most: int = MAX_POST_TOKENS) -> None:
+        """Score under (K, k, d) prompts, `most` tokens of each post."""
+        self._lm, self._most = model, most
         states, self._prefix = model.read(model.prefix(prompts.to(model.device)), None)
         self._last = states[:, -1:]
 
@@ -262,25 +252,9 @@ class PromptScorer:
     def __call__(self, text: str) -> npt.NDArray[np.float64]:
         """(K,) log p(post | P_k) in nats, summed over the post's first `most` tokens."""
         tokens = self._lm.post_tokens(text, self._most)
-        everyone = torch.arange(self._last.shape[0], device=self._lm.device)
-        scores, last, cache = self._lap(tokens[:HEAT_TOKENS], everyone, self._last, copied(self._prefix))
-        if rest := tokens[HEAT_TOKENS:].numel():
-            ahead = scores.topk(self._survivors).indices.sort().values
-            cache.batch_select_indices(ahead)
-            gains, _, _ = self._lap(tokens[-rest:], ahead, last[ahead], cache)
-            leader = (scores[ahead] + gains).argmax()
-            total = scores + gains[leader]
-            total[ahead] = scores[ahead] + gains
-            scores = total
-        result: npt.NDArray[np.float64] = scores.cpu().numpy()
+        losses = self._lm.losses_after(self._last, self._prefix, [[tokens]] * len(self._last))
+        result: npt.NDArray[np.float64] = -losses.double().sum(dim=1).cpu().numpy()
         return result
-
-    def _lap(self, tokens: Tensor, rows: Tensor, last: Tensor, cache: Any) -> tuple[Tensor, Tensor, Any]:
-        """Log-likelihoods of the next tokens for the prompts `rows`, whose states so far end with `last`."""
-        batch = tokens.expand(rows.numel(), -1)
-        states, cache = self._lm.read(self._lm.embed(batch), cache)
-        losses = self._lm.token_losses(torch.cat([last, states[:, :-1]], dim=1), batch)
-        return -losses.double().sum(dim=1), states[:, -1:], cache
 
 
 def copied(cache: Any, rows: Tensor | slice = slice(None)) -> DynamicCache:

@@ -7,6 +7,7 @@ slop.signals.v1, under the basis of SLOP_BASIS_DIR: posts that the same readers 
 import argparse
 
 from slop.copies import KnownPosts
+from trainer.basis import head
 from trainer.basis.build import BuildOptions, build_basis
 from trainer.basis.clusters import FEW, SMALLEST
 from trainer.basis.command import Materials, parser_of, remove
@@ -15,9 +16,10 @@ from trainer.basis.command import Materials, parser_of, remove
 def main() -> None:
     """The command line."""
     defaults = BuildOptions()
-    parser = parser_of(__doc__, ".run/basis/checkpoint.pt", defaults.rounds, defaults.seed)
+    parser = parser_of(__doc__, ".run/basis/checkpoint.pt", defaults.seed, defaults.rounds)
     parser.add_argument("--prompts", type=int, default=defaults.prompts)
     parser.add_argument("--preferences", action=argparse.BooleanOptionalAction, default=defaults.preferences)
+    head.add_options(parser)
     args = parser.parse_args()
     made_of = Materials.of(args)
     posts, engagement = made_of.catalogue.posts, made_of.catalogue.engagement
@@ -29,10 +31,11 @@ def main() -> None:
         preferences=args.preferences,
         ward=engaged,
         smallest=FEW if engaged else SMALLEST,
+        head=head.options_of(args),
         seed=args.seed,
     )
     basis, _ = build_basis(
-        made_of.model, made_of.about_model, made_of.embed, posts, options, args.checkpoint, engagement=engagement
+        made_of.model, made_of.about_model, made_of.embedder, posts, options, args.checkpoint, engagement=engagement
     )
     basis.save(args.out)
     KnownPosts.of(posts).save(args.out)

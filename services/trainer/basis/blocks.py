@@ -10,6 +10,8 @@ import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler, normalize
 
+from slop.stylometrics import stylometrics
+
 Floats = npt.NDArray[np.float32]
 Block = npt.NDArray[np.floating]
 
@@ -17,48 +19,6 @@ COMPONENTS: Final = 32
 STYLE_SHARE: Final = 0.7
 ENGAGEMENT_SHARE: Final = 0.7
 OPENING: Final = 0.01  # of the posts: as many begin with words that are a habit, not one post's own
-
-_PATTERNS: Final = {
-    "first person": r"\b(i|i'm|i've|my|me|mine|we|our|us)\b",
-    "second person": r"\b(you|your|yours)\b",
-    "third person": r"\b(he|she|they|his|her|their|them|it)\b",
-    "past": r"\b(was|were|had|did|\w+ed)\b",
-    "present": r"\b(is|are|am|has|do|does)\b",
-    "future": r"\b(will|going to|'ll)\b",
-    "modal": r"\b(can|could|should|would|must|may)\b",
-    "negation": r"\b(no|not|never|n't|nothing)\b",
-    "question word": r"\b(what|why|how|who|where|when|which)\b",
-    "connective": r"\b(and|but|because|so|then|or)\b",
-    "article": r"\b(a|an|the)\b",
-    "number": r"\d+",
-}
-_MARKS: Final = {
-    "question mark": "?",
-    "exclamation": "!",
-    "comma": ",",
-    "period": ".",
-    "colon": ":",
-    "hash": "#",
-    "quote": '"',
-    "newline": "\n",
-    "dash": "-",
-}
-
-
-def stylometrics(text: str) -> list[float]:
-    """Some two dozen generic measures of how a post is written, none of what it is about."""
-    words = re.findall(r"[\w']+", text)
-    count = max(len(words), 1)
-    letters = [c for c in text if c.isalpha()]
-    return [
-        *(len(re.findall(pattern, text.lower())) / count for pattern in _PATTERNS.values()),
-        *(np.log1p(text.count(mark)) for mark in _MARKS.values()),
-        np.log(count),
-        sum(map(len, words)) / count,
-        sum(c.isupper() for c in letters) / max(len(letters), 1),
-        sum(not c.isascii() for c in text) / max(len(text), 1),
-        float(text[:1].islower()),
-    ]
 
 
 class Blocks(NamedTuple):

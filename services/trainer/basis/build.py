@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from slop.basis import Basis, LengthScale, responsibilities
+from slop.basis import Basis, responsibilities
+from slop.embedder import SentenceEmbedder
 from trainer.basis.blocks import clustering_space
-from trainer.basis.checkpoint import save_checkpoint
+from trainer.basis.checkpoint import kept_lessons, save_checkpoint
 from trainer.basis.clusters import SMALLEST, Labels, cluster_words, guarded, initial_clusters, nearest_clusters
+from trainer.basis.distil import HeadOptions, fit_head
 from trainer.basis.preference import Contrast, contrast_losses, plain_logs, preference_step
 from trainer.basis.tuning import (
     LEARNING_RATE,
@@ -27,7 +29,7 @@ from trainer.basis.tuning import (
     losses_under,
     train_step,
 )
-from trainer.language_model import LanguageModel, PromptScorer
+from trainer.language_model import LanguageModel
 
 Floats = npt.NDArray[np.float32]
 Drawn = npt.NDArray[np.intp]
@@ -50,7 +52,6 @@ class BuildOptions:
         held_out: share of posts that only early stopping sees.
         patience: checks on held-out posts without a gain after which a prompt stops.
         check_every: steps between such checks.
-        scaling_posts: posts that centre and scale of the features are measured on.
         temperature: of the responsibilities.
         preferences: whether the last round also tunes prompts to prefer their own posts (`trainer.basis.preference`).
         softness: of the assignment of posts to prompts, nats: 0 gives a post to its best prompt alone, else its prompts
@@ -58,6 +59,7 @@ class BuildOptions:
         rate: of learning, the highest.
         ward: whether k-means begins from Ward's clusters.
         smallest: posts that a cluster has; below it is junk.
+        head: how posts' features are learned.
         seed: of everything random.
     """
 
@@ -68,13 +70,13 @@ class BuildOptions:
     held_out: float = 0.1
     patience: int = 2
     check_every: int = 4
-    scaling_posts: int = 160
     temperature: float = 2.0
     preferences: bool = True
     softness: float = 0.0
     rate: float = LEARNING_RATE
     ward: bool = False
     smallest: int = SMALLEST
+    head: HeadOptions = field(default_factory=HeadOptions)
     seed: int = 0
 
 
@@ -280,41 +282,28 @@ class Builder:
         return float(contrast_losses(self._lm, [prompt.rows], [contrast]))
 
 
-def feature_scaling(
-    scorer: PromptScorer, posts: list[str], temperature: float
-) -> tuple[Floats, float, npt.NDArray[np.float64]]:
-    """Centre (K,) and scale of the responsibilities over posts, and the posts' (N, K) log-likelihoods."""
-    logs = np.stack([scorer(text) for text in tqdm(posts, desc="feature scaling", unit="post")])
-    shares = responsibilities(logs, temperature)
-    center = shares.mean(axis=0)
-    scale = float(np.linalg.norm(shares - center, axis=1).mean())
-    return center.astype(np.float32), scale, logs
-
-
 def build_basis(
     model: LanguageModel,
     about_model: tuple[str, str],
-    embed: Callable[[list[str]], Floats],
+    embedder: SentenceEmbedder,
     posts: list[str],
     options: BuildOptions,
     checkpoint: Path,
     engagement: Floats | None = None,
 ) -> tuple[Basis, Labels]:
     """Build a basis; `about_model` is the base model's name and revision. Also returns every post's cluster."""
-    prompts, labels, words = Builder(model, embed, posts, options, checkpoint, engagement).run()
+    prompts, labels, words = Builder(model, embedder.embed, posts, options, checkpoint, engagement).run()
     half = prompts.half().float()  # what the artifact keeps
-    sample = np.random.default_rng(options.seed).permutation(len(posts))[: options.scaling_posts]
-    center, scale, _ = feature_scaling(PromptScorer(model, half), [posts[i] for i in sample], options.temperature)
+    known = fit_head(
+        model, embedder, half, posts, options.temperature, options.head, kept_lessons(checkpoint), options.seed
+    )
     norms = half.norm(dim=2)
     basis = Basis(
         model=about_model[0],
         revision=about_model[1],
         prompts=half.cpu().numpy(),
-        center=center,
-        scale=scale,
         temperature=options.temperature,
-        length=LengthScale.of([len(text.split()) for text in posts]),
-        crowd=np.zeros(options.prompts + 1, dtype=np.float32),
+        crowd=np.zeros(known.text_size, dtype=np.float32),
         words=tuple(map(tuple, words)),
         norm_range=(float(norms.min()), float(norms.max())),
         built={
@@ -326,6 +315,8 @@ def build_basis(
             "softness": options.softness,
             "rate": options.rate,
             "seed": options.seed,
+            **known.built,
         },
+        **known.fields(),
     )
     return basis, labels

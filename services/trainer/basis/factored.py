@@ -315,7 +315,7 @@ def build_factored(
             "drafts_shown": [round(shown, 4) for shown in progress.shown],
             "seed": options.seed,
         },
-        mixture=mixture.text_version if mixture else "",
+        mixture=mixture.prompts_version if mixture else "",
         of_prompts=spread_of(best_prompts(model, mixture, posts), mixture.size, labels, options) if mixture else None,
     )
     return basis, labels
@@ -357,7 +357,7 @@ def show(basis: FactoredBasis) -> None:
 def main() -> None:
     """The command line."""
     defaults = FactoredOptions()
-    parser = parser_of(__doc__, ".run/basis/factored.pt", defaults.rounds, defaults.seed)
+    parser = parser_of(__doc__, ".run/basis/factored.pt", defaults.seed, defaults.rounds)
     parser.add_argument("--styles", type=int, default=defaults.styles)
     parser.add_argument("--subjects", type=int, default=defaults.subjects)
     parser.add_argument("--mixture", type=Path, default=DEFAULT_BASIS, help="folder of the basis that it goes with")
@@ -377,7 +377,7 @@ def main() -> None:
     if mixture.revision != made_of.about_model[1]:
         raise SystemExit(f"{args.mixture} is of {mixture.model} {mixture.revision}, not of {args.model}: 'make basis'")
     basis, _ = build_factored(
-        made_of.model, made_of.about_model, made_of.embed, posts, options, args.checkpoint, mixture
+        made_of.model, made_of.about_model, made_of.embedder.embed, posts, options, args.checkpoint, mixture
     )
     basis.save(args.out)
     remove(args.checkpoint)

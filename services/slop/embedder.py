@@ -1,0 +1,190 @@
+"""Sentence embeddings by ONNX Runtime, without torch: of any model in the layout of sentence-transformers.
+
+The folder has `onnx/model.onnx`, `tokenizer.json` and, where they differ from what is usual, `1_Pooling/config.json`
+and `sentence_bert_config.json`. One text goes through the model at a time, so that no embedding depends on others.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from slop.settings import EmbedderSettings
+
+Floats = npt.NDArray[np.float32]
+
+MODEL_FILE: Final = "onnx/model.onnx"
+REVISION_FILE: Final = "revision.txt"
+_TOKENIZER: Final = "tokenizer.json"
+_POOLING: Final = "1_Pooling/config.json"
+_LIMITS: Final = (("sentence_bert_config.json", "max_seq_length"), ("config.json", "max_position_embeddings"))
+_TOKENS: Final = 256  # of a text, if no file says it
+
+
+class InvalidEmbedder(ValueError):  # noqa: N818
+    """A folder without a usable sentence embedder; the message says what is missing."""
+
+
+class SentenceEmbedder(Protocol):
+    """What makes embeddings, as the encoder needs it.
+
+    Attributes:
+        name: for people.
+        revision: changes with whatever embeddings depend on.
+    """
+
+    name: str
+    revision: str
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """(N, E) float32 of unit norm."""
+        ...
+
+
+class Embedder:
+    """A sentence embedder; may be used by several threads at once.
+
+    Attributes:
+        name: the folder's name.
+        revision: twelve hex digits of its weights, tokenizer and pooling.
+    """
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        """Load it.
+
+        Args:
+            folder: as this module describes it.
+            threads: that one text's embedding takes.
+
+        Raises:
+            InvalidEmbedder: a file is missing or broken, or asks for what is not known here.
+        """
+        for name in (MODEL_FILE, _TOKENIZER):
+            if not (folder / name).is_file():
+                raise InvalidEmbedder(f"{folder} has no {name}: it is no sentence embedder for ONNX Runtime")
+        try:
+            self._session, self._tokenizer = _session(folder / MODEL_FILE, threads), _tokenizer(folder)
+            self._pool = _pooling(folder)
+        except InvalidEmbedder:
+            raise
+        except Exception as error:  # whatever the libraries raise
+            raise InvalidEmbedder(f"no usable sentence embedder in {folder}: {error}") from error
+        self._inputs = [given.name for given in self._session.get_inputs()]
+        self.name, self.revision = folder.resolve().name, revision_of(folder)
+
+    @classmethod
+    def load(cls, source: str | Path, threads: int = 1) -> Self:
+        """Load a folder or hub name; the latter is downloaded once.
+
+        Raises:
+            InvalidEmbedder: it is not usable.
+        """
+        return cls(embedder_folder(source), threads)
+
+    @classmethod
+    def of(cls, settings: EmbedderSettings) -> Self:
+        """The one that the settings name.
+
+        Raises:
+            InvalidEmbedder: it is not usable.
+        """
+        return cls.load(settings.embedder, settings.embedder_threads)
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """(N, E) float32 of unit norm; of the beginning of a text that is longer than the model reads."""
+        return np.stack([self._embed(text) for text in texts])
+
+    def _embed(self, text: str) -> Floats:
+        # A lone surrogate has no UTF-8, which the tokenizer reads.
+        encoded = self._tokenizer.encode(text.encode("utf-8", "replace").decode())
+        ids = np.array([encoded.ids], np.int64)
+        given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        states = self._session.run(None, {name: given[name] for name in self._inputs})[0][0]
+        pooled = self._pool(states.astype(np.float32))
+        unit: Floats = pooled / max(float(np.linalg.norm(pooled)), np.finfo(np.float32).tiny)
+        return unit
+
+
+def embedder_folder(source: str | Path) -> Path:
+    """The folder of an embedder given as a folder or a hub name; the latter is downloaded once."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    return Path(
+        snapshot_download(str(source), allow_patterns=["*.json", "*/config.json", MODEL_FILE, f"{MODEL_FILE}_data"])
+    )
+
+
+def revision_of(folder: Path) -> str:
+    """Twelve hex digits of what embeddings depend on.
+
+    Who converts a model notes in `revision.txt` what it was converted from, since two conversions of the same weights
+    differ in bytes but not in embeddings.
+    """
+    if (noted := folder / REVISION_FILE).is_file():
+        return noted.read_text().strip()
+    return digest_of(folder, [MODEL_FILE, f"{MODEL_FILE}_data", _TOKENIZER, _POOLING, *(name for name, _ in _LIMITS)])
+
+
+def digest_of(folder: Path, names: Sequence[str]) -> str:
+    """Twelve hex digits of the files of these names that are there."""
+    digest = hashlib.sha256()
+    for path in (folder / name for name in names):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def _session(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _tokenizer(folder: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(_limit(folder))
+    return tokenizer
+
+
+def _limit(folder: Path) -> int:
+    """How many tokens of a text the model reads."""
+    for name, key in _LIMITS:
+        if (folder / name).is_file() and (tokens := json.loads((folder / name).read_text()).get(key)):
+            return int(tokens)
+    return _TOKENS
+
+
+def _pooling(folder: Path) -> Any:
+    """From the (T, E) states of a text's tokens to its (E,) embedding."""
+    path = folder / _POOLING
+    config = json.loads(path.read_text()) if path.is_file() else {}
+    chosen = config.get("pooling_mode") or _mode_of(config)
+    known = {
+        "mean": lambda states: states.mean(axis=0),
+        "cls": lambda states: states[0],
+        "max": lambda states: states.max(axis=0),
+    }
+    if chosen not in known:
+        raise InvalidEmbedder(f"{path} asks for pooling '{chosen}'; known are {', '.join(known)}")
+    return known[chosen]
+
+
+def _mode_of(config: dict[str, Any]) -> str:
+    flags = {"mean_tokens": "mean", "cls_token": "cls", "max_tokens": "max"}
+    asked = [name for name, on in config.items() if name.startswith("pooling_mode_") and on is True]
+    names = [flags.get(name.removeprefix("pooling_mode_"), name) for name in asked]
+    return " and ".join(names) or "mean"

@@ -1,0 +1,54 @@
+"""How a post is written, in some two dozen numbers, none of what it is about."""
+
+import math
+import re
+from typing import Final
+
+from slop.words import words_of
+
+_WORD: Final = re.compile(r"[\w']+")
+_PATTERNS: Final = {
+    "first person": r"\b(i|i'm|i've|my|me|mine|we|our|us)\b",
+    "second person": r"\b(you|your|yours)\b",
+    "third person": r"\b(he|she|they|his|her|their|them|it)\b",
+    "past": r"\b(was|were|had|did|\w+ed)\b",
+    "present": r"\b(is|are|am|has|do|does)\b",
+    "future": r"\b(will|going to|'ll)\b",
+    "modal": r"\b(can|could|should|would|must|may)\b",
+    "negation": r"\b(no|not|never|n't|nothing)\b",
+    "question word": r"\b(what|why|how|who|where|when|which)\b",
+    "connective": r"\b(and|but|because|so|then|or)\b",
+    "article": r"\b(a|an|the)\b",
+    "number": r"\d+",
+}
+_MARKS: Final = {
+    "question mark": "?",
+    "exclamation": "!",
+    "comma": ",",
+    "period": ".",
+    "colon": ":",
+    "hash": "#",
+    "quote": '"',
+    "newline": "\n",
+    "dash": "-",
+}
+_OTHERS: Final = ("words", "word length", "upper case", "beyond ASCII", "lower-case start")
+
+MEASURES: Final = (*_PATTERNS, *_MARKS, *_OTHERS)
+
+
+def stylometrics(text: str) -> list[float]:
+    """The MEASURES of a text, all finite: shares of its words, logarithms of counts of marks, and so on."""
+    words = [word for part in words_of(text) for word in _WORD.findall(part)]
+    count = max(len(words), 1)
+    letters = [c for c in text if c.isalpha()]
+    lower = text.lower()
+    return [
+        *(len(re.findall(pattern, lower)) / count for pattern in _PATTERNS.values()),
+        *(math.log1p(text.count(mark)) for mark in _MARKS.values()),
+        math.log(count),
+        sum(map(len, words)) / count,
+        sum(c.isupper() for c in letters) / max(len(letters), 1),
+        sum(not c.isascii() for c in text) / max(len(text), 1),
+        float(text[:1].islower()),
+    ]
