@@ -26,6 +26,7 @@ from slop.basis import Basis
 from slop.settings import LearningSettings
 from studies import jokes, tables
 from studies.crowd import crowd_of, reactions_of
+from studies.embedder import sentence_embedder
 from studies.encoders.arms import Encoder
 from studies.encoders.figures import rows_of
 from studies.folders import KEPT, RESULTS
@@ -35,7 +36,6 @@ from studies.screen import options_of, progress_on, run_study
 from studies.topics.people import MAIN, Habits, Kind, Member, members_of
 from trainer.basis.blocks import ENGAGEMENT_SHARE, STYLE_SHARE, Blocks, blocks_of
 from trainer.basis.clusters import Labels, centers_of, distances_to, initial_clusters
-from trainer.basis.command import sentence_embedder
 from trainer.basis.engagement import engagement_of
 
 Floats = npt.NDArray[np.float32]

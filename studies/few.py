@@ -22,6 +22,7 @@ from catalogue.classes import load_classes
 from studies import tables
 from studies.clusters import LOST, best_f1
 from studies.crowd import crowd_of, reactions_of
+from studies.embedder import sentence_embedder
 from studies.folders import RESULTS
 from studies.metrics import Estimate, over_readers
 from studies.posts import Catalogue, Post, load_catalogue, with_few
@@ -30,7 +31,6 @@ from studies.topics.people import Habits
 from trainer.basis.blocks import clustering_space
 from trainer.basis.build import BuildOptions
 from trainer.basis.clusters import FEW, SMALLEST, initial_clusters
-from trainer.basis.command import sentence_embedder
 from trainer.basis.engagement import engagement_of
 
 OF_A_KIND: Final = 2  # topics, and as many styles, that have few posts

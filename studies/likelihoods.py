@@ -8,11 +8,14 @@ import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
-from trainer.language_model import HEAT_TOKENS, MAX_POST_TOKENS, LanguageModel
+from slop.basis import Basis, responsibilities
+from trainer.language_model import MAX_POST_TOKENS, LanguageModel
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
+HEAT_TOKENS: Final = 8
+SURVIVORS: Final = 8
 ROWS_AT_ONCE: Final = {"cpu": 48, "cuda": 192}
 
 
@@ -35,10 +38,15 @@ def by_token(
 
 
 def raced(tokens: Floats, survivors: int, most: int = MAX_POST_TOKENS) -> Doubles:
-    """(N, K) log-likelihoods as `trainer.language_model.PromptScorer` has them, of a post's first `most` tokens."""
+    """(N, K) log-likelihoods as `studies.encoders.race.Race` has them, of a post's first `most` tokens."""
     first, total = (tokens[:, :, :end].sum(axis=2, dtype=np.float64) for end in (min(HEAT_TOKENS, most), most))
     ahead = np.zeros(first.shape, dtype=bool)
     np.put_along_axis(ahead, np.argsort(-first, axis=1)[:, :survivors], values=True, axis=1)
     leader = np.where(ahead, total, -np.inf).argmax(axis=1)[:, None]
     gain = np.take_along_axis(total - first, leader, axis=1)
     return np.where(ahead, total, first + gain)
+
+
+def prompt_features(basis: Basis, logs: npt.NDArray[np.float64], words: Sequence[int]) -> Floats:
+    """(N, K + 1) float32 features of posts of so many words by their (N, K) log-likelihoods, without a head."""
+    return basis.prompt_features(responsibilities(logs, basis.temperature), words)

@@ -125,7 +125,7 @@ def fit_basis(
         report: told of the progress, whenever there is some.
 
     Raises:
-        BuildRefused: the settings name no model or no catalogue, or another build is under way.
+        BuildRefused: the settings name no model, no embedder or no catalogue, or another build is under way.
         BuildFailed: the trainer ended without a basis.
         jobs.limits.Interrupted: the worker stops; the checkpoint is kept, here and below.
         jobs.limits.TookTooLong: the time is over.
@@ -135,6 +135,7 @@ def fit_basis(
     work = _work(job, settings)
     places = {
         "--model": settings.model,
+        "--embedder": settings.embedder,
         "--model-name": settings.model_name,
         "--catalogue": settings.catalogue,
         "--checkpoint": work.folder / "checkpoint.pt",
@@ -202,6 +203,8 @@ def _build(
 def _check(settings: JobsSettings) -> None:
     if not settings.model:
         raise BuildRefused("SLOP_MODEL names no base model")
+    if not settings.embedder:
+        raise BuildRefused("SLOP_EMBEDDER names no sentence embedder")
     for path in (Path(settings.model), settings.catalogue):
         if not path.exists():
             raise BuildRefused(f"{path} is not there")

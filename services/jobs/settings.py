@@ -32,6 +32,7 @@ class JobsSettings(LearningSettings):
     rollout_linger_s: float = Field(30.0, ge=0, description="for how long the former basis answers its last requests")
 
     model: str = Field("", description="folder of the base model; without it no basis can be built")
+    embedder: str = Field("", description="folder or hub name of the sentence embedder; as `model`")
     model_name: str = Field("SmolLM2-135M-Instruct", description="what a new basis calls its base model")
     catalogue: Path = Field(Path("catalogue/posts.jsonl"), description="posts that a basis is built from")
     fit_basis_log: bool = Field(True, description="whether it is also built from posts and reactions in Kafka")

@@ -222,8 +222,21 @@ class Basis:
             return text_features
         return np.concatenate([text_features, self.factors.of_post(post, text_features)])
 
+    def prompt_features(self, shares: npt.ArrayLike, words: npt.ArrayLike) -> Floats:
+        """The first K + 1 text features of posts: centred, scaled responsibilities, then the length.
+
+        Args:
+            shares: (..., K), what each prompt has to do with the posts; they sum to 1.
+            words: (...,), how many words the posts have.
+
+        Returns:
+            (..., K + 1) float32.
+        """
+        centred = ((np.asarray(shares, np.float64) - self.center) / self.scale).astype(np.float32)
+        return np.concatenate([centred, self.length.features(words)], axis=-1)
+
     def text_features(self, shares: npt.ArrayLike, words: npt.ArrayLike, embeddings: npt.ArrayLike) -> Floats:
-        """Text features of posts: centred, scaled responsibilities, then the length, then components if there are any.
+        """Text features of posts: `prompt_features`, then components if there are any.
 
         Args:
             shares: (..., K), what each prompt has to do with the posts; they sum to 1.
@@ -233,11 +246,10 @@ class Basis:
         Returns:
             (..., T) float32.
         """
-        centred = ((np.asarray(shares, np.float64) - self.center) / self.scale).astype(np.float32)
-        parts = [centred, self.length.features(words)]
-        if self.components:
-            parts.append(self.components.of_embeddings(embeddings))
-        return np.concatenate(parts, axis=-1)
+        features = self.prompt_features(shares, words)
+        if self.components is None:
+            return features
+        return np.concatenate([features, self.components.of_embeddings(embeddings)], axis=-1)
 
     def save(self, folder: Path) -> None:
         """Write basis.safetensors, what factors there are, and last basis.json: with it the basis is whole."""
@@ -308,6 +320,5 @@ class Basis:
 
 def _check_format(folder: Path, found: object) -> None:
     if found != FORMAT:
-        raise InvalidBasis(
-            f"{folder} has a basis of format {found}, this release reads {FORMAT}: 'make basis' builds one"
-        )
+        advice = "build one with 'make basis'"
+        raise InvalidBasis(f"{folder} has a basis of format {found}, and this release reads {FORMAT}: {advice}")

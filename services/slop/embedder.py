@@ -51,6 +51,7 @@ class Embedder:
     Attributes:
         name: the folder's name.
         revision: twelve hex digits of its weights, tokenizer and pooling.
+        width: E.
     """
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
@@ -69,11 +70,12 @@ class Embedder:
         try:
             self._session, self._tokenizer = _session(folder / MODEL_FILE, threads), _tokenizer(folder)
             self._pool = _pooling(folder)
+            self._inputs = [given.name for given in self._session.get_inputs()]
+            self.width = self._embed("a").size
         except InvalidEmbedder:
             raise
         except Exception as error:  # whatever the libraries raise
             raise InvalidEmbedder(f"no usable sentence embedder in {folder}: {error}") from error
-        self._inputs = [given.name for given in self._session.get_inputs()]
         self.name, self.revision = folder.resolve().name, revision_of(folder)
 
     @classmethod
@@ -95,12 +97,17 @@ class Embedder:
         return cls.load(settings.embedder, settings.embedder_threads)
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        """(N, E) float32 of unit norm; of the beginning of a text that is longer than the model reads."""
+        """(N, E) float32 of unit norm, or zero where the model reads no token.
+
+        A text that is longer than the model reads is cut.
+        """
         return np.stack([self._embed(text) for text in texts])
 
     def _embed(self, text: str) -> Floats:
         # A lone surrogate has no UTF-8, which the tokenizer reads.
         encoded = self._tokenizer.encode(text.encode("utf-8", "replace").decode())
+        if not encoded.ids:
+            return np.zeros(self.width, np.float32)
         ids = np.array([encoded.ids], np.int64)
         given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         states = self._session.run(None, {name: given[name] for name in self._inputs})[0][0]

@@ -19,6 +19,8 @@ from redis import Redis
 from kit.logs import configure_logs
 from kit.worker import health_server, in_thread, stop_on_signals
 from slop.basis import Basis, InvalidBasis
+from slop.embedder import Embedder, InvalidEmbedder
+from slop.encoder import Encoder
 from slop.live import LiveBases, Place
 from slop.parking import Parking
 from slop.posts import Floats, Posts
@@ -28,7 +30,6 @@ from slop.writable import require_writable
 from trainer.asked import Desk, features_router
 from trainer.catalog import Asked, Catalog
 from trainer.enrichment import Enricher
-from trainer.extraction import SharedModel
 from trainer.following import Following, LaneThreads
 from trainer.heap import keep_freed_memory
 from trainer.patience import PatientFeatures
@@ -136,11 +137,13 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
     """Work until `stop` is set.
 
     Raises:
-        slop.basis.InvalidBasis: there is no usable basis, or it was trained on another model.
-        OSError: the model can't be loaded, or the health port is taken.
+        slop.basis.InvalidBasis: there is no usable basis, or its head reads another embedder.
+        slop.embedder.InvalidEmbedder: the settings name none that is usable.
+        OSError: the health port is taken.
     """
     configured, places = Place.of(settings.basis_dir), places_of(settings)
-    model, turnstile = SharedModel(settings, configured.load(), places), Turnstile(places)
+    embedder, turnstile = Embedder.of(settings), Turnstile(places)
+    Encoder(configured.load(), embedder)  # ends the process where no post can ever be encoded
     timeout_s = settings.featurizer_redis_timeout_s
     redis = Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
 
@@ -149,7 +152,7 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
             return following.is_live(basis.version)
 
         remembered = settings.featurizer_cached_posts
-        features = TextFeatures(model.encoder(basis), basis.text_size, turnstile, remembered, is_live)
+        features = TextFeatures(Encoder(basis, embedder), basis.text_size, turnstile, remembered, is_live)
         return FeaturizerLane(settings, redis, basis, features, is_live)
 
     following = Following(LiveBases(redis, configured), "featurizer", start)
@@ -161,7 +164,7 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
     desk = Desk(settings.featurizer_asked_texts, places)
     router = features_router(desk, lambda version: following.lanes.get(version) or following.live)
     with health_server(settings.host, settings.featurizer_port, checks, router, requests=REQUESTS) as port:
-        log.info("featurizer started", port=port, basis=configured.version, model=settings.model)
+        log.info("featurizer started", port=port, basis=configured.version, embedder=embedder.name)
         following.run(settings.follow_s, stop)
     desk.close()
     log.info("featurizer stopped")
@@ -174,7 +177,7 @@ def main() -> None:
     keep_freed_memory()
     try:
         run(settings, stop_on_signals())
-    except (InvalidBasis, OSError) as error:
+    except (InvalidBasis, InvalidEmbedder, OSError) as error:
         sys.exit(f"featurizer: {error}")
 
 

@@ -4,7 +4,7 @@ from pydantic import Field, field_validator
 
 from slop.parking import Bounds
 from slop.rewards import Rewards
-from slop.settings import CommonSettings, LearningSettings
+from slop.settings import EmbedderSettings, LearningSettings
 from trainer.budget import BatchLimits
 
 
@@ -18,7 +18,7 @@ class LearnerSettings(LearningSettings):
     learner_redis_timeout_s: float = Field(5.0, gt=0, description="for the round trip of a whole batch")
 
 
-class FeaturizerSettings(CommonSettings):
+class FeaturizerSettings(EmbedderSettings):
     """The featurizer."""
 
     featurizer_port: int = Field(8011, ge=0, le=65_535, description="of /healthz, /readyz, /metrics and /v1/features")
@@ -50,8 +50,6 @@ class FeaturizerSettings(CommonSettings):
     reward_weights: dict[str, float] = Field(
         default_factory=dict, description='signals that weigh something else, {"share": 2}; see slop.rewards'
     )
-    model: str = Field(..., description="folder or hub name of the base model")
-    device: str = Field("", description="cpu, cuda, …; empty: a GPU if there is one")
     featurizer_threads: int = Field(0, ge=0, description="computing at a time; 0: one a core, 4 at most")
 
     @field_validator("reward_weights")

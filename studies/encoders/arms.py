@@ -15,9 +15,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from slop.basis import Basis, responsibilities
-from studies.likelihoods import raced
-from trainer.basis.command import sentence_embedder
-from trainer.language_model import HEAT_TOKENS, MAX_POST_TOKENS, LanguageModel, PromptScorer
+from slop.words import word_count
+from studies.embedder import sentence_embedder
+from studies.encoders.race import Race
+from studies.likelihoods import HEAT_TOKENS, SURVIVORS, raced
+from trainer.language_model import MAX_POST_TOKENS, LanguageModel
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -66,7 +68,7 @@ def over_prompts(basis: Basis, logs: Doubles, words: npt.NDArray[np.intp]) -> Fl
     shares = responsibilities(logs, basis.temperature)
     center = shares.mean(axis=0)
     scale = float(np.linalg.norm(shares - center, axis=1).mean())
-    return replace(basis, center=center.astype(np.float32), scale=scale).text_features(logs, words)
+    return replace(basis, center=center.astype(np.float32), scale=scale).prompt_features(shares, words)
 
 
 def distilled(basis: Basis, inputs: Floats, targets: Doubles, seed: int) -> Doubles:
@@ -90,7 +92,7 @@ def compressed(inputs: Floats, components: int, seed: int) -> Floats:
 
 def encoders(model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: Floats, seed: int) -> Iterator[Encoder]:
     """All encoders of N posts; `tokens` are their likelihoods by token."""
-    words = np.array([len(text.split()) for text in texts])
+    words = np.array([word_count(text) for text in texts])
     likelihoods = list(over_likelihoods(model, basis, texts, tokens, words))
     yield from likelihoods
     hidden = inputs_of("hidden states", model.hidden_states, texts)
@@ -115,14 +117,14 @@ def over_likelihoods(
     prompts = torch.from_numpy(basis.prompts)
     for name, survivors, most in (
         ("likelihoods, whole post", basis.size, MAX_POST_TOKENS),
-        ("likelihoods, 8 best after 8 tokens", 8, MAX_POST_TOKENS),
-        ("the same, first 32 tokens", 8, 32),
-        ("the same, first 24 tokens", 8, 24),
+        ("likelihoods, 8 best after 8 tokens", SURVIVORS, MAX_POST_TOKENS),
+        ("the same, first 32 tokens", SURVIVORS, 32),
+        ("the same, first 24 tokens", SURVIVORS, 24),
         ("4 best after 8 tokens, first 24", 4, 24),
         ("likelihoods, first 8 tokens", basis.size, HEAT_TOKENS),
     ):
         features = over_prompts(basis, raced(tokens, survivors, most), words)
-        yield Encoder(name, features, True, median_ms(PromptScorer(model, prompts, survivors, most), texts[:TIMED]))
+        yield Encoder(name, features, True, median_ms(Race(model, prompts, survivors, most), texts[:TIMED]))
 
 
 def from_inputs(

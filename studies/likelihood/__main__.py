@@ -15,12 +15,12 @@ from rich.console import Console
 from slop.basis import Basis
 from slop.settings import LearningSettings
 from studies.base_model import base_model
+from studies.embedder import sentence_embedder
 from studies.likelihood import report
 from studies.likelihood.settings import LikelihoodSettings
 from studies.likelihood.study import Study
 from studies.likelihood.texts import held_out_posts, jokes_in, posts_in
 from studies.screen import options_or_advice, run_study
-from trainer.basis.command import sentence_embedder
 from trainer.heap import keep_freed_memory
 from trainer.language_model import LanguageModel
 

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainer.language_model import HEAT_TOKENS, SURVIVORS, LanguageModel
+from studies.likelihoods import HEAT_TOKENS, SURVIVORS
+from trainer.language_model import LanguageModel
 
 Doubles = npt.NDArray[np.float64]
 Choice = npt.NDArray[np.intp]

@@ -23,7 +23,7 @@ from studies import jokes, tables
 from studies.detectors import Classifier
 from studies.figures import Scorer
 from studies.folders import RESULTS
-from studies.likelihoods import by_token, raced
+from studies.likelihoods import SURVIVORS, by_token, raced
 from studies.metrics import distinct2_of
 from studies.posts import Catalogue, by_label, load_catalogue, some_of
 from studies.screen import LOCAL, options_of, progress_on, run_study
@@ -36,7 +36,6 @@ from studies.variants import report
 from studies.variants.builds import BUILT, CHANGES, Variant
 from studies.variants.figures import KINDS, Posts, Texts, figures_of
 from studies.writers import Sampling, Writer
-from trainer.language_model import SURVIVORS
 
 
 class VariantsSettings(BaseSettings):

@@ -11,10 +11,10 @@ import torch
 
 from slop.basis import Basis
 from studies.base_model import base_model
+from studies.embedder import embedder
 from studies.folders import KEPT
 from studies.posts import Catalogue, Post, with_few
 from trainer.basis.build import BuildOptions, build_basis
-from trainer.basis.command import sentence_embedder
 from trainer.language_model import LanguageModel
 
 BUILT: Final = KEPT / "variants"
@@ -93,7 +93,7 @@ class Variant:
         model = LanguageModel.load(base_model(like), like.template)
         about, posts = (like.model, like.revision), [post.text for post in self._built_from(catalogue)]
         checkpoint = BUILT / f"{self.digest(like.revision)}.pt"
-        basis, _ = build_basis(model, about, sentence_embedder, posts, self.options, checkpoint)
+        basis, _ = build_basis(model, about, embedder(), posts, self.options, checkpoint)
         checkpoint.unlink(missing_ok=True)
         return basis
 

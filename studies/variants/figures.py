@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from slop.basis import Basis
 from slop.profiles import scores
+from slop.words import word_count
 from studies.composition.choice import mixture_loss
+from studies.likelihoods import prompt_features
 from studies.metrics import Estimate, over_readers, pair_accuracy
 from studies.posts import Post
 from studies.topics.arms import CONTROL, SOFT, Given, Pool, drawn, served
@@ -93,7 +95,7 @@ def figures_of(basis: Basis, posts: Posts, members: Sequence[Member], texts: Tex
 
 
 def _features(basis: Basis, posts: Sequence[Post], logs: Doubles) -> npt.NDArray[np.float32]:
-    return basis.text_features(logs, [len(post.text.split()) for post in posts])
+    return prompt_features(basis, logs, [word_count(post.text) for post in posts])
 
 
 def _summed_up(ranking: Mapping[int, list[float]], given: Sequence[Given], posts: Posts, texts: Texts) -> Figures:

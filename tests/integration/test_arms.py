@@ -36,7 +36,7 @@ BASIS = random_basis()
 def parts(redis_client: Redis, kafka_bootstrap: str) -> Iterator[Parts]:
     """The featurizer's posts, with its worker reading texts from Kafka."""
     stop = threading.Event()
-    settings = FeaturizerSettings(_env_file=None, model="none", kafka_bootstrap=kafka_bootstrap)
+    settings = FeaturizerSettings(_env_file=None, embedder="none", kafka_bootstrap=kafka_bootstrap)
     with parts_of(redis_client, BASIS) as parts:
         texts = Texts(parts.catalog, parts.parking, ReactedPosts)
         worker = PostWorker(settings, f"texts-{uuid4().hex[:8]}", 100, texts, lambda: True)

@@ -20,6 +20,7 @@ from tests.basis import random_basis
 from tests.learners import publish, wait_until
 from tests.posts import people_posts, publish_posts
 from tests.servers import tansu_server
+from tests.tiny_embedder import save_tiny_embedder
 from tests.tiny_model import save_tiny_model
 from trainer.basis.live import Catalogue
 
@@ -59,6 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("catalogue")
     BASIS.save(folder / "live")
     save_tiny_model(folder / "model")
+    save_tiny_embedder(folder / "embedder")
     rows = [json.dumps({"post_id": post_id, "text": text}) for post_id, text in OWN]
     (folder / "posts.jsonl").write_text("\n".join(rows))
     return folder
@@ -94,8 +96,10 @@ def test_a_build_reads_what_people_wrote_and_did_not_delete_and_who_liked_it(
 
 def test_the_command_builds_a_basis_from_the_log(settings: LearningSettings, folder: Path) -> None:
     places = {"--model": "model", "--catalogue": "posts.jsonl", "--out": "new", "--checkpoint": "work/checkpoint.pt"}
+    places |= {"--embedder": "embedder"}
     words = [word for option, name in places.items() for word in (option, str(folder / name))]
     command = [sys.executable, "-m", "trainer.basis", *words, "--log", "--prompts", "2", "--rounds", "1", "1"]
+    command += ["--written", "2"]
     known = {"SLOP_KAFKA_BOOTSTRAP": settings.kafka_bootstrap, "SLOP_BASIS_DIR": str(settings.basis_dir)}
     done = subprocess.run(command, env=os.environ | known, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -20,6 +20,7 @@ from tests.learners import wait_until
 from tests.posts import people_posts, publish_posts
 from tests.servers import KafkaServer, redis_server
 from tests.signals import DAY_MS, a_signal
+from tests.tiny_embedder import save_tiny_embedder
 from tests.tiny_model import save_tiny_model
 from trainer.learning import Learner
 
@@ -224,11 +225,13 @@ def test_beat_sends_jobs_and_remembers_across_restarts_when_it_did(
 def trainable(settings: JobsSettings, fresh_kafka: KafkaServer, tmp_path: Path) -> JobsSettings:
     """Settings with a model, a catalogue and a log from which a basis is built in seconds."""
     save_tiny_model(tmp_path / "model")
+    save_tiny_embedder(tmp_path / "embedder")
     catalogue = tmp_path / "posts.jsonl"
     posts = (ROOT / "catalogue" / "posts.jsonl").read_text().splitlines(keepends=True)
     catalogue.write_text("".join(posts[:60]))
     publish_posts(fresh_kafka.bootstrap, people_posts("early", 30))
     places = {"model": str(tmp_path / "model"), "catalogue": catalogue, "kafka_bootstrap": fresh_kafka.bootstrap}
+    places |= {"embedder": str(tmp_path / "embedder")}
     return settings.model_copy(update=places)
 
 

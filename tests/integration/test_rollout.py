@@ -20,6 +20,8 @@ from jobs.settings import JobsSettings
 from native.ports import free_port
 from native.ready import http_answers
 from slop.basis import Basis, InvalidBasis, Template
+from slop.embedder import Embedder
+from slop.encoder import Encoder
 from slop.live import Bases, LiveBases, Place
 from slop.parking import Parking
 from slop.posts import PostRef, Posts, PostText, SentText, features_key
@@ -33,11 +35,11 @@ from tests.basis import basis_of
 from tests.jobs import environment, jobs_settings
 from tests.learners import everything
 from tests.servers import HOST, KafkaServer, Server
+from tests.tiny_embedder import save_tiny_embedder
 from tests.tiny_model import WORDS, random_prompts, save_tiny_model
 from tests.waiting import eventually
 from trainer.catalog import Catalog
 from trainer.enrichment import Enricher
-from trainer.extraction import SharedModel
 from trainer.language_model import revision_of
 from trainer.learning import Learner
 from trainer.settings import FeaturizerSettings, LearnerSettings
@@ -57,6 +59,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_embedder(tmp_path_factory.mktemp("embedders") / "tiny")
+
+
 def saved(folder: Path, model: Path, seed: int, template: Template | None = None) -> Path:
     """A basis of the model, in a folder of its own."""
     basis = basis_of(random_prompts(4, seed=seed).numpy())
@@ -66,7 +73,7 @@ def saved(folder: Path, model: Path, seed: int, template: Template | None = None
 
 @pytest.fixture
 def settings(
-    tmp_path: Path, model: Path, redis_client: Redis, redis_url: str, fresh_kafka: KafkaServer
+    tmp_path: Path, model: Path, embedder: Path, redis_client: Redis, redis_url: str, fresh_kafka: KafkaServer
 ) -> JobsSettings:
     """Settings of a stack with nothing in it, whose configured basis is that of seed 1."""
     assert redis_client.dbsize() == 0
@@ -77,6 +84,7 @@ def settings(
         basis_dir=saved(tmp_path, model, seed=1),
         kafka_bootstrap=fresh_kafka.bootstrap,
         model=str(model),
+        embedder=str(embedder),
         follow_s=0.2,
         rollout_linger_s=2,
         rollout_timeout_s=120,
@@ -146,10 +154,10 @@ def publish(bootstrap: str, reactions: int) -> None:
 def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[bytes, object]:
     """What a featurizer and a learner that never ran before make of the whole log, into an empty Redis."""
     redis.flushdb()
-    featurizing = FeaturizerSettings(_env_file=None, model=settings.model, featurizer_threads=1)
+    featurizing = FeaturizerSettings(_env_file=None, embedder=settings.embedder)
     learning = LearnerSettings(_env_file=None, **settings.model_dump(include=set(LearnerSettings.model_fields)))
-    model, turnstile = SharedModel(featurizing, basis, places=1), Turnstile()
-    features = TextFeatures(model.encoder(basis), basis.text_size, turnstile, 100, lambda: False)
+    encoder = Encoder(basis, Embedder.of(featurizing))
+    features = TextFeatures(encoder, basis.text_size, Turnstile(), 100, lambda: False)
     catalog = Catalog(Posts(redis, basis), features)
     catalog.announce([(PostRef("default", post_id), SentText(PostText(text))) for post_id, text in TEXTS.items()])
     parking = Parking(redis, basis, featurizing.parking_bounds())

@@ -20,7 +20,7 @@ from trainer.text_log import TextsRead
 @pytest.fixture
 def settings(kafka_bootstrap: str) -> FeaturizerSettings:
     create_topics(kafka_bootstrap)
-    return FeaturizerSettings(_env_file=None, model="none", kafka_bootstrap=kafka_bootstrap)
+    return FeaturizerSettings(_env_file=None, embedder="none", kafka_bootstrap=kafka_bootstrap)
 
 
 @pytest.fixture

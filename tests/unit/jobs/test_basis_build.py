@@ -23,6 +23,7 @@ def settings_in(folder: Path, **chosen: object) -> JobsSettings:
     (folder / "model").mkdir()
     (folder / "posts.jsonl").touch()
     places = {"jobs_dir": folder / "jobs", "model": str(folder / "model"), "catalogue": folder / "posts.jsonl"}
+    places |= {"embedder": "an-embedder"}
     return JobsSettings(_env_file=None, **(places | chosen))
 
 
@@ -41,6 +42,11 @@ def test_options_that_the_trainer_must_not_be_given_are_refused(options: dict[st
 def test_a_build_without_a_model_says_which_setting_names_it(tmp_path: Path) -> None:
     with pytest.raises(BuildRefused, match="SLOP_MODEL"):
         fit(settings_in(tmp_path, model=""))
+
+
+def test_a_build_without_an_embedder_says_which_setting_names_it(tmp_path: Path) -> None:
+    with pytest.raises(BuildRefused, match="SLOP_EMBEDDER"):
+        fit(settings_in(tmp_path, embedder=""))
 
 
 @pytest.mark.parametrize("name", ["model", "catalogue"])

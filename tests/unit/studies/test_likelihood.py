@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from slop.basis import Basis, LengthScale, Template
+from slop.basis import Basis, EmbedderName, LengthScale, Template
 from studies.likelihood import report
 from studies.likelihood import study as study_module
 from studies.likelihood.__main__ import folds_texts
@@ -21,6 +21,7 @@ from studies.likelihood.settings import LikelihoodSettings
 from studies.likelihood.study import Study
 from studies.likelihood.texts import folds_of, held_out_posts, posts_in
 from studies.posts import StudyError, load_catalogue
+from tests.basis import random_head
 from tests.tiny_model import WORDS as VOCABULARY
 from tests.tiny_model import random_prompts, tiny_model
 
@@ -49,6 +50,8 @@ def basis() -> Basis:
         center=np.full(10, 0.1, np.float32),
         scale=1.0,
         temperature=2.0,
+        head=random_head(10),
+        embedder=EmbedderName("tiny", "test"),
         length=LengthScale(2.0, 1.0),
         crowd=np.zeros(11, np.float32),
         words=tuple((word, "soup") for word in VOCABULARY[:10]),

@@ -1,17 +1,6 @@
 import numpy as np
 
-from trainer.basis.blocks import clustering_space, stylometrics
-
-
-def test_stylometrics_tell_styles_apart_and_ignore_the_subject() -> None:
-    question, other_question = stylometrics("Why do dogs bark?"), stylometrics("Why do stars fade?")
-    shout = stylometrics("DOGS BARK!!!")
-    assert len(question) == len(shout)
-    assert np.abs(np.subtract(question, other_question)).sum() < np.abs(np.subtract(question, shout)).sum()
-
-
-def test_stylometrics_of_an_empty_post_are_finite() -> None:
-    assert np.isfinite(stylometrics("")).all()
+from trainer.basis.blocks import clustering_space
 
 
 def test_every_block_has_its_share_of_the_space() -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from slop.basis import Basis, responsibilities
 from tests.tiny_model import random_prompts, tiny_model
 from trainer.basis import build
 from trainer.basis.build import Builder, BuildOptions, build_basis
+from trainer.basis.distil import HeadOptions
 from trainer.basis.tuning import PromptState, losses_under, train_step
 
 MODEL = tiny_model()
@@ -17,7 +19,9 @@ STARS = ["a star shines", "the star shines over the star", "a star and a star", 
 POSTS = [
     f"{post} {extra}" for extra in ("", "and", "the", "a", "over", "we", "soup", "garden") for post in DOGS + STARS
 ]
-OPTIONS = BuildOptions(prompts=2, rows=3, rounds=(3, 3), nearest=2, check_every=2, scaling_posts=16)
+OPTIONS = BuildOptions(
+    prompts=2, rows=3, rounds=(3, 3), nearest=2, check_every=2, head=HeadOptions(written=3, candidates=2)
+)
 
 
 def embed(texts: list[str]) -> np.ndarray:
@@ -28,6 +32,15 @@ def embed(texts: list[str]) -> np.ndarray:
 
 def noise(texts: list[str]) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(len(texts), 8)).astype("f4")
+
+
+class Fake:
+    """A sentence embedder."""
+
+    name, revision = "fake", "1"
+
+    def __init__(self, embed: Callable[[list[str]], np.ndarray]) -> None:
+        self.embed = embed
 
 
 def builder(folder: Path, options: BuildOptions = OPTIONS) -> Builder:
@@ -114,13 +127,13 @@ def test_posts_that_the_same_readers_like_are_clustered_together(tmp_path: Path)
     dogs = np.array(["dog" in post for post in POSTS])
     liked = 20 * np.eye(2, dtype=np.float32)[dogs.astype(int)]
     options = replace(OPTIONS, rounds=(1,))
-    basis, labels = build_basis(MODEL, ("tiny", "0"), noise, POSTS, options, tmp_path / "c.pt", engagement=liked)
+    basis, labels = build_basis(MODEL, ("tiny", "0"), Fake(noise), POSTS, options, tmp_path / "c.pt", engagement=liked)
     assert len(set(zip(labels.tolist(), dogs.tolist(), strict=True))) == 2
     assert basis.built["engaged_posts"] == len(POSTS)
 
 
 def test_a_basis_tells_its_clusters_apart(tmp_path: Path) -> None:
-    basis, labels = build_basis(MODEL, ("tiny", "0"), embed, POSTS, OPTIONS, tmp_path / "c.pt")
+    basis, labels = build_basis(MODEL, ("tiny", "0"), Fake(embed), POSTS, OPTIONS, tmp_path / "c.pt")
     dogs = np.array(["dog" in post for post in POSTS])
     agreement = (labels[dogs] == np.bincount(labels[dogs]).argmax()).mean()
     assert agreement > 0.8

@@ -39,7 +39,7 @@ def test_a_post_shows_a_pair_as_far_as_neither_its_style_nor_its_subject_may_be_
     found = shown(MODEL, parts, [post], np.array([[1, 2]]))[0]
     scores = {}
     for part, cells in (("style", [(0, 2), (1, 2)]), ("subject", [(1, 0), (1, 1), (1, 2)])):
-        logs = torch.tensor(PromptScorer(MODEL, parts.of(cells).detach(), survivors=3)("the dog barks over the garden"))
+        logs = torch.tensor(PromptScorer(MODEL, parts.of(cells).detach())("the dog barks over the garden"))
         scores[part] = float(logs.log_softmax(0)[-1])
     assert found == pytest.approx(min(scores.values()), abs=1e-4)
 

@@ -133,10 +133,10 @@ def test_a_mixtures_prompts_are_told_by_the_styles_and_subjects_of_their_posts()
 def test_every_post_belongs_to_the_mixtures_prompt_that_makes_it_likeliest(tmp_path: Path) -> None:
     mixture = basis_of(random_prompts(4, width=MODEL.width).numpy())
     basis, _ = build_factored(MODEL, ("tiny", "0"), embed, POSTS, OPTIONS, tmp_path / "c.pt", mixture)
-    assert basis.mixture == mixture.text_version
+    assert basis.mixture == mixture.prompts_version
     assert basis.of_prompts is not None
     assert basis.of_prompts.shape == (4, 3, 3)
-    scorer = PromptScorer(MODEL, torch.from_numpy(mixture.prompts), survivors=4)
+    scorer = PromptScorer(MODEL, torch.from_numpy(mixture.prompts))
     best = [int(scorer(text).argmax()) for text in POSTS]
     found = factored.best_prompts(MODEL, mixture, POSTS)
     assert np.mean(found == best) > 0.95

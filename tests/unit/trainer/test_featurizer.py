@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 
 from tests.basis import random_basis
+from tests.tiny_embedder import save_tiny_embedder
 from trainer.featurizer import instance_under
 from trainer.settings import FeaturizerSettings
 
 
 def test_a_featurizer_without_a_basis_says_what_to_do(tmp_path: Path) -> None:
-    environment = os.environ | {"SLOP_MODEL": str(tmp_path), "SLOP_BASIS_DIR": str(tmp_path / "none")}
+    embedder = save_tiny_embedder(tmp_path / "embedder")
+    environment = os.environ | {"SLOP_EMBEDDER": str(embedder), "SLOP_BASIS_DIR": str(tmp_path / "none")}
     done = subprocess.run(
         [sys.executable, "-m", "trainer.featurizer"],
         cwd=tmp_path,
@@ -24,7 +26,7 @@ def test_a_featurizer_without_a_basis_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_replica_that_keeps_its_name_has_one_for_each_basis() -> None:
-    settings = FeaturizerSettings(_env_file=None, model="none", featurizer_instance="a")
+    settings = FeaturizerSettings(_env_file=None, embedder="none", featurizer_instance="a")
     assert len({instance_under(random_basis(seed=seed), settings) for seed in (0, 1)}) == 2
-    unnamed = FeaturizerSettings(_env_file=None, model="none")
+    unnamed = FeaturizerSettings(_env_file=None, embedder="none")
     assert instance_under(random_basis(), unnamed) == ""

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from slop.basis import Template
 from tests.tiny_model import TEMPLATE, WORDS, random_prompts, tiny_llama, tiny_model, tiny_tokenizer
 from trainer.language_model import (
-    HEAT_TOKENS,
     MAX_POST_TOKENS,
     LanguageModel,
     PromptScorer,
@@ -19,7 +18,7 @@ from trainer.language_model import (
 
 MODEL = tiny_model()
 PROMPTS = random_prompts(6)
-EVERYONE = PromptScorer(MODEL, PROMPTS, survivors=6)
+EVERYONE = PromptScorer(MODEL, PROMPTS)
 TEXT = "the dog barks over the garden"
 posts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=40).map(" ".join)
 
@@ -40,22 +39,8 @@ def test_the_packed_batch_gives_the_likelihoods_of_whole_sequences(text: str) ->
     assert EVERYONE(text) == pytest.approx(one_by_one(text), abs=1e-3)
 
 
-@settings(max_examples=25)
-@given(posts)
-def test_survivors_of_the_heat_get_their_whole_likelihood_and_nobody_overtakes_them(text: str) -> None:
-    raced, whole = PromptScorer(MODEL, PROMPTS, survivors=3)(text), one_by_one(text)
-    exact = np.isclose(raced, whole, atol=1e-3)
-    assert exact.sum() >= 3
-    assert exact[raced.argmax()]
-
-
-def test_a_post_within_the_heat_is_scored_exactly() -> None:
-    text = " ".join(WORDS[: HEAT_TOKENS - 1])
-    assert PromptScorer(MODEL, PROMPTS, survivors=1)(text) == pytest.approx(one_by_one(text), abs=1e-3)
-
-
 def test_scoring_a_post_leaves_no_trace_on_the_next() -> None:
-    scorer = PromptScorer(MODEL, PROMPTS, survivors=2)
+    scorer = PromptScorer(MODEL, PROMPTS)
     first = scorer("the dog barks over the garden and we run a post")
     scorer("save money cook soup")
     assert scorer("the dog barks over the garden and we run a post").tobytes() == first.tobytes()
