@@ -275,12 +275,12 @@ def losses() -> list[AnyPanel]:
         ),
         ranks(
             Words(
-                "What is not ready",
+                "Checks that fail",
                 "short",
-                "Processes for which a check of /readyz fails.",
+                "Checks of /readyz that fail, over the processes of each service.",
                 "Any, though generation works without Redis and Kafka.",
             ),
-            Query("sum by (job, check) (slop_check_ok == bool 0) > 0", "{{job}}: {{check}}"),
+            Query("sum by (job) (slop_check_ok == bool 0)", "{{job}}"),
             span=6,
             height=8,
             colour=colours.RED,

@@ -27,7 +27,7 @@ OUR_METRICS = (
     "trainer.learner_metrics",
 )
 ENDINGS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
-OTHERS = {"ALERTS", BY_CONTAINERS_ONLY, "redis_commands_processed_total", "redis_memory_used_bytes"}
+OTHERS = BY_CONTAINERS_ONLY | {"ALERTS", "redis_commands_processed_total", "redis_memory_used_bytes"}
 
 
 def our_metrics() -> set[str]:
