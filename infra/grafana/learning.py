@@ -128,7 +128,7 @@ def featurizer() -> list[AnyPanel]:
             Words(
                 "Reactions by outcome",
                 PER_S,
-                "Reactions a second: made a signal, silent (they say nothing yet), or rejected.",
+                "Reactions a second: made a signal, silent, parked until their post comes, or rejected.",
                 "Rejected ones.",
             ),
             Query(rate("slop_featurizer_interactions_total", by="outcome"), "{{outcome}}"),
@@ -153,7 +153,7 @@ def featurizer() -> list[AnyPanel]:
             Words(
                 "Features of reactions' posts",
                 PER_S,
-                "Posts of reactions a second, found in Redis or computed on the spot.",
+                "Reactions a second by whether their post's features were there, or had to be computed first.",
                 "Many computed ones.",
             ),
             Query(rate(LOOKUPS, 'result="hit"'), "found", colours.LEARNER),
@@ -166,7 +166,7 @@ def featurizer() -> list[AnyPanel]:
             Words(
                 "Posts by outcome",
                 PER_S,
-                "Posts a second from the topic: computed, known before, or broken.",
+                "Posts a second from the topic: computed, known before, passed (nobody asks for them), or broken.",
                 "Broken ones.",
             ),
             Query(rate("slop_featurizer_posts_total", by="outcome"), "{{outcome}}"),
@@ -177,10 +177,10 @@ def featurizer() -> list[AnyPanel]:
         ),
         lines(
             Words(
-                "Posts in a forward pass",
+                "Posts at once",
                 "short",
-                "Posts that the language model scores at once.",
-                "Always 1 under load, since batches are the cheaper way.",
+                "Posts whose features are computed in one go.",
+                "Always at the limit of 16, since posts come faster.",
             ),
             Query(mean("slop_featurizer_batch_posts"), "mean", colours.FEATURIZER),
             Query(quantile(0.95, "slop_featurizer_batch_posts"), "95% below", colours.SLOW),
@@ -191,8 +191,8 @@ def featurizer() -> list[AnyPanel]:
             Words(
                 "Time to compute a post",
                 "s",
-                "Seconds of one post's features.",
-                "It rises at the same length of posts, since the machine is shared.",
+                "Seconds of one post's features, by the encoder.",
+                "A tenth of a second and more, since the machine is shared.",
             ),
             Query(quantile(0.5, "slop_featurizer_post_seconds"), "half within", colours.USUAL),
             Query(quantile(0.95, "slop_featurizer_post_seconds"), "95% within", colours.SLOW),
@@ -297,6 +297,31 @@ def losses() -> list[AnyPanel]:
             Query(_a_minute(SIGNALS, 'outcome="refused"'), "signals", colours.FEATURIZER),
             span=6,
             height=8,
+        ),
+        lines(
+            Words(
+                "Reactions that wait for their post",
+                "locale",
+                "Reactions to posts that nobody has sent yet; they are published again when the text comes.",
+                "It nears its limit, beyond which they are rejected.",
+            ),
+            Query("max(slop_featurizer_parked)", "waiting", colours.FEATURIZER),
+            Query("max(slop_featurizer_parked_limit)", "limit", colours.GREY),
+            span=6,
+            height=8,
+        ),
+        lines(
+            Words(
+                "What became of parked reactions",
+                "short",
+                "Reactions a minute: parked, published again, given up after a day, or refused for want of room.",
+                "Given up or refused ones.",
+            ),
+            Query("sum by (outcome) (increase(slop_featurizer_parking_total[1m]))", "{{outcome}}"),
+            span=6,
+            height=8,
+            stacked=True,
+            colours=colours.OUTCOMES,
         ),
         lines(
             Words(

@@ -20,6 +20,7 @@ LOOKUPS: Final = Counter(
     ["result"],
 )
 PARKED: Final = Gauge("slop_featurizer_parked", "Interactions that wait for their post, over all processes.")
+PARKED_LIMIT: Final = Gauge("slop_featurizer_parked_limit", "How many may wait; more are rejected.")
 PARKING: Final = Counter(
     "slop_featurizer_parking",
     "Interactions by what parking did: parked, redelivered, expired, or refused where there is no room.",

@@ -142,6 +142,7 @@ class ParkingWorker:
         """At work only while `is_live`; looks when it is `woken`, and every `parking_look_s`."""
         self._parking, self._catalog, self._is_live, self._woken = parking, catalog, is_live, woken
         self._look_s, self._outbox = settings.featurizer_parking_look_s, Outbox(settings)
+        metrics.PARKED_LIMIT.set(settings.featurizer_parked)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
