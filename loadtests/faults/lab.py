@@ -17,7 +17,7 @@ from loadtests.faults.services import MODULES
 from loadtests.faults.settings import FaultSettings, toxiproxy
 from loadtests.faults.stack import Addresses, Engine, Stack, at_once, environment_of
 from loadtests.faults.watch import until
-from native import model
+from native import embedder
 from native.kafka import Proxied
 from native.ports import free_port
 from native.servers import HOST, ApacheKafka, KafkaServer, apache_kafka_home, redis_server, tansu_server
@@ -58,7 +58,7 @@ class Lab:
             (folder / name).mkdir(parents=True)
         basis = Place.of(NativeSettings().basis_dir).version
         engine_url = f"http://{HOST}:{free_port()}/v1"
-        environment = environment_of(model.prepare(NativeSettings()), engine_url)
+        environment = environment_of(embedder.prepare(NativeSettings()), engine_url)
         binary = toxiproxy()
         self.proxies = Proxies(binary, folder) if binary else None
         self.proxied = Addresses(f"{HOST}:{free_port()}", f"redis://{HOST}:{free_port()}/0")

@@ -116,16 +116,16 @@ class Stack:
         self.store.close()
 
 
-def environment_of(model: str, engine_url: str) -> dict[str, str]:
+def environment_of(embedder: str, engine_url: str) -> dict[str, str]:
     """Settings of all services: replicas that keep their names, as in compose, so that they rejoin at once.
 
     Args:
-        model: folder of the base model.
+        embedder: folder of the sentence embedder.
         engine_url: where the engine is, or would be.
     """
     return {
         "SLOP_HOST": HOST,
-        "SLOP_MODEL": model,
+        "SLOP_EMBEDDER": embedder,
         "SLOP_VLLM_URL": engine_url,
         "SLOP_FEATURIZER_INSTANCE": INSTANCE,
         "SLOP_LEARNER_INSTANCE": INSTANCE,

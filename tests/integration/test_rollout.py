@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -23,7 +23,6 @@ from slop.basis import Basis, InvalidBasis, Template
 from slop.embedder import Embedder
 from slop.encoder import Encoder
 from slop.live import Bases, LiveBases, Place
-from slop.log_epochs import LogEpochs
 from slop.parking import Parking
 from slop.posts import PostRef, Posts, PostText, SentText, features_key
 from slop.rewards import Rewards
@@ -143,7 +142,7 @@ def publish(bootstrap: str, reactions: int) -> None:
                     event_id=f"event-{event}",
                     tenant="default",
                     user_id=user_id,
-                    post_id=f"post-{(event + event // len(READERS)) % len(TEXTS)}",  # another for every decision
+                    post_id=f"post-{event * 7 % len(TEXTS)}",
                     type=InteractionType.INTERACTION_TYPE_LIKE if event % 3 else InteractionType.INTERACTION_TYPE_SKIP,
                     received_at_ms=round(1_000 * time.time()),
                 )
@@ -162,10 +161,8 @@ def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[byt
     catalog = Catalog(Posts(redis, basis), features)
     catalog.announce([(PostRef("default", post_id), SentText(PostText(text))) for post_id, text in TEXTS.items()])
     parking = Parking(redis, basis, featurizing.parking_bounds())
-    with closing(LogEpochs(settings.kafka_bootstrap, [INTERACTIONS.name])) as logs:
-        epoch = logs.look()[INTERACTIONS.name]
     enricher = Enricher(catalog, parking, basis, Rewards.of({}), featurizing.batch_limits(), lambda: False)
-    signals = enricher.enrich(list(whole_log(settings, INTERACTIONS)), epoch).signals
+    signals = enricher.enrich(list(whole_log(settings, INTERACTIONS)), 0).signals
     features.close()
     redis.flushdb()
     window_ms = 1_000 * settings.seen_window_s
