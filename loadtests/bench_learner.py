@@ -22,6 +22,7 @@ from pydantic import Field
 from redis import Redis
 
 from slop.basis import Basis
+from slop.durability import DurableCommits, WhenLost
 from slop.profiles import Profile
 from slop.storage import profile_key
 from slop.streams import Subscription
@@ -108,7 +109,8 @@ def rate_of_learner(settings: BenchSettings, redis: Redis) -> float:
     """Events a second of the learner, with all that its process does."""
     stop = threading.Event()
     with fresh_group(settings, redis) as subscription:
-        worker = Worker(subscription, learner_of(settings, redis, Basis.load(settings.basis_dir)), settings)
+        commits = DurableCommits(subscription, redis, WhenLost.BEGINNING, settings.redis_persisted_after_s)
+        worker = Worker(commits, learner_of(settings, commits.redis, Basis.load(settings.basis_dir)), settings)
         return rate(lambda: worker.step(stop), settings.bench_events)
 
 

@@ -1,7 +1,9 @@
 """`python -m trainer.learner`: from slop.signals.v1 to the profiles in Redis, effectively once.
 
 A profile is written together with the source offset of its last signal and the ids of its events, in one atomic call;
-Kafka's offsets are committed after. So a crash anywhere leads to signals that come again and are seen to be old.
+Kafka's offsets are committed once Redis has persisted that (`slop.durability`). So a crash anywhere leads to signals
+that come again and are seen to be old, or to be learned if Redis has lost them. What can't be learned goes to
+slop.rejected.v1.
 
 Every basis that is followed has a consumer group and a key space of its own (`trainer.following`): a new one is learned
 from the start of the log beside the live one.
@@ -10,28 +12,40 @@ from the start of the log beside the live one.
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 import structlog
 from kafka.errors import KafkaError
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from kit.logs import configure_logs
-from kit.worker import health_server, in_thread, retry, stop_on_signals
+from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
 from slop.basis import Basis, InvalidBasis
+from slop.dead_letters import rejected
+from slop.delivery import Record as Sent
+from slop.durability import DurableCommits, OtherRun, WhenLost
 from slop.live import LiveBases, Place, groups_of
 from slop.storage import Profiles
 from slop.streams import Record, Subscription
-from slop.topics import SIGNALS
+from slop.topics import REJECTED, SIGNALS, encode
 from slop.writable import require_writable
 from trainer.following import Following, LaneThreads
-from trainer.learner_metrics import BATCH_SECONDS, BATCH_SIGNALS, LearnerMetrics
-from trainer.learning import Learner, Outcome
+from trainer.learner_metrics import BATCH_SECONDS, BATCH_SIGNALS, UNEXPLAINED_REPLAYS, LearnerMetrics
+from trainer.learning import Learner, Lessons, Outcome
+from trainer.outbox import Outbox
 from trainer.settings import LearnerSettings
+from trainer.signals import Reason, Refused
+
+OF_THE_DATA: Final = "WRONGTYPE"  # what Redis answers where it can't work with a user's key
 
 log = structlog.get_logger(__name__)
+
+
+class NotWritable(ValueError):  # noqa: N818
+    """Redis is there, and can't work with what it has under a user's key."""
 
 
 class Worker:
@@ -39,14 +53,14 @@ class Worker:
 
     def __init__(
         self,
-        subscription: Subscription,
+        commits: DurableCommits,
         learner: Learner,
         settings: LearnerSettings,
         is_live: Callable[[], bool] = lambda: True,
     ) -> None:
         """Counts what it learns while `is_live`: who relearns the log under another basis has seen it all before."""
-        self._subscription, self._learner, self._is_live = subscription, learner, is_live
-        self._metrics = LearnerMetrics()
+        self._commits, self._learner, self._is_live = commits, learner, is_live
+        self._metrics, self._outbox = LearnerMetrics(), Outbox(settings)
         self._wait_s, self._max_records = settings.learner_wait_s, settings.learner_batch
 
     def run(self, stop: threading.Event) -> None:
@@ -55,47 +69,88 @@ class Worker:
         Raises:
             kit.worker.Stopped: as `step` does.
         """
-        while not stop.is_set():
-            self.step(stop)
+        try:
+            while not stop.is_set():
+                self.step(stop)
+        finally:
+            self._outbox.close()
 
     def step(self, stop: threading.Event) -> int:
-        """Poll, learn and commit; returns how many records there were.
+        """Poll, learn and publish what can't be learned; returns how many records there were.
 
         Raises:
             kit.worker.Stopped: `stop` was set while a dependency was away.
         """
-        records = retry(self._poll, (KafkaError,), stop, "poll signals")
+        records = retry(self._poll, (KafkaError, RedisError), stop, "poll signals")
         if records:
             with BATCH_SECONDS.time():
-                values = [record.value for record in records]
-                outcome = retry(lambda: self._learner.learn(values), (RedisError,), stop, "learn a batch")
-                self._count(outcome)
-                self._commit()
+                try:
+                    refused = self._learned(records, stop)
+                except OtherRun as error:
+                    log.warning("a batch is given up, and comes again", records=len(records), reason=str(error))
+                    return 0
+                retry(lambda: self._outbox.publish(refused), (KafkaError,), stop, "publish refused signals")
+                self._commits.done()
             BATCH_SIGNALS.observe(len(records))
         return len(records)
 
     def _poll(self) -> list[Record]:
-        return self._subscription.poll(self._wait_s, self._max_records)
+        return self._commits.poll(self._wait_s, self._max_records)
 
-    def _count(self, outcome: Outcome) -> None:
-        if self._is_live():
-            self._metrics.count(outcome, now_ms=time.time() * 1_000)
+    def _learned(self, records: Sequence[Record], stop: threading.Event) -> list[Sent]:
+        """Learn records; returns what is to be published of those that can't be learned.
+
+        Raises:
+            slop.durability.OtherRun: Redis was started anew.
+        """
+        try:
+            outcome = retry(lambda: self._tried(records), (RedisError,), stop, "learn a batch")
+        except (Stopped, OtherRun):
+            raise
+        except Exception as error:  # whatever is in one record, the others are learned
+            if len(records) > 1:
+                log.exception("a batch failed; it is learned record by record", records=len(records))
+                return [sent for record in records for sent in self._learned([record], stop)]
+            outcome = Outcome(Lessons(), refused=(Refused(0, Reason.FAILED, f"{type(error).__name__}: {error}"),))
+        self._count(outcome, records)
+        return [_refused(records[one.index], one) for one in outcome.refused] if self._is_live() else []
+
+    def _tried(self, records: Sequence[Record]) -> Outcome:
+        """Learn records.
+
+        Raises:
+            redis.exceptions.RedisError: it may be tried again.
+            NotWritable: Redis can't work with a user's key.
+        """
+        try:
+            return self._learner.learn([record.value for record in records])
+        except ResponseError as error:
+            if OF_THE_DATA in str(error):
+                raise NotWritable(str(error)) from error
+            raise
+
+    def _count(self, outcome: Outcome, records: Sequence[Record]) -> None:
+        if not self._is_live():
+            return
+        self._metrics.count(outcome, now_ms=time.time() * 1_000)
+        if not any(map(self._commits.was_read_before, records)):
+            UNEXPLAINED_REPLAYS.inc(outcome.unremembered)
         if outcome.refused:
             log.error("records refused", records=len(outcome.refused), first=outcome.refused[0].detail)
 
-    def _commit(self) -> None:
-        try:
-            self._subscription.commit()
-        except KafkaError as error:  # what is learned stays so; if it comes again, it is seen to be old
-            log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")
+
+def _refused(record: Record, why: Refused) -> Sent:
+    return Sent(REJECTED, None, encode(rejected(record, why.reason, why.detail, "learner")))
 
 
 class LearnerLane:
     """Learns under one basis, in a thread of its own."""
 
-    def __init__(self, worker: Worker, subscription: Subscription, is_live: Callable[[], bool]) -> None:
+    def __init__(
+        self, worker: Worker, commits: DurableCommits, subscription: Subscription, is_live: Callable[[], bool]
+    ) -> None:
         """Start it; `is_live` tells whether the process can't go on without it."""
-        self._subscription, self._threads = subscription, LaneThreads(is_live)
+        self._commits, self._subscription, self._threads = commits, subscription, LaneThreads(is_live)
         self._threads.start("learner", worker.run)
 
     @property
@@ -119,6 +174,7 @@ class LearnerLane:
     def close(self) -> None:
         """Finish the batch under way and leave the group."""
         self._threads.join()
+        self._commits.close()
         self._subscription.close()
 
 
@@ -144,14 +200,15 @@ def run(settings: LearnerSettings, stop: threading.Event) -> None:
     def start(basis: Basis) -> LearnerLane:
         group = groups_of(basis, live.configured.version, settings).signals
         subscription = Subscription(settings, group, [SIGNALS], settings.learner_instance)
-        learner = learner_of(settings, redis, basis)
+        commits = DurableCommits(subscription, redis, WhenLost.BEGINNING, settings.redis_persisted_after_s)
+        learner = learner_of(settings, commits.redis, basis)
 
         def is_live() -> bool:
             return following.is_live(basis.version)
 
-        worker = Worker(subscription, learner, settings, is_live)
+        worker = Worker(commits, learner, settings, is_live)
         log.info("learning", group=group, basis=basis.version)
-        return LearnerLane(worker, subscription, is_live)
+        return LearnerLane(worker, commits, subscription, is_live)
 
     following = Following(live, "learner", start)
     checks = {

@@ -31,6 +31,10 @@ LAST_RECEIVED: Final = Gauge(
     "slop_learner_last_received_seconds",
     "Unix time at which the collector received the newest interaction that was learned; 0 before the first.",
 )
+UNEXPLAINED_REPLAYS: Final = Counter(
+    "slop_learner_unexplained_replays",
+    "Signals taken for replays though nothing was gone back, and their events are not among those remembered.",
+)
 REACTIONS: Final = Counter(
     "slop_learner_reactions",
     "Learned signals by the experiment arm that wrote the post for its reader (none: no arm did), and what they say.",

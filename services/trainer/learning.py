@@ -55,6 +55,7 @@ class Outcome:
         lessons: what was learned.
         other_basis: signals of another basis, which are nobody's fault.
         refused: the records that can't be learned, in order.
+        unremembered: of those that were applied before, how many are of events that are not remembered.
     """
 
     lessons: Lessons
@@ -65,6 +66,7 @@ class Outcome:
     withdrawn: int = 0
     other_basis: int = 0
     refused: tuple[Refused, ...] = ()
+    unremembered: int = 0
 
 
 class _Turn(NamedTuple):
@@ -265,4 +267,5 @@ def _outcome(readers: Sequence[_Reader], batch: Batch, predicted: Doubles) -> Ou
     )
     verdicts = Counter(verdict for reader in readers for verdict in reader.verdicts)
     counts = {verdict.value: verdicts[verdict] for verdict in Verdict}
-    return Outcome(lessons, **counts, other_basis=batch.other_basis, refused=batch.refused)
+    unremembered = sum(reader.known.unremembered for reader in readers)
+    return Outcome(lessons, **counts, other_basis=batch.other_basis, refused=batch.refused, unremembered=unremembered)

@@ -46,6 +46,7 @@ class Known:
         recent: the latest events and decisions.
         window: how much of them is remembered.
         changes: how many signals were applied by this object.
+        unremembered: how many were taken for replays, though their events are not among those remembered.
     """
 
     applied: dict[tuple[int, int], int]
@@ -53,6 +54,7 @@ class Known:
     recent: Recent
     window: Window
     changes: int = 0
+    unremembered: int = 0
 
     @classmethod
     def of(cls, profile: Profile, recent: Recent, window: Window) -> Self:
@@ -72,6 +74,7 @@ class Known:
         """
         source = signal.source
         if source.offset <= self.applied.get((source.epoch, source.partition), -1):
+            self.unremembered += not self.recent.was_seen(_digest(signal), signal.received_at_ms, self.window)
             return Judgement(Verdict.APPLIED_BEFORE)
         digest = _digest(signal)
         if self.recent.was_seen(digest, signal.received_at_ms, self.window):

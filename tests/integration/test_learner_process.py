@@ -69,7 +69,7 @@ def test_signals_wait_while_redis_is_away_even_through_a_crash(
     with LearnerProcess(tmp_path, broker, url, group) as learner, Lag(broker, group, ends) as lag:
         try:
             wait_until(lambda: learner.readiness().get("kafka") == "ok")
-            wait_until(lambda: "learn a batch" in learner.log.read_text())
+            wait_until(lambda: "poll signals" in learner.log.read_text())
             assert learner.readiness()["redis"] != "ok"
             learner.kill()
             assert lag() == lag.total == 3
