@@ -21,7 +21,7 @@ STUDIES := cost topics capacity prompts clusters few encoders composition $(if $
 
 export BASIS DATA OUT POSTS READERS ROUNDS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
-.PHONY: help setup up demo replay factors basis factored catalogue export rollout rollback studies bench loadtest faults smoke dashboards snapshot restore rejected test lint lock clean
+.PHONY: help setup up demo replay factors basis factored catalogue export rollout rollback studies bench loadtest faults smoke dashboards snapshot restore relearn rejected test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -87,6 +87,9 @@ restore: setup  ## store the profiles of a snapshot that are not there any more:
 
 rejected: setup  ## what could not be used and why, the newest first; more by python -m jobs rejected --help [REASON=reason]
 	@$(PY) -m jobs rejected $(if $(REASON),--reason "$(REASON)")
+
+relearn: setup  ## have the running stack learn all readers anew from the log [SNAPSHOT=newest or a file: and what came after]
+	@$(PY) -m jobs relearn $(if $(SNAPSHOT),--snapshot "$(SNAPSHOT)")
 
 test: setup  ## run all tests, on real servers
 	@$(PY) -m pytest

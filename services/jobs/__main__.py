@@ -1,4 +1,4 @@
-"""`python -m jobs worker|beat|run|restore|rollout|rollback|rejected`: the processes, and what a person does by hand."""
+"""`python -m jobs worker|beat|run|restore|relearn|rollout|rollback|rejected`: the processes, and what people do."""
 
 import argparse
 import json
@@ -38,6 +38,14 @@ def _arguments() -> argparse.Namespace:
     which.add_argument("--cancel", action="store_true", help="follow the live basis alone, after one that was killed")
     rollout.add_argument("--anyway", action="store_true", help="even if it is no better by what readers did")
     commands.add_parser("rollback", help="switch to the basis that was live before")
+    relearn = commands.add_parser("relearn", help="learn all readers anew from the log, and switch when it is done")
+    relearn.add_argument(
+        "--snapshot",
+        nargs="?",
+        const="newest",
+        default="",
+        help="to begin with: a file, or the newest good one",
+    )
     rejected.add_arguments(commands)
     return parser.parse_args()
 
@@ -77,6 +85,10 @@ def main() -> None:
             from jobs import by_hand
 
             by_hand.rollback(settings)
+        case "relearn":
+            from jobs import by_hand
+
+            by_hand.relearn(settings, arguments.snapshot)
         case "rejected":
             sys.exit(rejected.run(settings, arguments))
 

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from jobs.app import app
 from jobs.redis_clients import live_archive
+from jobs.relearn import relearn as learn_anew
 from jobs.rollout import RolloutFailed, RolloutRefused, cancel, folder_of, roll_back, roll_out
 from jobs.settings import JobsSettings
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot
@@ -64,7 +65,8 @@ def restore(settings: JobsSettings, path: Path, replace: bool) -> None:
     _say(
         f"To learn again what came after it, set {group} back before the learner starts: "
         f"kafka-consumer-groups.sh --bootstrap-server … --group {group} --topic {SIGNALS.name} "
-        f"--reset-offsets --to-datetime {since} --execute. What a profile has learned already is passed over."
+        f"--reset-offsets --to-datetime {since} --execute. What a profile has learned already is passed over. "
+        "`python -m jobs relearn --snapshot` does all of it, with readers served meanwhile."
     )
 
 
@@ -81,6 +83,11 @@ def cancel_rollout(settings: JobsSettings) -> None:
 def rollback(settings: JobsSettings) -> None:
     """Go back, tell the progress, and print what is live."""
     _rolled("rollback", lambda: roll_back(settings, _say))
+
+
+def relearn(settings: JobsSettings, snapshot: str) -> None:
+    """Learn all readers anew, tell the progress, and print what is live."""
+    _rolled("relearn", lambda: learn_anew(settings, snapshot, _say))
 
 
 def _rolled(command: str, roll: Callable[[], Place]) -> None:

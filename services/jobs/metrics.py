@@ -35,6 +35,9 @@ KAFKA_DISK: Final = Gauge(
     ["broker", "kind"],
 )
 SNAPSHOT_AT: Final = Gauge("slop_snapshot_timestamp_seconds", "When the last snapshot was begun, Unix time.")
+SNAPSHOT_REFUSED: Final = Counter(
+    "slop_snapshot_refused", "Snapshots that were refused, since far fewer profiles were left than in the one before."
+)
 SNAPSHOT_PROFILES: Final = Gauge("slop_snapshot_profiles", "Profiles in the last snapshot.")
 
 _OUTCOMES: Final = {"SUCCESS": "success", "FAILURE": "failure", "RETRY": "retry", "REJECTED": "retry"}

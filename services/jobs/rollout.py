@@ -63,7 +63,7 @@ def roll_out(settings: JobsSettings, folder: Path, say: Say, *, anyway: bool = F
         RolloutFailed: it was not followed, or did not catch up in time.
         redis.exceptions.RedisError, kafka.errors.KafkaError: a server is away; the live basis stays.
     """
-    with _rollout(settings) as rollout:
+    with only_rollout(settings) as rollout:
         return rollout.forward(Place.of(folder), say, anyway=anyway)
 
 
@@ -76,7 +76,7 @@ def roll_back(settings: JobsSettings, say: Say) -> Place:
     Raises:
         As `roll_out`, before the switch; RolloutRefused where nothing was live before.
     """
-    with _rollout(settings) as rollout:
+    with only_rollout(settings) as rollout:
         return rollout.back(say)
 
 
@@ -88,12 +88,17 @@ def cancel(settings: JobsSettings, say: Say) -> Place:
         RolloutRefused: a rollout is under way; it is to be interrupted.
         redis.exceptions.RedisError: Redis is away.
     """
-    with _rollout(settings) as rollout:
+    with only_rollout(settings) as rollout:
         return rollout.cancel(say)
 
 
 @contextmanager
-def _rollout(settings: JobsSettings) -> Iterator["Rollout"]:
+def only_rollout(settings: JobsSettings) -> Iterator["Rollout"]:
+    """The one rollout that may be under way.
+
+    Raises:
+        RolloutRefused: another one is.
+    """
     with connected(settings.redis_url, settings) as redis:
         lock = redis.lock("slop:rollout", timeout=LOCK_S, blocking=False)
         if not lock.acquire():
@@ -115,15 +120,15 @@ class Rollout:
     """The one rollout that is under way."""
 
     def __init__(self, settings: JobsSettings, redis: Redis, lock: Lock) -> None:
-        self._settings, self._redis, self._lock = settings, redis, lock
+        self._settings, self.redis, self._lock = settings, redis, lock
         self._live = LiveBases(redis, Place.of(settings.basis_dir))
         self._deadline = time.monotonic() + settings.rollout_timeout_s
 
     def forward(self, new: Place, say: Say, *, anyway: bool) -> Place:
         """As `roll_out`."""
         bases, basis = self._bases(), new.load()
-        if new.version == bases.live.version:
-            say(f"{new.version} is live already")
+        if basis.content_version == bases.live.load().content_version:
+            say(f"{bases.live.version} is live already")
             return bases.live
         _require_same_model(basis, bases.live.load())
         self._live.forget(new.version)
@@ -140,6 +145,27 @@ class Rollout:
         self._linger(new, say)
         if bases.before is not None and bases.before.version not in {new.version, bases.live.version}:
             self._clear(bases.before, say)
+        return new
+
+    def anew(self, new: Place, say: Say) -> Place:
+        """Have another generation of the live basis learned, and switch to it; what was learned before is deleted.
+
+        Raises:
+            As `roll_out`.
+        """
+        bases, basis = self._bases(), new.load()
+        self._live.forget(new.version)
+        try:
+            self._live.write(replace(bases, beside=new))
+            self._await_followers(new, say)
+            self._await_caught_up(basis, say)
+        except BaseException:
+            self._live.write(replace(bases, beside=None))
+            raise
+        self._live.write(Bases(live=new, beside=bases.live, before=bases.before))
+        self._linger(new, say)
+        self._await_unfollowed(bases.live)
+        self._clear(bases.live, say)
         return new
 
     def back(self, say: Say) -> Place:
@@ -174,6 +200,24 @@ class Rollout:
             say(f"{bases.beside.version} is followed no more")
         return bases.live
 
+    def live(self) -> Place:
+        """What is live.
+
+        Raises:
+            RolloutRefused: the processes were started with another basis.
+            redis.exceptions.RedisError: Redis is away.
+        """
+        return self._bases().live
+
+    @property
+    def configured(self) -> str:
+        """The version of the basis that the processes were started with."""
+        return self._live.configured.version
+
+    def keep(self) -> None:
+        """Stay the only one: to be called at least every LOCK_S."""
+        self._lock.reacquire()
+
     def _bases(self) -> Bases:
         record, configured = self._live.record(), self._live.configured
         if record is not None and record.configured != configured.version:
@@ -200,7 +244,7 @@ class Rollout:
         except (InvalidBasis, KafkaError) as error:
             say(f"the profiles under {former.version} stay: {error}")
             return
-        deleted = self._deleted(delete_profiles(self._redis, former.version))
+        deleted = self._deleted(delete_profiles(self.redis, former.version))
         say(f"{former.version} was live before that: {deleted:,} keys of its profiles are deleted")
         try:
             shared = former.load().text_version in self._text_versions()
@@ -208,7 +252,7 @@ class Rollout:
             say(f"the features of posts under {former.version} expire by themselves: {error}")
             return
         if not shared:
-            deleted = self._deleted(delete_features(self._redis, former.load().text_version))
+            deleted = self._deleted(delete_features(self.redis, former.load().text_version))
             say(f"so are the features of {deleted:,} posts")
 
     def _text_versions(self) -> set[str]:
@@ -247,6 +291,17 @@ class Rollout:
                     f"SLOP_BASIS_DIR that is set here?"
                 )
             self._pause()
+
+    def _await_unfollowed(self, place: Place) -> None:
+        """Wait until nobody says any more that a basis is followed: its groups have no members then."""
+        deadline = time.monotonic() + self._settings.rollout_follow_s
+        while time.monotonic() < deadline:
+            self._live.forget(place.version)
+            told_by = time.monotonic() + 3 * self._settings.follow_s
+            while time.monotonic() < told_by:
+                self._pause()
+            if not self._live.followers(place.version):
+                return
 
     def _followers(self, version: str) -> set[str]:
         """The parts that follow a basis.
@@ -307,7 +362,7 @@ class Rollout:
 
     def _pause(self) -> None:
         time.sleep(LOOK_S)
-        self._lock.reacquire()
+        self.keep()
 
 
 @contextmanager

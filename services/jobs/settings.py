@@ -24,8 +24,14 @@ class JobsSettings(LearningSettings):
     census_every_s: float = Field(60.0, ge=1, description="pause between two counts of all profiles")
     snapshot_hour: int = Field(3, ge=0, le=23, description="of the nightly snapshot, UTC")
     snapshots_kept: int = Field(7, ge=1, description="newest snapshots of a basis that are kept")
+    snapshot_least_share: float = Field(
+        0.5, ge=0, le=1, description="of the newest snapshot's profiles; one with fewer is refused"
+    )
     snapshot_timeout_s: float = Field(3_600.0, gt=0, description="for a snapshot or a census")
 
+    relearn_margin_s: float = Field(
+        24 * 3_600.0, ge=0, description="before a snapshot's time: what was not learned by then is read again"
+    )
     rollout_timeout_s: float = Field(24 * 3_600.0, gt=0, description="for relearning the log under a new basis")
     rollout_follow_s: float = Field(120.0, gt=0, description="until all processes have loaded a new basis")
     rollout_fresh_s: float = Field(5.0, gt=0, description="how old the newest record may be that is not learned yet")

@@ -4,10 +4,11 @@ A snapshot appears whole or not at all, and only its owner may read it. Its name
 begun (UTC), and how many profiles it has.
 """
 
+import dataclasses
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,10 +21,13 @@ from google.protobuf.message import DecodeError
 from jobs.limits import Limits
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot, write_snapshot
 from slop.storage import ArchivedUser, ProfileArchive
+from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 BATCH: Final = 500
 _TIME: Final = "%Y%m%dT%H%M%S.%fZ"
-_NAME: Final = re.compile(r"profiles-(?P<basis>[0-9a-f]+)-(?P<begun>\d{8}T\d{6}\.\d{6}Z)-(?P<profiles>\d+)\.pb\.gz")
+_NAME: Final = re.compile(
+    r"profiles-(?P<basis>[0-9a-f]+(?:\.[0-9a-z]+)?)-(?P<begun>\d{8}T\d{6}\.\d{6}Z)-(?P<profiles>\d+)\.pb\.gz"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +54,27 @@ class Snapshot:
         return cls(match["basis"], begun, int(match["profiles"]), path.parent)
 
 
-def snapshots(folder: Path, basis: str) -> list[Snapshot]:
-    """The snapshots of a basis, newest first."""
+class SnapshotRefused(RuntimeError):  # noqa: N818
+    """There are far fewer profiles than in the newest snapshot: something was lost, and the good ones are kept."""
+
+
+def snapshots(folder: Path, basis: str, *, every: bool = False) -> list[Snapshot]:
+    """The snapshots of a basis, newest first; with `every` those of all its generations."""
     found = filter(None, map(Snapshot.at, folder.glob("profiles-*")))
-    return sorted((one for one in found if one.basis == basis), key=lambda one: one.begun, reverse=True)
+    wanted = (one for one in found if one.basis == basis or (every and _content(one.basis) == basis))
+    return sorted(wanted, key=lambda one: one.begun, reverse=True)
 
 
-def take_snapshot(archive: ProfileArchive, basis: str, folder: Path, kept: int, limits: Limits) -> Snapshot:
+def take_snapshot(
+    archive: ProfileArchive, basis: str, folder: Path, kept: int, limits: Limits, least_share: float = 0.0
+) -> Snapshot:
     """Write all profiles into a new file, and remove what is older than the `kept` newest of this basis.
 
-    Where there is no profile no file is written, so that a Redis that has lost everything pushes no snapshot out.
+    Where there is no profile no file is written, so that a Redis that has lost everything pushes no snapshot out. Nor
+    is one where fewer are left than `least_share` of those in the newest snapshot of the basis, of any generation.
 
     Raises:
+        SnapshotRefused: so much was lost; nothing is left behind, and nothing removed.
         jobs.limits.Interrupted: the worker stops; nothing is left behind, here and below.
         jobs.limits.TookTooLong: there are too many profiles.
         redis.exceptions.RedisError: Redis is away.
@@ -76,18 +89,22 @@ def take_snapshot(archive: ProfileArchive, basis: str, folder: Path, kept: int, 
             target.flush()
             os.fsync(target.fileno())
         snapshot = Snapshot(basis, begun, count, folder)
+        _require_enough(snapshot, least_share)
         if count:
             Path(unfinished).rename(snapshot.path)
     finally:
         Path(unfinished).unlink(missing_ok=True)
-    _remove(snapshots(folder, basis)[kept:])
+    _remove(snapshots(folder, _content(basis), every=True)[kept:])
     return snapshot
 
 
-def restore_snapshot(path: Path, archive: ProfileArchive, basis: str, replace: bool = False) -> tuple[int, int]:
+def restore_snapshot(
+    path: Path, archive: ProfileArchive, basis: str, replace: bool = False, each: Callable[[], object] = lambda: None
+) -> tuple[int, int]:
     """Store the profiles of a snapshot; the learner should not run meanwhile.
 
-    A user who has a profile keeps it, unless `replace`. The whole file is read before anything is stored.
+    A user who has a profile keeps it, unless `replace`. The whole file is read before anything is stored. `each` is
+    called after each BATCH of users.
 
     Returns:
         How many were stored, and how many there are in the file.
@@ -98,16 +115,44 @@ def restore_snapshot(path: Path, archive: ProfileArchive, basis: str, replace: b
         OSError: the file can't be read.
     """
     header, users = read_snapshot(path)
-    if header.basis != basis:
+    if _content(header.basis) != _content(basis):
         raise InvalidSnapshot(f"{path} is of the basis {header.basis}, not of {basis}")
     total = sum(1 for _ in users)  # reads it to its checksum
     stored = 0
     for batch in _batches(read_snapshot(path)[1]):
         try:
-            stored += archive.restore(batch, replace)
+            stored += archive.restore([_under(basis, user) for user in batch], replace)
         except DecodeError as error:
             raise InvalidSnapshot(f"{path} has a broken profile") from error
+        each()
     return stored, total
+
+
+def _content(version: str) -> str:
+    """The version of a basis without its generation (see `slop.basis.Basis`)."""
+    return version.partition(".")[0]
+
+
+def _require_enough(snapshot: Snapshot, least_share: float) -> None:
+    for newest in snapshots(snapshot.folder, _content(snapshot.basis), every=True)[:1]:
+        if snapshot.profiles < least_share * newest.profiles:
+            raise SnapshotRefused(
+                f"{snapshot.profiles:,} profiles, and {newest.profiles:,} in {newest.path.name}: less than "
+                f"{least_share:.0%}. If that is right, remove the older snapshots; if not, `python -m jobs relearn`"
+            )
+
+
+def _under(basis: str, user: ArchivedUser) -> ArchivedUser:
+    """A user whose profile is under another generation of the basis that it was learned under.
+
+    Raises:
+        google.protobuf.message.DecodeError: the profile's bytes are broken.
+    """
+    record = ProfileRecord.FromString(user.profile)
+    if record.basis == basis:
+        return user
+    record.basis = basis
+    return dataclasses.replace(user, profile=record.SerializeToString(deterministic=True))
 
 
 def _exported(archive: ProfileArchive, limits: Limits) -> Iterator[ArchivedUser]:

@@ -17,7 +17,7 @@ from jobs.kafka_disk import DiskUse, disk_use
 from jobs.limits import Interrupted, Limits
 from jobs.redis_clients import live_archive
 from jobs.settings import JobsSettings
-from jobs.snapshots import take_snapshot
+from jobs.snapshots import SnapshotRefused, take_snapshot
 from slop.basis import Basis
 
 PROGRESS: Final = "PROGRESS"
@@ -50,11 +50,21 @@ def _disk_use(settings: JobsSettings) -> dict[int, DiskUse]:
 
 
 def snapshot_profiles() -> dict[str, Any]:
-    """Take a snapshot of all profiles; returns its path and how many there are."""
+    """Take a snapshot of all profiles; returns its path and how many there are.
+
+    Raises:
+        jobs.snapshots.SnapshotRefused: far fewer profiles are left than there were; the older snapshots are kept.
+    """
     settings = JobsSettings()
     limits = Limits(settings.snapshot_timeout_s, STOPPING)
     with live_archive(settings) as (archive, basis), _again_if_interrupted():
-        snapshot = take_snapshot(archive, basis.version, settings.snapshots_dir, settings.snapshots_kept, limits)
+        folder, kept, share = settings.snapshots_dir, settings.snapshots_kept, settings.snapshot_least_share
+        try:
+            snapshot = take_snapshot(archive, basis.version, folder, kept, limits, share)
+        except SnapshotRefused as error:
+            metrics.SNAPSHOT_REFUSED.inc()
+            log.error("snapshot refused", reason=str(error))
+            raise
     metrics.show_snapshot(snapshot)
     log.info("snapshot taken", profiles=snapshot.profiles, path=str(snapshot.path) if snapshot.profiles else None)
     return {"profiles": snapshot.profiles, "path": str(snapshot.path) if snapshot.profiles else None}

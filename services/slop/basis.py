@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,6 +22,8 @@ FORMAT: Final = 3
 NORM_TOLERANCE: Final = 1.01
 LENGTH_SHARE: Final = 0.5
 FARTHEST_LENGTH: Final = 4.0
+GENERATION_FILE: Final = "generation"
+GENERATION: Final = re.compile("[0-9a-z]{0,16}")
 
 
 class InvalidBasis(ValueError):  # noqa: N818
@@ -112,6 +115,8 @@ class Basis:
         built: how it was built, for people.
         components: of embeddings, for ranking alone; without them C = 0.
         factors: of posts, from many readers' reactions; without them F = T.
+        generation: which learning of the readers under it this is: relearned beside the former one, it has keys, groups
+            and signals of its own, since it has a version of its own. Empty: the first one.
     """
 
     model: str
@@ -130,6 +135,7 @@ class Basis:
     built: dict[str, Any] = field(default_factory=dict)
     components: Components | None = None
     factors: Factors | None = None
+    generation: str = ""
 
     def __post_init__(self) -> None:
         """Check shapes and values.
@@ -209,6 +215,11 @@ class Basis:
 
     @property
     def version(self) -> str:
+        """The content's version and, if it is not the first, the generation: `0123456789ab.1a2b3c`."""
+        return f"{self.content_version}.{self.generation}" if self.generation else self.content_version
+
+    @property
+    def content_version(self) -> str:
         """Twelve hex digits that change with anything that features or latents depend on."""
         digest = hashlib.sha256(self.text_version.encode())
         digest.update(self.crowd.tobytes())
@@ -252,9 +263,13 @@ class Basis:
         return np.concatenate([features, self.components.of_embeddings(embeddings)], axis=-1)
 
     def save(self, folder: Path) -> None:
-        """Write basis.safetensors, what factors there are, and last basis.json: with it the basis is whole."""
+        """Write basis.safetensors, what factors there are, and last basis.json: with it the basis is whole.
+
+        What is saved is of the first generation.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "basis.json").unlink(missing_ok=True)
+        for name in ("basis.json", GENERATION_FILE):
+            (folder / name).unlink(missing_ok=True)
         tensors: dict[str, npt.NDArray[Any]] = {
             "prompts": self.prompts.astype(np.float16),
             "crowd": self.crowd,
@@ -263,7 +278,7 @@ class Basis:
         save_file(tensors, folder / "basis.safetensors")
         about = {
             "format": FORMAT,
-            "version": self.version,
+            "version": self.content_version,
             "model": self.model,
             "revision": self.revision,
             "template": asdict(self.template),
@@ -308,14 +323,25 @@ class Basis:
                 built=about["built"],
                 components=Components.of(tensors),
                 factors=Factors.load(folder),
+                generation=_generation(folder),
             )
         except InvalidBasis:
             raise
         except Exception as error:
             raise InvalidBasis(f"no usable basis in {folder}: {error}; build one with 'make basis'") from error
-        if basis.version != about["version"]:
-            raise InvalidBasis(f"{folder}: basis.json says version {about['version']}, the content is {basis.version}")
+        if basis.content_version != about["version"]:
+            content = basis.content_version
+            raise InvalidBasis(f"{folder}: basis.json says version {about['version']}, the content is {content}")
         return basis
+
+
+def _generation(folder: Path) -> str:
+    """Which generation lies in a folder: `jobs.relearn` writes it beside a copy of a basis."""
+    path = folder / GENERATION_FILE
+    generation = path.read_text().strip() if path.exists() else ""
+    if not GENERATION.fullmatch(generation):
+        raise InvalidBasis(f"{path} has no generation: {generation[:40]!r}")
+    return generation
 
 
 def _check_format(folder: Path, found: object) -> None:

@@ -388,6 +388,12 @@ class GroupLag:
         """Have the group read the topic from its beginning."""
         self._move(self._consumer.beginning_offsets(list(self.ends())))
 
+    def begin_at(self, time_ms: int) -> None:
+        """Have the group read what was written from then on, in milliseconds since the epoch."""
+        ends = self.ends()
+        found = self._consumer.offsets_for_times(dict.fromkeys(ends, time_ms))
+        self._move({at: ends[at] if found.get(at) is None else found[at].offset for at in ends})
+
     def skip(self) -> None:
         """Have the group read only what is written from now on."""
         self._move(self.ends())

@@ -1,10 +1,10 @@
-"""A new basis is learned beside the live one and takes its place while readers ask; and back."""
+"""A new basis, or the live one anew, is learned beside the live one and takes its place while readers ask; and back."""
 
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -15,18 +15,22 @@ import pytest
 from kafka import KafkaProducer
 from redis import Redis
 
+from jobs.limits import Limits
+from jobs.relearn import NEWEST, relearn
 from jobs.rollout import RolloutFailed, RolloutRefused, cancel, roll_back, roll_out
 from jobs.settings import JobsSettings
+from jobs.snapshots import take_snapshot
 from native.ports import free_port
 from native.ready import http_answers
 from slop.basis import Basis, InvalidBasis, Template
 from slop.embedder import Embedder
 from slop.encoder import Encoder
 from slop.live import Bases, LiveBases, Place
+from slop.log_epochs import LogEpochs
 from slop.parking import Parking
 from slop.posts import PostRef, Posts, PostText, SentText, features_key
 from slop.rewards import Rewards
-from slop.storage import Profiles, profile_key
+from slop.storage import ProfileArchive, Profiles, profile_key
 from slop.streams import whole_log
 from slop.topics import INTERACTIONS, POSTS, create_topics, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, InteractionType
@@ -162,7 +166,9 @@ def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[byt
     catalog.announce([(PostRef("default", post_id), SentText(PostText(text))) for post_id, text in TEXTS.items()])
     parking = Parking(redis, basis, featurizing.parking_bounds())
     enricher = Enricher(catalog, parking, basis, Rewards.of({}), featurizing.batch_limits(), lambda: False)
-    signals = enricher.enrich(list(whole_log(settings, INTERACTIONS)), 0).signals
+    with closing(LogEpochs(settings.kafka_bootstrap, [INTERACTIONS.name])) as logs:
+        epoch = logs.look()[INTERACTIONS.name]
+    signals = enricher.enrich(list(whole_log(settings, INTERACTIONS)), epoch).signals
     features.close()
     redis.flushdb()
     window_ms = 1_000 * settings.seen_window_s
@@ -401,3 +407,81 @@ def test_what_is_live_already_needs_no_rollout(settings: JobsSettings) -> None:
     said: list[str] = []
     roll_out(settings, settings.basis_dir, said.append)
     assert said == [f"{Place.of(settings.basis_dir).version} is live already"]
+
+
+def test_all_readers_are_learned_anew_from_the_log_while_readers_ask(
+    settings: JobsSettings, running: Running, redis_client: Redis, redis_url: str
+) -> None:
+    old = Basis.load(settings.basis_dir)
+    publish(settings.kafka_bootstrap, reactions=5)
+    eventually(lambda: running.interactions() == 5)
+    features = {"user_id": READERS[0], "posts": [{"post_id": post_id} for post_id in TEXTS]}
+    eventually(lambda: None not in running.generation.post("/v1/rank", json=features).json()["scores"])
+    redis_client.hset(profile_key(old.version, "default", READERS[1]), "profile", b"what was damaged")
+    said: list[str] = []
+    with readers_asking(running.generation) as bases, Redis.from_url(redis_url.replace("/0", "/1")) as empty:
+        place = relearn(settings, "", said.append)
+        new = place.load()
+        assert learned(redis_client, new) == relearned(settings, new, empty)
+        publish(settings.kafka_bootstrap, reactions=2)
+        eventually(lambda: running.interactions() == 7)
+    assert new.content_version == old.version != new.version
+    assert switches(bases) == [old.version, new.version]
+    assert learned(redis_client, old) == {}
+    said.clear()
+    assert roll_out(settings, settings.basis_dir, said.append) == place
+    assert said == [f"{new.version} is live already"]
+
+
+@pytest.mark.parametrize("beginning", ["", NEWEST])
+def test_a_redis_that_was_emptied_is_brought_back_from_the_log_or_a_snapshot_and_the_log_after_it(
+    settings: JobsSettings, running: Running, redis_client: Redis, redis_url: str, beginning: str
+) -> None:
+    old = Basis.load(settings.basis_dir)
+    publish(settings.kafka_bootstrap, reactions=5)
+    eventually(lambda: running.interactions() == 5)
+    archive = ProfileArchive(redis_client, old.version, 1_000 * settings.seen_window_s)
+    eventually(lambda: all(redis_client.exists(profile_key(old.version, "default", reader)) for reader in READERS))
+    take_snapshot(archive, old.version, settings.snapshots_dir, 7, Limits(60, threading.Event()))
+    publish(settings.kafka_bootstrap, reactions=3)
+    eventually(lambda: running.interactions() == 8)
+    redis_client.flushall()
+    said: list[str] = []
+    new = relearn(settings, beginning, said.append).load()
+    assert running.interactions() == 8
+    assert any("6 profiles" in line for line in said) == bool(beginning)
+    with Redis.from_url(redis_url.replace("/0", "/1")) as empty:
+        assert learned(redis_client, new) == relearned(settings, new, empty)
+    assert (
+        None
+        not in running.generation.post(
+            "/v1/rank", json={"user_id": READERS[0], "posts": [{"post_id": post_id} for post_id in TEXTS]}
+        ).json()["scores"]
+    )
+
+
+def test_relearning_that_was_interrupted_goes_on_where_it_was(settings: JobsSettings, redis_client: Redis) -> None:
+    publish(settings.kafka_bootstrap, reactions=1)
+    hurried, first = settings.model_copy(update={"rollout_follow_s": 0.1}), Place.of(settings.basis_dir)
+    said: list[str] = []
+    for _ in range(2):
+        with pytest.raises(RolloutFailed, match="do they run"):
+            relearn(hurried, "", said.append)
+    (folder,) = settings.bases_dir.iterdir()
+    assert f"going on with {folder.name}, which was begun before" in said
+    assert LiveBases(redis_client, first).read() == Bases(first)
+    redis_client.flushall()
+    with pytest.raises(RolloutFailed, match="do they run"):
+        relearn(hurried, "", said.append)
+    assert len(list(settings.bases_dir.iterdir())) == 2
+
+
+def test_relearning_is_refused_beside_a_rollout_and_without_the_snapshot_that_it_is_to_begin_with(
+    settings: JobsSettings, redis_client: Redis, tmp_path: Path
+) -> None:
+    with redis_client.lock("slop:rollout", timeout=60), pytest.raises(RolloutRefused, match="another rollout"):
+        relearn(settings, "", lambda _: None)
+    with pytest.raises(RolloutRefused, match="no whole snapshot"):
+        relearn(settings, NEWEST, lambda _: None)
+    with pytest.raises(RolloutRefused, match="no snapshot to begin with"):
+        relearn(settings, str(tmp_path / "nowhere"), lambda _: None)

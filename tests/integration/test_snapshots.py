@@ -1,5 +1,6 @@
 """Profiles learned in a real Redis, snapshotted, lost and restored."""
 
+import dataclasses
 import json
 import threading
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,8 @@ from redis import Redis
 from jobs.census import take_census
 from jobs.limits import Interrupted, Limits
 from jobs.snapshot_file import InvalidSnapshot
-from jobs.snapshots import Snapshot, restore_snapshot, snapshots, take_snapshot
+from jobs.snapshots import Snapshot, SnapshotRefused, restore_snapshot, snapshots, take_snapshot
+from slop.profiles import Profile
 from slop.storage import ProfileArchive, Profiles, User, profile_key, recent_key, user_of
 from slop.topics import encode
 from tests.basis import random_basis
@@ -181,3 +183,36 @@ def test_the_command_says_what_is_wrong_with_a_file(redis_url: str, tmp_path: Pa
     done = command(jobs_settings(tmp_path, redis_url), "restore", str(tmp_path / "nowhere"))
     assert done.returncode == 1
     assert "restore: [Errno 2] No such file" in done.stderr
+
+
+def test_a_snapshot_with_half_the_profiles_gone_is_refused_and_the_good_one_kept(
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits, tmp_path: Path
+) -> None:
+    learn(learner, [f"user{n}" for n in range(10)])
+    good = take_snapshot(archive, BASIS.version, tmp_path, 1, limits, least_share=0.5)
+    for number in range(6):
+        redis_client.delete(profile_key(BASIS.version, "default", f"user{number}"))
+    with pytest.raises(SnapshotRefused, match="4 profiles, and 10 in"):
+        take_snapshot(archive, BASIS.version, tmp_path, 1, limits, least_share=0.5)
+    assert list(tmp_path.iterdir()) == [good.path]
+    redis_client.flushall()
+    with pytest.raises(SnapshotRefused, match="0 profiles"):
+        take_snapshot(archive, BASIS.version, tmp_path, 1, limits, least_share=0.5)
+    learn(learner, [f"user{n}" for n in range(5)], first=20)
+    taken = take_snapshot(archive, BASIS.version, tmp_path, 1, limits, least_share=0.5)
+    assert list(tmp_path.iterdir()) == [taken.path]
+
+
+def test_a_snapshot_is_restored_into_another_generation_of_its_basis(
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits, tmp_path: Path
+) -> None:
+    learn(learner, ["ann", "bob"])
+    before = archive.profiles([User("default", "ann")])
+    snapshot = take_snapshot(archive, BASIS.version, tmp_path, 7, limits)
+    anew = f"{BASIS.version}.1a2b"
+    other = ProfileArchive(redis_client, anew, WINDOW_MS)
+    assert restore_snapshot(snapshot.path, other, anew) == (2, 2)
+    (restored,) = other.profiles([User("default", "ann")])
+    profile = Profile.from_bytes(restored or b"", BASIS.dimensions)
+    assert profile.basis == anew
+    assert dataclasses.replace(profile, basis=BASIS.version).to_bytes() == before[0]

@@ -1,0 +1,113 @@
+"""Learning all readers anew under the live basis: from the log, or from a snapshot and the log after it.
+
+It is a rollout (`jobs.rollout`) of the live basis to itself. A copy of its folder is marked as another generation: that
+is another version with keys, groups and signals of its own, so that the running featurizer and learner learn it from
+the log beside the live one, which readers are answered from meanwhile. Texts of posts come again from their topic. When
+it has caught up, it takes the live one's place, and what was learned before is deleted. Interrupted and begun again, it
+goes on where it was.
+"""
+
+import shutil
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final, cast
+
+from redis import Redis
+
+from jobs.rollout import Rollout, RolloutRefused, Say, only_rollout
+from jobs.settings import JobsSettings
+from jobs.snapshot_file import InvalidSnapshot, read_snapshot
+from jobs.snapshots import restore_snapshot, snapshots
+from slop.basis import GENERATION_FILE, Basis
+from slop.live import Place, groups_of
+from slop.storage import ProfileArchive
+from slop.streams import GroupLag
+from slop.topics import INTERACTIONS, SIGNALS
+
+UNDER_WAY: Final = "slop:relearning"
+"""The key of the generation that is prepared and not live yet."""
+NEWEST: Final = "newest"
+
+
+def relearn(settings: JobsSettings, snapshot: str, say: Say) -> Place:
+    """Learn all readers anew, and switch to what was learned; returns what is live then.
+
+    Args:
+        settings: where everything is.
+        snapshot: to begin with: a file, or NEWEST for the newest good one; empty: everything comes from the log.
+        say: told of the progress.
+
+    Raises:
+        slop.basis.InvalidBasis: there is no usable basis.
+        jobs.rollout.RolloutRefused: a rollout is under way, or there is no such snapshot.
+        jobs.rollout.RolloutFailed: it was not followed, or did not catch up in time; begun again, it goes on.
+        redis.exceptions.RedisError, kafka.errors.KafkaError, OSError: a server is away, or the disk is full.
+    """
+    with only_rollout(settings) as rollout:
+        live = rollout.live()
+        folder = _unfinished(settings, rollout.redis, live.load())
+        if folder is None:
+            chosen = _chosen(settings, live.load(), snapshot) if snapshot else None
+            folder = _another_generation(settings, live)
+            _prepare(settings, rollout, Basis.load(folder), chosen, say)
+            rollout.redis.set(UNDER_WAY, folder.name)
+        else:
+            say(f"going on with {folder.name}, which was begun before")
+        place = rollout.anew(Place.of(folder), say)
+        rollout.redis.delete(UNDER_WAY)
+        return place
+
+
+def _unfinished(settings: JobsSettings, redis: Redis, live: Basis) -> Path | None:
+    """The generation of the live basis that was begun and is not live; a Redis that was emptied knows of none."""
+    name = (cast("bytes | None", redis.get(UNDER_WAY)) or b"").decode()
+    folder = settings.bases_dir / name
+    begun = name.partition(".")[0] == live.content_version and name != live.version
+    return folder if begun and folder.is_dir() else None
+
+
+def _another_generation(settings: JobsSettings, live: Place) -> Path:
+    """A copy of the live basis that is another generation: named by the time, so that none comes twice."""
+    basis, generation = live.load(), f"{time.time_ns() // 1_000_000:x}"
+    folder = settings.bases_dir / f"{basis.content_version}.{generation}"
+    shutil.copytree(live.folder, folder)
+    (folder / GENERATION_FILE).write_text(generation + "\n")
+    return folder
+
+
+def _chosen(settings: JobsSettings, live: Basis, name: str) -> Path:
+    """The snapshot to begin with, which is whole.
+
+    Raises:
+        jobs.rollout.RolloutRefused: there is none.
+    """
+    if name != NEWEST:
+        candidates = [Path(name)]
+    else:
+        candidates = [one.path for one in snapshots(settings.snapshots_dir, live.content_version, every=True)]
+    for path in candidates:
+        try:
+            header, users = read_snapshot(path)
+            if header.basis.partition(".")[0] == live.content_version and sum(1 for _ in users) > 0:
+                return path
+        except (InvalidSnapshot, OSError) as error:
+            if name != NEWEST:
+                raise RolloutRefused(f"no snapshot to begin with: {error}") from error
+    raise RolloutRefused(f"{name}: no whole snapshot of the basis {live.content_version} with profiles in it")
+
+
+def _prepare(settings: JobsSettings, rollout: Rollout, basis: Basis, snapshot: Path | None, say: Say) -> None:
+    """Have a new generation begin with a snapshot and the log after it, or with nothing and the whole log."""
+    groups = groups_of(basis, rollout.configured, settings)
+    with closing(GroupLag(settings, groups.signals, SIGNALS)) as signals:
+        signals.skip()  # those that are there are of other generations
+    if snapshot is None:
+        say(f"{basis.version} begins with the log")
+        return
+    header, _ = read_snapshot(snapshot)
+    archive = ProfileArchive(rollout.redis, basis.version, 1_000 * settings.seen_window_s)
+    stored, _ = restore_snapshot(snapshot, archive, basis.version, replace=True, each=rollout.keep)
+    with closing(GroupLag(settings, groups.interactions, INTERACTIONS)) as interactions:
+        interactions.begin_at(header.taken_at_ms - round(1_000 * settings.relearn_margin_s))
+    say(f"{basis.version} begins with {stored:,} profiles of {snapshot.name} and the log after it")
