@@ -239,7 +239,7 @@ def methods_for(
     fit = Fit(reactions, options)
     factors = fit.run()
     ours, means = Slop(fitted, settings.prior_of(fitted), features), rows[:, -1].astype(np.float64)
-    lengths = all_jokes.text_features[:, -1].astype(np.float64)
+    lengths = all_jokes.text_features[:, basis.size].astype(np.float64)
     return ours, [
         ours,
         Slop(basis, settings.prior_of(basis), all_jokes.text_features, f"{SLOP} by text, no factors"),

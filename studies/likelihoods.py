@@ -8,7 +8,6 @@ import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
-from slop.basis import Basis, responsibilities
 from trainer.language_model import MAX_POST_TOKENS, LanguageModel
 
 Floats = npt.NDArray[np.float32]
@@ -45,8 +44,3 @@ def raced(tokens: Floats, survivors: int, most: int = MAX_POST_TOKENS) -> Double
     leader = np.where(ahead, total, -np.inf).argmax(axis=1)[:, None]
     gain = np.take_along_axis(total - first, leader, axis=1)
     return np.where(ahead, total, first + gain)
-
-
-def prompt_features(basis: Basis, logs: npt.NDArray[np.float64], words: Sequence[int]) -> Floats:
-    """(N, K + 1) float32 features of posts of so many words by their (N, K) log-likelihoods, without a head."""
-    return basis.prompt_features(responsibilities(logs, basis.temperature), words)

@@ -6,6 +6,7 @@ A post is kept for POST_TTL_S seconds after it was last used. What was forgotten
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote, unquote
@@ -71,6 +72,11 @@ def text_digest(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
+@lru_cache(maxsize=65_536)
+def _key(names: tuple[str, str]) -> str:
+    return "/".join(quote(name, safe="") for name in names)
+
+
 class PostRef(NamedTuple):
     """Which post it is."""
 
@@ -80,7 +86,7 @@ class PostRef(NamedTuple):
     @property
     def key(self) -> str:
         """One string for both."""
-        return f"{quote(self.tenant, safe='')}/{quote(self.post_id, safe='')}"
+        return _key(self)
 
     @classmethod
     def of_key(cls, key: str) -> Self:

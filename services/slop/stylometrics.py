@@ -2,9 +2,10 @@
 
 import math
 import re
+import unicodedata
 from typing import Final
 
-from slop.words import words_of
+from slop.words import is_word, words_of
 
 _WORD: Final = re.compile(r"[\w']+")
 _PATTERNS: Final = {
@@ -32,6 +33,8 @@ _MARKS: Final = {
     "newline": "\n",
     "dash": "-",
 }
+# Marks of other scripts that mean the same; of Latin, only those that a keyboard has are counted.
+_SAME_MARKS: Final = str.maketrans("？؟！，、،。｡।։：＃「」『』", "??!,,,....:#" + 4 * '"')
 _OTHERS: Final = ("words", "word length", "upper case", "beyond ASCII", "lower-case start")
 
 MEASURES: Final = (*_PATTERNS, *_MARKS, *_OTHERS)
@@ -39,16 +42,23 @@ MEASURES: Final = (*_PATTERNS, *_MARKS, *_OTHERS)
 
 def stylometrics(text: str) -> list[float]:
     """The MEASURES of a text, all finite: shares of its words, logarithms of counts of marks, and so on."""
-    words = [word for part in words_of(text) for word in _WORD.findall(part)]
+    words = [word for part in words_of(text) for word in _within(part)]
     count = max(len(words), 1)
     letters = [c for c in text if c.isalpha()]
-    lower = text.lower()
+    lower, marks = text.lower(), text.translate(_SAME_MARKS)
     return [
         *(len(re.findall(pattern, lower)) / count for pattern in _PATTERNS.values()),
-        *(math.log1p(text.count(mark)) for mark in _MARKS.values()),
+        *(math.log1p(marks.count(mark)) for mark in _MARKS.values()),
         math.log(count),
         sum(map(len, words)) / count,
         sum(c.isupper() for c in letters) / max(len(letters), 1),
         sum(not c.isascii() for c in text) / max(len(text), 1),
         float(text[:1].islower()),
     ]
+
+
+def _within(part: str) -> list[str]:
+    """The words in what stands between spaces: hyphens part them, marks at letters do not; an emoji is one."""
+    if not part.isascii():
+        part = "".join(letter for letter in part if not unicodedata.category(letter).startswith("M"))
+    return _WORD.findall(part) or ([part] if is_word(part) else [])

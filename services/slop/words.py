@@ -67,10 +67,11 @@ def _unspaced(parts: Sequence[str]) -> list[list[str]]:
     for piece in WordBreaker(_BETWEEN.join(parts).encode("utf-8", "replace").decode(), "und"):
         if piece == _BETWEEN:
             found.append([])
-        elif _is_word(piece):
+        elif is_word(piece):
             found[-1].append(piece)
     return [words or [part] for words, part in zip(found, parts, strict=True)]
 
 
-def _is_word(piece: str) -> bool:
+def is_word(piece: str) -> bool:
+    """Whether it has a letter, a digit or an emoji in it."""
     return any(letter.isalnum() or unicodedata.category(letter) == _SYMBOL for letter in piece)

@@ -3,8 +3,11 @@
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from slop.posts import PostRef
+
+LONG: Final = 1_000  # characters that cost as much again as a post of usual length
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,25 @@ class BatchLimits:
     late_ms: int
 
 
+class Wanted(NamedTuple):
+    """A post without features that a reader's interaction waits for.
+
+    Attributes:
+        reader: whose interaction it is.
+        post: which post.
+        cost: in posts of usual length.
+    """
+
+    reader: str
+    post: PostRef
+    cost: int = 1
+
+
+def cost_of(text: str) -> int:
+    """What encoding a text costs, in posts of usual length."""
+    return 1 + len(text) // LONG
+
+
 class Budget:
     """Of one batch of interactions."""
 
@@ -30,27 +52,28 @@ class Budget:
         self._left, self._of_reader = posts, of_reader
         self._spent: Counter[str] = Counter()
 
-    def allot(self, asked: Iterable[tuple[str, PostRef]]) -> set[PostRef]:
-        """The posts to compute of those that readers ask for: of every reader the first, then the second, and so on."""
-        waiting: dict[str, deque[PostRef]] = {}
-        for reader, post in asked:
-            waiting.setdefault(reader, deque()).append(post)
+    def allot(self, wanted: Iterable[Wanted]) -> set[PostRef]:
+        """The posts to compute of those that are wanted: of every reader the first, then the second, and so on."""
+        waiting: dict[str, deque[Wanted]] = {}
+        for one in wanted:
+            waiting.setdefault(one.reader, deque()).append(one)
         allotted: set[PostRef] = set()
-        while waiting and self._left:
+        while waiting:
             for reader, posts in list(waiting.items()):
-                chosen = _first(posts, allotted) if self._left and self._spent[reader] < self._of_reader else None
+                chosen = _first(posts, allotted, min(self._left, self._of_reader - self._spent[reader]))
                 if chosen is None:
                     del waiting[reader]
                 else:
-                    allotted.add(chosen)
-                    self._spent[reader] += 1
-                    self._left -= 1
+                    allotted.add(chosen.post)
+                    self._spent[reader] += chosen.cost
+                    self._left -= chosen.cost
         return allotted
 
 
-def _first(posts: deque[PostRef], allotted: set[PostRef]) -> PostRef | None:
-    """Take the first that is not allotted yet."""
+def _first(posts: deque[Wanted], allotted: set[PostRef], most: int) -> Wanted | None:
+    """Take the first that is not allotted yet and costs at most so much."""
     while posts:
-        if (post := posts.popleft()) not in allotted:
-            return post
+        one = posts.popleft()
+        if one.cost <= most and one.post not in allotted:
+            return one
     return None

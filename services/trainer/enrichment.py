@@ -25,7 +25,7 @@ from slop.streams import Record
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.signal_pb2 import Signal, Source
 from trainer import featurizer_metrics as metrics
-from trainer.budget import BatchLimits, Budget
+from trainer.budget import BatchLimits, Budget, Wanted, cost_of
 from trainer.catalog import Catalog
 from trainer.text_features import NotEncoded
 from trainer.turnstile import Priority
@@ -224,14 +224,15 @@ class Enricher:
     def _chosen(self, missing: Sequence[Item], posts: Mapping[PostRef, FoundPost], batch: _Batch) -> set[PostRef]:
         """The posts whose features are computed while all wait."""
         late_ms = batch.now_ms - self._limits.late_ms
-        chosen, asked = set(), []
+        chosen, wanted = set(), []
         for item in missing:
             free = not batch.live or item.interaction.received_at_ms < late_ms
             if free or self._catalog.is_free(posts[item.post]):
                 chosen.add(item.post)
             else:
-                asked.append((reader_key(item.interaction), item.post))
-        return chosen | batch.budget.allot((reader, post) for reader, post in asked if post not in chosen)
+                cost = cost_of(posts[item.post].text.text)
+                wanted.append(Wanted(reader_key(item.interaction), item.post, cost))
+        return chosen | batch.budget.allot(one for one in wanted if one.post not in chosen)
 
     def _result(self, item: Item, looked: _Looked, batch: _Batch) -> Result | None:
         """What becomes of an interaction; None if it has to wait for its post."""

@@ -31,7 +31,6 @@ from trainer.asked import Desk, features_router
 from trainer.catalog import Asked, Catalog
 from trainer.enrichment import Enricher
 from trainer.following import Following, LaneThreads
-from trainer.heap import keep_freed_memory
 from trainer.patience import PatientFeatures
 from trainer.settings import FeaturizerSettings
 from trainer.text_features import TextFeatures
@@ -174,7 +173,6 @@ def main() -> None:
     """Run the process."""
     settings = FeaturizerSettings()
     configure_logs("featurizer", settings.log_level, settings.log_format)
-    keep_freed_memory()
     try:
         run(settings, stop_on_signals())
     except (InvalidBasis, InvalidEmbedder, OSError) as error:

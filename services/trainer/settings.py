@@ -29,11 +29,11 @@ class FeaturizerSettings(EmbedderSettings):
     featurizer_redis_timeout_s: float = Field(5.0, gt=0, description="for one round trip")
     featurizer_cached_posts: int = Field(20_000, ge=1, description="texts whose features are kept in memory")
     featurizer_inline_posts: int = Field(
-        8,
+        4,
         ge=0,
         description="posts without features that a batch of interactions waits for; the rest is parked",
     )
-    featurizer_inline_posts_of_reader: int = Field(4, ge=0, description="the same, for one reader's interactions")
+    featurizer_inline_posts_of_reader: int = Field(2, ge=0, description="the same, for one reader's interactions")
     featurizer_late_s: float = Field(
         60.0,
         gt=0,

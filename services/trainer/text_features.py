@@ -3,10 +3,9 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Protocol
 
 import numpy as np
@@ -21,7 +20,8 @@ from trainer.turnstile import Priority, Turnstile
 Floats = npt.NDArray[np.float32]
 
 PATIENT_NICE: Final = 10
-PIECE: Final = 8
+PIECE: Final = 8  # texts at most
+PIECE_CHARACTERS: Final = 4_000  # at most, of more than one text
 
 
 log = structlog.get_logger(__name__)
@@ -75,8 +75,7 @@ class TextFeatures:
             }
         metrics.TEXTS.labels("remembered").inc(sum(digest in known for digest in digests))
         missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
-        left = iter(missing.items())
-        while piece := dict(islice(left, PIECE)):
+        for piece in _pieces(missing):
             known |= self._computed(piece, priority)
         return [known[digest] for digest in digests]
 
@@ -118,6 +117,19 @@ class TextFeatures:
             log.warning("text not encoded", error=repr(error), characters=len(texts[0]))
             return [NotEncoded(f"{type(error).__name__}: {error}")]
         return list(rows)
+
+
+def _pieces(texts: Mapping[bytes, str]) -> Iterator[dict[bytes, str]]:
+    """What is computed in one turn each; somebody else's turn comes after it."""
+    piece, characters = dict[bytes, str](), 0
+    for digest, text in texts.items():
+        if piece and (len(piece) == PIECE or characters + len(text) > PIECE_CHARACTERS):
+            yield piece
+            piece, characters = {}, 0
+        piece[digest] = text
+        characters += len(text)
+    if piece:
+        yield piece
 
 
 def _give_way() -> None:

@@ -100,7 +100,7 @@ class Study:
         return [self._lm.post_tokens(text, self._settings.tokens) for text in texts]
 
     def _digest(self, of: Sequence[Any]) -> str:
-        basis = [self._basis.revision, self._basis.text_version, self._basis.words]
+        basis = [self._basis.revision, self._basis.prompts_version, self._basis.words]
         return sha256(json.dumps([basis, self._settings.tokens, of]).encode()).hexdigest()[:12]
 
     def _once(self, name: str, measure: Callable[[], Measured]) -> Measured:

@@ -8,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from rich.progress import Progress
 
 from slop.basis import Basis
@@ -100,6 +99,4 @@ class Desk:
 
 def desk_of(engine: Writer, basis: Basis, progress: Progress, refusal: Refusal | None = None) -> Desk:
     """The desk that keeps what was written under the prompts of a basis, whatever its features of posts are."""
-    digest = sha256(f"{basis.revision} {json.dumps(asdict(basis.template))}".encode())
-    digest.update(basis.prompts.astype(np.float16).tobytes())
-    return Desk(engine, KEPT_TEXTS / f"{digest.hexdigest()[:12]}.jsonl", progress, refusal)
+    return Desk(engine, KEPT_TEXTS / f"{basis.prompts_version}.jsonl", progress, refusal)

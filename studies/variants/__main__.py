@@ -12,6 +12,7 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings
 from rich.console import Console
@@ -23,7 +24,7 @@ from studies import jokes, tables
 from studies.detectors import Classifier
 from studies.figures import Scorer
 from studies.folders import RESULTS
-from studies.likelihoods import SURVIVORS, by_token, raced
+from studies.likelihoods import by_token
 from studies.metrics import distinct2_of
 from studies.posts import Catalogue, by_label, load_catalogue, some_of
 from studies.screen import LOCAL, options_of, progress_on, run_study
@@ -63,13 +64,14 @@ class VariantsSettings(BaseSettings):
         return names
 
 
-def scored_posts(basis: Basis, settings: VariantsSettings, catalogue: Catalogue, progress: Progress) -> Posts:
-    """What readers react to and what is ranked, under a basis."""
+def known_posts(basis: Basis, settings: VariantsSettings, catalogue: Catalogue, progress: Progress) -> Posts:
+    """What readers react to and what is ranked, with what a basis knows of it."""
     shown, unseen = some_of(catalogue.shown, settings.shown), some_of(catalogue.held_out, settings.unseen)
-    model = jokes.language_model(basis)
-    logs = raced(by_token(model, basis.prompts, [post.text for post in (*shown, *unseen)], progress), SURVIVORS)
-    tokens = [len(model.post_tokens(post.text)) for post in unseen]
-    return Posts(shown, unseen, logs[: len(shown)], logs[len(shown) :], tokens)
+    features = jokes.text_features(basis, [post.text for post in (*shown, *unseen)], progress)
+    model, texts = jokes.language_model(basis), [post.text for post in unseen]
+    logs = by_token(model, basis.prompts, texts, progress).sum(axis=2, dtype=np.float64)
+    tokens = [len(model.post_tokens(text)) for text in texts]
+    return Posts(shown, unseen, features[: len(shown)], features[len(shown) :], logs, tokens)
 
 
 async def written(
@@ -94,7 +96,7 @@ async def judged(
     """Build and judge one variant."""
     basis = variant.basis(live, catalogue)
     with progress_on(console) as progress:
-        posts = scored_posts(basis, settings, catalogue, progress)
+        posts = known_posts(basis, settings, catalogue, progress)
     async with writer(console, basis, local=settings.local) as engine:
         with progress_on(console) as progress:
             soft, plain, fluency = await written(settings, basis, engine, progress)

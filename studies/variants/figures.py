@@ -9,9 +9,7 @@ import numpy.typing as npt
 
 from slop.basis import Basis
 from slop.profiles import scores
-from slop.words import word_count
 from studies.composition.choice import mixture_loss
-from studies.likelihoods import prompt_features
 from studies.metrics import Estimate, over_readers, pair_accuracy
 from studies.posts import Post
 from studies.topics.arms import CONTROL, SOFT, Given, Pool, drawn, served
@@ -19,6 +17,7 @@ from studies.topics.figures import Classes, Copies, found_in, share_of
 from studies.topics.people import Kind, Learner, Member
 from studies.variants.builds import FEW
 
+Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 KINDS: Final = (Kind.TOPIC, Kind.STYLE, Kind.TWO)
@@ -38,15 +37,19 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Posts:
-    """What readers react to and what is ranked for them, with (N, K) log-likelihoods under the prompts.
+    """What readers react to and what is ranked for them.
 
     Attributes:
-        tokens: how many each unseen post has.
+        shown_features: (N, T) float32.
+        unseen_features: the same of the unseen posts.
+        unseen_logs: (N, K), their log-likelihoods under the prompts.
+        tokens: how many each of them has.
     """
 
     shown: Sequence[Post]
     unseen: Sequence[Post]
-    shown_logs: Doubles
+    shown_features: Floats
+    unseen_features: Floats
     unseen_logs: Doubles
     tokens: Sequence[int]
 
@@ -78,24 +81,18 @@ class Figures:
 
 def figures_of(basis: Basis, posts: Posts, members: Sequence[Member], texts: Texts) -> Figures:
     """All figures of a basis."""
-    features = _features(basis, posts.shown, posts.shown_logs)
-    ahead = _features(basis, posts.unseen, posts.unseen_logs)
-    learner = Learner(basis, dict(zip((post.post_id for post in posts.shown), features, strict=True)))
+    learner = Learner(basis, dict(zip((post.post_id for post in posts.shown), posts.shown_features, strict=True)))
     ranking: dict[int, list[float]] = {n: [] for n in COUNTS}
     given: list[Given] = []
     for number, member in enumerate(members):
         rng = np.random.default_rng([member.seed, number])
         on_taste = [float(post.label in member.tastes) for post in posts.unseen]
         for n, profile in learner.profiles(member, COUNTS).items():
-            order = scores(profile, ahead, basis.blocks)
+            order = scores(profile, posts.unseen_features, basis.blocks)
             ranking[n].append(pair_accuracy(order.tolist(), on_taste, 1) or 0.0)
             dealt = served(basis, texts.pools[member.seed], profile, rng)
             given.append(Given(SOFT if dealt else CONTROL, n, member, dealt or drawn(texts.plain.posts[0], 8, rng), 0))
     return _summed_up(ranking, given, posts, texts)
-
-
-def _features(basis: Basis, posts: Sequence[Post], logs: Doubles) -> npt.NDArray[np.float32]:
-    return prompt_features(basis, logs, [word_count(post.text) for post in posts])
 
 
 def _summed_up(ranking: Mapping[int, list[float]], given: Sequence[Given], posts: Posts, texts: Texts) -> Figures:

@@ -101,7 +101,7 @@ def test_the_command_builds_a_basis_from_the_log(settings: LearningSettings, fol
     command = [sys.executable, "-m", "trainer.basis", *words, "--log", "--prompts", "2", "--rounds", "1", "1"]
     command += ["--written", "2"]
     known = {"SLOP_KAFKA_BOOTSTRAP": settings.kafka_bootstrap, "SLOP_BASIS_DIR": str(settings.basis_dir)}
-    done = subprocess.run(command, env=os.environ | known, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=os.environ | known, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert "35 posts of the log beside 10 of the catalogue" in done.stdout
     assert "45 of 45 posts with enough reactions" in done.stdout

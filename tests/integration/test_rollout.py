@@ -146,7 +146,7 @@ def publish(bootstrap: str, reactions: int) -> None:
                     event_id=f"event-{event}",
                     tenant="default",
                     user_id=user_id,
-                    post_id=f"post-{event * 7 % len(TEXTS)}",
+                    post_id=f"post-{(event + event // len(READERS)) % len(TEXTS)}",  # another for every decision
                     type=InteractionType.INTERACTION_TYPE_LIKE if event % 3 else InteractionType.INTERACTION_TYPE_SKIP,
                     received_at_ms=round(1_000 * time.time()),
                 )
@@ -165,9 +165,9 @@ def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[byt
     catalog = Catalog(Posts(redis, basis), features)
     catalog.announce([(PostRef("default", post_id), SentText(PostText(text))) for post_id, text in TEXTS.items()])
     parking = Parking(redis, basis, featurizing.parking_bounds())
-    enricher = Enricher(catalog, parking, basis, Rewards.of({}), featurizing.batch_limits(), lambda: False)
     with closing(LogEpochs(settings.kafka_bootstrap, [INTERACTIONS.name])) as logs:
         epoch = logs.look()[INTERACTIONS.name]
+    enricher = Enricher(catalog, parking, basis, Rewards.of({}), featurizing.batch_limits(), lambda: False)
     signals = enricher.enrich(list(whole_log(settings, INTERACTIONS)), epoch).signals
     features.close()
     redis.flushdb()

@@ -29,7 +29,7 @@ def parser_of(
     parser.add_argument("--model-name", default="SmolLM2-135M-Instruct")
     parser.add_argument("--catalogue", type=Path, default=Path("catalogue/posts.jsonl"))
     parser.add_argument("--log", action="store_true", help="also read posts and readers' reactions from Kafka")
-    parser.add_argument("--most-posts", type=int, default=MOST_POSTS, help="of the log, the newest")
+    parser.add_argument("--most-posts", type=int, default=MOST_POSTS, help="of the log")
     parser.add_argument("--out", type=Path, default=DEFAULT_BASIS)
     parser.add_argument("--checkpoint", type=Path, default=Path(checkpoint))
     parser.add_argument("--fresh", action="store_true", help="do not resume from the checkpoint")

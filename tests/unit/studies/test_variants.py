@@ -51,17 +51,18 @@ def told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Catalogue:
     labels = sorted({post.label for post in catalogue.shown})
     basis = basis_of(np.random.default_rng(0).normal(size=(len(labels), 3, 4)).astype("f4"), [*labels])
 
-    def scored(basis: Basis, settings: study.VariantsSettings, catalogue: Catalogue, _: object) -> Posts:
+    def known(basis: Basis, settings: study.VariantsSettings, catalogue: Catalogue, _: object) -> Posts:
         shown, unseen = some_of(catalogue.shown, settings.shown), some_of(catalogue.held_out, 2)
-        logs = [-20.0 * (np.array(labels)[None] != np.array([[p.label] for p in posts])) for posts in (shown, unseen)]
-        return Posts(shown, unseen, logs[0], logs[1], [10] * len(unseen))
+        own = [np.array([[p.label] for p in posts]) == np.array(labels)[None] for posts in (shown, unseen)]
+        features = [basis.text_features(shares, np.full(len(shares), 20), np.empty((len(shares), 0))) for shares in own]
+        return Posts(shown, unseen, features[0], features[1], -20.0 * ~own[1], [10] * len(unseen))
 
     @asynccontextmanager
     async def writer(*_: object, **__: object) -> AsyncIterator[Parrot]:
         yield Parrot(basis, catalogue)
 
     monkeypatch.setattr(Variant, "basis", lambda *_: basis)
-    monkeypatch.setattr(study, "scored_posts", scored)
+    monkeypatch.setattr(study, "known_posts", known)
     monkeypatch.setattr(study, "writer", writer)
     for module, name in ((study, "BUILT"), (builds, "BUILT")):
         monkeypatch.setattr(module, name, tmp_path)
@@ -92,7 +93,7 @@ def test_what_was_judged_stays_in_the_table_and_is_not_judged_again(
     told_apart: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     study.compare(options(monkeypatch, tmp_path / "out", SHIPPED), QUIET)
-    monkeypatch.setattr(study, "scored_posts", lambda *_: pytest.fail("judged again"))
+    monkeypatch.setattr(study, "known_posts", lambda *_: pytest.fail("judged again"))
     study.compare(options(monkeypatch, tmp_path / "out", SHIPPED), QUIET)
     monkeypatch.undo()
     assert [row["variant"] for row in csv.DictReader((tmp_path / "out" / "variants.csv").read_text().splitlines())] == [

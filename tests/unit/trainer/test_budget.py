@@ -1,13 +1,13 @@
 from slop.posts import PostRef
-from trainer.budget import Budget
+from trainer.budget import LONG, Budget, Wanted, cost_of
 
 
 def post(name: str) -> PostRef:
     return PostRef("t", name)
 
 
-def asked(**readers: str) -> list[tuple[str, PostRef]]:
-    return [(reader, post(name)) for reader, names in readers.items() for name in names.split()]
+def asked(**readers: str) -> list[Wanted]:
+    return [Wanted(reader, post(name)) for reader, names in readers.items() for name in names.split()]
 
 
 def names(allotted: set[PostRef]) -> set[str]:
@@ -30,3 +30,11 @@ def test_what_is_spent_is_spent_for_the_whole_batch() -> None:
     budget = Budget(3, 2)
     budget.allot(asked(ann="a b"))
     assert names(budget.allot(asked(ann="c", bob="d e"))) == {"d"}
+
+
+def test_long_texts_cost_more_and_make_way_for_short_ones() -> None:
+    texts = {"long": "x" * 20 * LONG, "short": "x", "longer": "x" * LONG}
+    wanted = [Wanted("ann", post(name), cost_of(text)) for name, text in texts.items()]
+    assert [one.cost for one in wanted] == [21, 1, 2]
+    assert names(Budget(8, 4).allot(wanted)) == {"short", "longer"}
+    assert names(Budget(8, 2).allot(wanted)) == {"short"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.featurizers import POISON, HashEncoder
-from trainer.text_features import PATIENT_NICE, PIECE, NotEncoded, TextFeatures
+from trainer.text_features import PATIENT_NICE, PIECE, PIECE_CHARACTERS, NotEncoded, TextFeatures
 from trainer.turnstile import Priority, Turnstile
 
 SIZE = 5
@@ -97,3 +97,11 @@ def test_a_reaction_waits_for_one_piece_of_what_others_asked_for_and_no_more() -
     for thread in (asking, reacting):
         thread.join(20)
     assert encoder.encoded.index("reaction") <= 2 * PIECE
+
+
+def test_long_texts_are_computed_in_smaller_pieces() -> None:
+    pieces: list[int] = []
+    encoder = HashEncoder(SIZE, before=lambda texts: pieces.append(len(texts)))
+    long = ["a" * PIECE_CHARACTERS, "b" * PIECE_CHARACTERS, *("c" * number for number in range(1, 11))]
+    features_with(encoder).of(long, Priority.ASKED)
+    assert pieces == [1, 1, PIECE, 2]
