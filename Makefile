@@ -21,7 +21,7 @@ STUDIES := cost topics capacity prompts clusters few encoders composition $(if $
 
 export BASIS DATA OUT POSTS READERS ROUNDS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
-.PHONY: help setup up demo replay factors basis factored catalogue export rollout rollback studies bench loadtest faults smoke dashboards snapshot restore relearn rejected test lint lock clean
+.PHONY: help setup up demo replay factors basis head factored catalogue export rollout rollback studies bench loadtest faults smoke dashboards snapshot restore relearn rejected test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -42,10 +42,13 @@ factors: setup  ## have the running worker fit factors of posts to many readers'
 	@$(PY) -m jobs run fit_factors
 
 basis: setup  ## build the soft prompts from the catalogue, without labels, 2 minutes on a GPU, 21 minutes on 2 cores
-	@$(PY) -m trainer.basis --model "$$($(PY) -m native.model)"
+	@$(PY) -m trainer.basis --model "$$($(PY) -m native.model)" --embedder "$$($(PY) -m native.embedder)"
+
+head: setup  ## teach the default basis' head again what its prompts have to do with a post; the prompts stay as they are
+	@$(PY) -m trainer.basis.head --model "$$($(PY) -m native.model)" --embedder "$$($(PY) -m native.embedder)"
 
 factored: setup  ## build prompts of styles and of subjects that stand together in one post, 4 minutes on a GPU, hours on 2 cores
-	@$(PY) -m trainer.basis.factored --model "$$($(PY) -m native.model)"
+	@$(PY) -m trainer.basis.factored --model "$$($(PY) -m native.model)" --embedder "$$($(PY) -m native.embedder)"
 
 catalogue: setup  ## have the model write the catalogue of posts that the basis is built from
 	@$(PY) -m native.up vllm --run "$(PY) -m catalogue.write"
@@ -108,7 +111,7 @@ lock: $(VENV)/.python  ## resolve the requirements again and write their lock fi
 	  case $$name in \
 	    nodeps | model) flags=--no-deps ;; \
 	    native) flags="$(addprefix --no-emit-package=,torch triton)" ;; \
-	    featurizer | worker | engine) flags="--override without-torch.in $(addprefix --no-emit-package=,torch torchaudio torchcodec torchvision triton)" ;; \
+	    worker | engine) flags="--override without-torch.in $(addprefix --no-emit-package=,torch torchaudio torchcodec torchvision triton)" ;; \
 	    *) flags= ;; \
 	  esac; \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -16,12 +16,20 @@ DOCKERFILE = ROOT / "infra" / "docker" / "Dockerfile"
 def copied_by(stage: str) -> list[tuple[list[str], str]]:
     """The (sources, target) of our own code that a stage copies from the checkout."""
     _, _, body = DOCKERFILE.read_text().partition(f" AS {stage}\n")
-    lines = re.split(r"^FROM ", body, flags=re.MULTILINE)[0].splitlines()
+    lines = re.split(r"^FROM ", body, flags=re.MULTILINE)[0].replace("\\\n", " ").splitlines()
     words = [line.split()[1:] for line in lines if line.startswith(("COPY services", "COPY native"))]
     return [(sources, target) for *sources, target in words]
 
 
-@pytest.mark.parametrize(("stage", "module"), [("converter", "native.model"), ("engine", "native.vllm")])
+@pytest.mark.parametrize(
+    ("stage", "module"),
+    [
+        ("converter", "native.model"),
+        ("converter", "native.embedder"),
+        ("converter", "slop.embedder"),
+        ("engine", "native.vllm"),
+    ],
+)
 def test_a_stage_that_copies_single_files_can_import_what_it_runs(stage: str, module: str, tmp_path: Path) -> None:
     for sources, target in copied_by(stage):
         (tmp_path / target).mkdir(exist_ok=True)
@@ -30,5 +38,30 @@ def test_a_stage_that_copies_single_files_can_import_what_it_runs(stage: str, mo
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", f"import {module}"], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("name", ["services", "featurizer"])
+def test_the_images_on_the_way_of_every_event_have_no_torch(name: str) -> None:
+    packages = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / f"{name}.txt").read_text(), re.MULTILINE)
+    assert "numpy" in packages
+    assert not {"torch", "transformers", "sentence-transformers", "scikit-learn", "triton"} & set(packages)
+
+
+WITHOUT_TORCH = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "transformers", "sklearn", "scipy", "sentence_transformers"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+import trainer.featurizer
+"""
+
+
+def test_the_featurizer_is_imported_without_what_its_image_has_not() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], cwd=ROOT / "services", capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
