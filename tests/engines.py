@@ -24,19 +24,27 @@ class HangingEngine:
 
     Attributes:
         hangs: while it is set, no completion gets on.
+        starves: while it is set, those who ask for a single token get none, and others do.
         asked: `max_tokens` of every completion that was asked for.
     """
 
     def __init__(self) -> None:
-        self.hangs, self.asked = threading.Event(), list[int]()
+        self.hangs, self.starves, self.asked = threading.Event(), threading.Event(), list[int]()
+        self._iterations = 0
         self.url = f"http://{HOST}:{free_port()}/v1"
         self.app = FastAPI()
         self.app.get("/v1/models")(self.models)
         self.app.post("/v1/chat/completions")(self.complete)
+        self.app.get("/metrics")(self.metrics)
 
     async def models(self) -> dict[str, Any]:
         """What it serves, whether it hangs or not."""
         return {"data": [{"id": "slop"}]}
+
+    async def metrics(self) -> Response:
+        """What vLLM tells of its iterations; while it starves some, it goes on for others."""
+        self._iterations += self.starves.is_set()
+        return Response(f'vllm:iteration_tokens_total_count{{model_name="slop"}} {self._iterations}\n')
 
     async def complete(self, request: Request) -> Response:
         """A word for each token asked for, at once or as they come."""
@@ -51,8 +59,9 @@ class HangingEngine:
     async def _words(self, count: int) -> AsyncIterator[str]:
         for number in range(count):
             await asyncio.sleep(TICK_S)
-            while self.hangs.is_set():
+            while self.hangs.is_set() or (self.starves.is_set() and count == 1):
                 await asyncio.sleep(TICK_S)
+            self._iterations += 1
             yield f"word{number}"
 
     async def _events(self, count: int) -> AsyncIterator[str]:
@@ -74,6 +83,7 @@ def hanging_engine() -> Iterator[HangingEngine]:
         yield engine
     finally:
         engine.hangs.clear()
+        engine.starves.clear()
         server.should_exit = True
         server.force_exit = True
         thread.join(10)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import httpx
 import structlog
 
 from generation.pulse import Pulse
+from generation.tasks import gathered
 from kit.problems import Problem
 
 RETRY_AFTER_S: Final = 2
@@ -20,6 +22,8 @@ KEEPALIVE_S: Final = 3.0
 LOOK_S: Final = 1.0
 AGAIN_S: Final = 2.0
 _MAX_DETAIL: Final = 300
+# vLLM's own count of the iterations in which somebody got a token; with a colon or, in OpenMetrics, without.
+_ITERATIONS: Final = re.compile(r"^vllm[:_]iteration_tokens_total_count\S* (\S+)", re.M)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -83,6 +87,7 @@ class Engine:
         """
         self._configured_model = self._model = model
         self._timeout_s, self._silent_s, self._pulse = timeout_s, silent_s, Pulse(silent_s)
+        self._metrics_url = url.rstrip("/").removesuffix("/v1") + "/metrics"
         self._client = httpx.AsyncClient(
             base_url=url.rstrip("/") + "/",
             timeout=httpx.Timeout(timeout_s, connect=connect_timeout_s),
@@ -125,7 +130,15 @@ class Engine:
         self._pulse.check()
 
     async def watch(self) -> None:
-        """Ask for a token now and again while none comes by itself, until it is cancelled; for one at a time."""
+        """See to it that an engine that hangs is found, and one that goes on again, until it is cancelled."""
+        await gathered([self._ask_while_quiet(), self._look_while_quiet()])
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _ask_while_quiet(self) -> None:
+        """Ask for a token now and again while none comes by itself; for one at a time."""
         while True:
             if self._pulse.is_due:
                 with self._pulse.asked():
@@ -133,15 +146,31 @@ class Engine:
                         await asyncio.sleep(AGAIN_S)
             await asyncio.sleep(LOOK_S)
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
+    async def _look_while_quiet(self) -> None:
+        """See whether others get tokens: the answers of a busy engine come whole, and may take longer."""
+        before: float | None = None
+        while True:
+            now = await self._iterations() if self._pulse.is_due else None
+            if now is not None and before is not None and now > before:
+                self._pulse.came()
+            before = now
+            await asyncio.sleep(LOOK_S)
+
+    async def _iterations(self) -> float | None:
+        """How often the engine has written for somebody; None of a server that does not tell."""
+        try:
+            counts = _ITERATIONS.findall((await self._client.get(self._metrics_url)).text)
+            return sum(map(float, counts)) if counts else None
+        except (httpx.RequestError, ValueError):
+            return None
 
     async def _has_written(self) -> bool:
+        before = self._pulse.came_at
         try:
             await self._completed(_ONE_TOKEN, self._silent_s)
         except Problem as problem:
-            self._pulse.failed(problem)
+            if self._pulse.came_at == before:  # else the engine is busy with others
+                self._pulse.failed(problem)
             return False
         return True
 

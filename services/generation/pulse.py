@@ -43,6 +43,11 @@ class Pulse:
         self._came_at = self._since = self._clock()
         self._problem = None
 
+    @property
+    def came_at(self) -> float | None:
+        """When something came last, by the clock; None before the first time."""
+        return self._came_at
+
     def failed(self, problem: Problem) -> None:
         """What was asked to see whether something comes was in vain, and why."""
         self._problem = problem
@@ -52,7 +57,7 @@ class Pulse:
         """Whether it is time to ask for a token, for want of any: sooner while somebody waits."""
         if self._came_at is None:
             return True
-        return self._clock() - self._came_at > self._silent_s * (1 / 3 if self._asked else 2 / 3)
+        return self._clock() - self._came_at > self._silent_s * (1 / 3 if self._asked else 1 / 2)
 
     @property
     def vain_s(self) -> float:

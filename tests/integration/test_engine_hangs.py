@@ -77,6 +77,21 @@ def test_an_engine_that_writes_for_readers_is_not_asked_for_more(service: httpx.
     assert engine_check(service) == "ok"
 
 
+def test_an_engine_that_is_busy_with_others_for_longer_than_it_may_be_silent_is_ready(
+    service: httpx.Client, engine: HangingEngine
+) -> None:
+    engine.starves.set()
+    asked = len(engine.asked)
+    outcomes = set()
+
+    def has_given_up_twice() -> bool:
+        outcomes.add(engine_check(service))
+        return len(engine.asked) > asked + 2
+
+    eventually(has_given_up_twice)
+    assert outcomes == {"ok"}
+
+
 def test_an_engine_that_nobody_asks_is_asked_for_one_token_at_a_time(
     service: httpx.Client, engine: HangingEngine
 ) -> None:
