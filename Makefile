@@ -100,8 +100,8 @@ test: setup  ## run all tests, on real servers
 lint: setup  ## check style, formatting, types and the protocol definitions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/mypy --follow-imports=silent native studies catalogue loadtests infra build_protos.py
+	@$(BIN)/mypy --cache-dir .mypy_cache/services
+	@$(BIN)/mypy --cache-dir .mypy_cache/rest --follow-imports=silent native studies catalogue loadtests infra build_protos.py
 	@$(BIN)/buf lint proto
 
 # The native run's lock files come first, since the images' take their versions from them.
