@@ -20,8 +20,8 @@ from trainer.turnstile import Priority, Turnstile
 Floats = npt.NDArray[np.float32]
 
 PATIENT_NICE: Final = 10
-PIECE: Final = 8  # texts at most
-PIECE_CHARACTERS: Final = 4_000  # at most, of more than one text
+PIECE: Final = 4  # texts at most
+PIECE_CHARACTERS: Final = 2_000  # at most, of more than one text
 
 
 log = structlog.get_logger(__name__)

@@ -1,11 +1,14 @@
 """Who computes first: what a reader waits for goes before what nobody waits for."""
 
-import heapq
+import bisect
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from itertools import count
+from typing import Final
+
+PATIENT_TURNS: Final = 16
 
 
 class Priority(IntEnum):
@@ -19,23 +22,24 @@ class Priority(IntEnum):
 class Turnstile:
     """Lets so many threads in at a time, by priority and then in the order in which they came.
 
-    Patient work takes none of the places: it has one of its own, where it begins only when nobody else waits. So it
-    holds nobody up, however slowly the machine lets it get on.
+    Patient work takes none of the places: it has one of its own, where it begins when nobody else waits, or when others
+    have had PATIENT_TURNS turns meanwhile. So it holds nobody up, however slowly the machine lets it get on, and it is
+    never held up for good.
     """
 
     def __init__(self, places: int = 1) -> None:
         self._condition, self._tickets = threading.Condition(), count()
         self._waiting: list[tuple[Priority, int]] = []
-        self._free, self._patient = places, True
+        self._free, self._patient, self._turns = places, True, 0
 
     @contextmanager
     def turn(self, priority: Priority) -> Iterator[None]:
         """Wait for the turn and hold it."""
         with self._condition:
-            ticket = priority, next(self._tickets)
-            heapq.heappush(self._waiting, ticket)
-            self._condition.wait_for(lambda: self._waiting[0] == ticket and self._is_free(priority))
-            heapq.heappop(self._waiting)
+            ticket, came = (priority, next(self._tickets)), self._turns
+            bisect.insort(self._waiting, ticket)
+            self._condition.wait_for(lambda: self._is_next(ticket, came) and self._is_free(priority))
+            self._waiting.remove(ticket)
             self._take(priority, free=False)
             self._condition.notify_all()
         try:
@@ -45,6 +49,10 @@ class Turnstile:
                 self._take(priority, free=True)
                 self._condition.notify_all()
 
+    def _is_next(self, ticket: tuple[Priority, int], came: int) -> bool:
+        has_waited = ticket[0] is Priority.PATIENT and self._turns - came >= PATIENT_TURNS
+        return has_waited or self._waiting[0] == ticket
+
     def _is_free(self, priority: Priority) -> bool:
         return self._patient if priority is Priority.PATIENT else self._free > 0
 
@@ -53,3 +61,4 @@ class Turnstile:
             self._patient = free
         else:
             self._free += 1 if free else -1
+            self._turns += not free

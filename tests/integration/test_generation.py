@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from slop.copies import KnownPosts
-from slop.posts import PostRef, features_key, text_digest
+from slop.posts import PostRef, Posts, PostText, features_key, text_digest
 from slop.profiles import scores
 from slop.tensor_wire import torch_base64
 from tests.basis import factored_for, profile_of, random_basis, spread_over
@@ -259,7 +259,10 @@ class Copyist(Echo):
     def do_POST(self) -> None:
         order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         texts = ["Nobody wrote this before."] * order["n"] if self.asked else [KNOWN, "The soup is new.", " "]
-        self.asked.append(order["n"])
+        if order["max_tokens"] == 1:  # to see whether it writes at all
+            texts = ["Nobody"]
+        else:
+            self.asked.append(order["n"])
         self._answer({"choices": [{"index": at, "message": {"content": text}} for at, text in enumerate(texts)]})
 
 
@@ -296,6 +299,9 @@ def test_a_post_that_copies_a_known_one_and_one_without_words_are_written_again(
     assert [post["text"] for post in answer["posts"]] == [new, "The soup is new.", new]
     assert Copyist.asked == [3, 2]
     assert "slop_rewritten_posts_total 2.0" in told
+    refs = [PostRef("default", post["post_id"]) for post in answer["posts"]]
+    known = Posts(stored, BASIS).find(refs)
+    assert [known[ref].text for ref in refs] == [PostText(post["text"], "soft", "new") for post in answer["posts"]]
 
 
 def test_a_style_and_a_subject_that_a_reader_likes_are_in_one_prompt_and_counted(

@@ -104,4 +104,4 @@ def test_long_texts_are_computed_in_smaller_pieces() -> None:
     encoder = HashEncoder(SIZE, before=lambda texts: pieces.append(len(texts)))
     long = ["a" * PIECE_CHARACTERS, "b" * PIECE_CHARACTERS, *("c" * number for number in range(1, 11))]
     features_with(encoder).of(long, Priority.ASKED)
-    assert pieces == [1, 1, PIECE, 2]
+    assert pieces == [1, 1, PIECE, PIECE, 10 - 2 * PIECE]

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from tests.waiting import eventually
-from trainer.turnstile import Priority, Turnstile
+from trainer.turnstile import PATIENT_TURNS, Priority, Turnstile
 
 WAIT_S = 20
 
@@ -82,3 +82,35 @@ def test_a_turn_ends_when_its_work_fails(priority: Priority) -> None:
         raise RuntimeError
     with turnstile.turn(priority):
         pass
+
+
+def test_patient_work_gets_on_however_much_others_have_to_do() -> None:
+    turnstile, order = Turnstile(), list[str]()
+    entered = [threading.Event() for _ in range(PATIENT_TURNS + 2)]
+    leave = [threading.Event() for _ in entered]
+
+    def ask(number: int) -> None:
+        with turnstile.turn(Priority.ASKED):
+            entered[number].set()
+            leave[number].wait(WAIT_S)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(entered))]
+
+    def start(number: int, waiting: int) -> None:
+        threads[number].start()
+        eventually(lambda: sum(priority is Priority.ASKED for priority, _ in turnstile._waiting) == waiting)
+
+    start(0, waiting=0)
+    assert entered[0].wait(WAIT_S)
+    start(1, waiting=1)
+    threads += queued(turnstile, order, ("patient", Priority.PATIENT))
+    for number in range(1, PATIENT_TURNS + 1):
+        start(number + 1, waiting=2)  # so that somebody waits when the one before leaves
+        assert order == []
+        leave[number - 1].set()
+        assert entered[number].wait(WAIT_S)
+    eventually(lambda: order == ["patient"])
+    for event in leave:
+        event.set()
+    for thread in threads:
+        thread.join(WAIT_S)
