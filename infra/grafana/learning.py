@@ -325,6 +325,32 @@ def losses() -> list[AnyPanel]:
         ),
         lines(
             Words(
+                "What was learned and may come again",
+                "short",
+                "Records that are done with and not committed yet, since Redis may still lose what they changed.",
+                "It grows, since Redis does not get to write its file.",
+            ),
+            Query("sum by (group) (slop_consumer_uncommitted_records and on (group) slop_live_group)", "{{group}}"),
+            span=6,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Losses that were noticed",
+                "short",
+                "In a minute: partitions read anew, since the log is another or Redis has lost something; records that "
+                "were deleted unread; signals taken for replays that nothing explains; snapshots refused.",
+                "The last three are never right.",
+            ),
+            Query("sum by (reason) (increase(slop_consumer_rewinds_total[1m]))", "read anew: {{reason}}"),
+            Query("sum(increase(slop_consumer_skipped_records_total[1m]))", "deleted unread", colours.AMBER),
+            Query("sum(increase(slop_learner_unexplained_replays_total[1m]))", "unexplained replays", colours.RED),
+            Query("sum(increase(slop_snapshot_refused_total[1m]))", "snapshots refused", colours.GREY),
+            span=6,
+            height=8,
+        ),
+        lines(
+            Words(
                 "Kafka's disk",
                 "bytes",
                 "What the logs take, and what is free on the fullest broker's disk, looked at every minute.",
