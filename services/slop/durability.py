@@ -71,7 +71,7 @@ class Look:
         run: of this Redis' process.
         is_durable: whether it has an append-only file.
         is_sound: whether the file is written without errors, and nothing of it is on its way to the disk.
-        persisted: whether all that this connection has written is on disk; None: this Redis can't tell.
+        persisted: whether all that this connection has written is on disk; None: it was not asked, or can't tell.
     """
 
     connection: int
@@ -123,13 +123,13 @@ class Persistence:
         one = ConnectionPool(pool.connection_class, max_connections=1, **pool.connection_kwargs)
         self._redis, self._knows_waitaof = Redis(connection_pool=one), True
 
-    def look(self) -> Look:
-        """What Redis says now; it takes about a millisecond."""
+    def look(self, *, persisted: bool) -> Look:
+        """What Redis says now, and whether all is persisted if that is asked; it takes about a millisecond."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.client_id()
         pipe.info("server")
         pipe.info("persistence")
-        if self._knows_waitaof:
+        if persisted and self._knows_waitaof:
             pipe.waitaof(1, 0, WAIT_MS)
         number, server, persistence, *waited = pipe.execute(raise_on_error=False)
         for answer in (number, server, persistence):
@@ -252,7 +252,7 @@ class DurableCommits:
         deadline = time.monotonic() + SETTLE_S
         try:
             while (self._asked or self._done) and time.monotonic() < deadline:
-                self._settle(self._persistence.look())
+                self._settle(self._persistence.look(persisted=self._asked is not None))
                 time.sleep(LOOK_S)
         except (RedisError, KafkaError) as error:
             log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")
@@ -262,7 +262,7 @@ class DurableCommits:
 
     def _looked_after(self) -> set[TopicPartition]:
         """Look which Redis it is; returns the partitions that were set back."""
-        look = self._persistence.look()
+        look = self._persistence.look(persisted=self._asked is not None)
         self._is_durable = look.is_durable
         rewound: set[TopicPartition] = set()
         if self._run and look.run != self._run:

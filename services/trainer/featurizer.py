@@ -82,18 +82,18 @@ class FeaturizerLane:
             is_live,
             woken.set,
         )
-        groups, instance = Groups.of(basis), instance_under(basis, settings)
+        groups, name = Groups.of(basis), instance_under(basis, settings)
         # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
         texts = Texts(self._catalog, parking, partial(ReactedPosts.of_log, settings), woken.set)
         patient = PatientFeatures(self._catalog, is_live, self._threads.stop)
         texts_read = TextsRead(settings, groups.texts)
         self._workers: dict[str, SignalWorker | PostWorker] = {
-            "interactions": SignalWorker(settings, groups.interactions, enricher, texts_read, is_live, instance),
-            "texts": PostWorker(settings, groups.texts, settings.featurizer_batch, texts, is_live, instance),
-            "posts": PostWorker(settings, groups.features, settings.featurizer_posts, patient, is_live, instance),
+            "interactions": SignalWorker(settings, redis, groups.interactions, enricher, texts_read, is_live, name),
+            "texts": PostWorker(settings, redis, groups.texts, settings.featurizer_batch, texts, is_live, name),
+            "posts": PostWorker(settings, redis, groups.features, settings.featurizer_posts, patient, is_live, name),
         }
-        for name, worker in self._workers.items():
-            self._threads.start(name, worker.run)
+        for part, worker in self._workers.items():
+            self._threads.start(part, worker.run)
         self._threads.start("parking", ParkingWorker(settings, parking, self._catalog, is_live, woken).run)
 
     @property
@@ -128,7 +128,7 @@ class FeaturizerLane:
         """Finish what is under way and leave the groups."""
         self._threads.join()
         for worker in self._workers.values():
-            worker.subscription.close()
+            worker.close()
         self._features.close()
 
 

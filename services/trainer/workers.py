@@ -12,11 +12,13 @@ from typing import Final
 import structlog
 from google.protobuf.message import DecodeError
 from kafka.errors import KafkaError
+from redis import Redis
 from redis.exceptions import RedisError
 
 from kit.worker import Stopped, retry
 from slop.dead_letters import MAX_DETAIL, rejected
 from slop.delivery import Record as Sent
+from slop.durability import DurableCommits, WhenLost
 from slop.parking import Claim, Parked, Parking
 from slop.streams import Record, Subscription
 from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, encode, key_of
@@ -43,6 +45,7 @@ class SignalWorker:
     def __init__(
         self,
         settings: FeaturizerSettings,
+        redis: Redis,
         group: str,
         enricher: Enricher,
         texts: TextsRead,
@@ -53,6 +56,8 @@ class SignalWorker:
         self._settings, self._enricher, self._texts, self._is_live = settings, enricher, texts, is_live
         self._outbox = Outbox(settings)
         self.subscription = Subscription(settings, group, [INTERACTIONS], instance)
+        # Signals are in Kafka; what is parked is in Redis, and what is lost of that is not brought back by all the log.
+        self._commits = DurableCommits(self.subscription, redis, WhenLost.STAY, settings.redis_persisted_after_s)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -60,7 +65,7 @@ class SignalWorker:
         self._texts.wait(stop)  # before it polls: who holds records for long is thrown out of the group
         try:
             while not stop.is_set():
-                records = retry(lambda: self.subscription.poll(wait_s, batch), (KafkaError,), stop, "poll interactions")
+                records = retry(lambda: self._commits.poll(wait_s, batch), AWAY, stop, "poll interactions")
                 if records:
                     with metrics.BATCH_SECONDS.time():
                         self._work(records, stop)
@@ -72,6 +77,11 @@ class SignalWorker:
         if self._texts.done:
             self.subscription.check()
 
+    def close(self) -> None:
+        """Commit what is done and leave the group; once its thread has ended."""
+        self._commits.close()
+        self.subscription.close()
+
     def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
         epoch = self.subscription.epoch(INTERACTIONS.name)
         enriched = retry(lambda: self._enricher.enrich(records, epoch), (RedisError,), stop, "join interactions")
@@ -79,7 +89,7 @@ class SignalWorker:
         if self._is_live():
             sent += _as_rejected(enriched.rejected)
         retry(lambda: self._outbox.publish(sent), (KafkaError,), stop, "publish signals")
-        _commit(self.subscription)
+        self._commits.done()
         if self._is_live():
             _count(enriched)
 
@@ -90,6 +100,7 @@ class PostWorker:
     def __init__(
         self,
         settings: FeaturizerSettings,
+        redis: Redis,
         group: str,
         batch: int,
         handle: Callable[[Sequence[Record]], Iterable[Rejected] | None],
@@ -100,12 +111,13 @@ class PostWorker:
         self._wait_s, self._batch, self._handle, self._is_live = settings.featurizer_wait_s, batch, handle, is_live
         self._outbox = Outbox(settings)
         self.subscription = Subscription(settings, group, [POSTS], instance)
+        self._commits = DurableCommits(self.subscription, redis, WhenLost.BEGINNING, settings.redis_persisted_after_s)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; to be called in a thread of its own."""
         try:
             while not stop.is_set():
-                records = retry(self._poll, (KafkaError,), stop, "poll posts")
+                records = retry(self._poll, AWAY, stop, "poll posts")
                 if records:
                     self._work(records, stop)
         finally:
@@ -115,14 +127,19 @@ class PostWorker:
         """Raise if it is no member of its group."""
         self.subscription.check()
 
+    def close(self) -> None:
+        """Commit what is done and leave the group; once its thread has ended."""
+        self._commits.close()
+        self.subscription.close()
+
     def _poll(self) -> list[Record]:
-        return self.subscription.poll(self._wait_s, self._batch)
+        return self._commits.poll(self._wait_s, self._batch)
 
     def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
         refused = retry(lambda: _handled(self._handle, records), AWAY, stop, "store posts")
         if self._is_live():
             retry(lambda: self._outbox.publish(_as_rejected(refused)), (KafkaError,), stop, "publish rejected posts")
-        _commit(self.subscription)
+        self._commits.done()
 
 
 class ParkingWorker:
@@ -250,10 +267,3 @@ def _count(enriched: Enriched) -> None:
         metrics.INTERACTIONS.labels(outcome).inc(count)
     metrics.PARKING.labels("parked").inc(enriched.fates[Fate.PARKED])
     metrics.PARKING.labels("refused").inc(refused)
-
-
-def _commit(subscription: Subscription) -> None:
-    try:
-        subscription.commit()
-    except KafkaError as error:  # the work is done; if it comes again, it changes nothing
-        log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")

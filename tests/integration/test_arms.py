@@ -39,13 +39,13 @@ def parts(redis_client: Redis, kafka_bootstrap: str) -> Iterator[Parts]:
     settings = FeaturizerSettings(_env_file=None, embedder="none", kafka_bootstrap=kafka_bootstrap)
     with parts_of(redis_client, BASIS) as parts:
         texts = Texts(parts.catalog, parts.parking, ReactedPosts)
-        worker = PostWorker(settings, f"texts-{uuid4().hex[:8]}", 100, texts, lambda: True)
+        worker = PostWorker(settings, redis_client, f"texts-{uuid4().hex[:8]}", 100, texts, lambda: True)
         thread = threading.Thread(target=worker.run, args=(stop,))
         thread.start()
         yield parts
         stop.set()
         thread.join(20)
-        worker.subscription.close()
+        worker.close()
 
 
 async def mint(bootstrap: str, redis_url: str, user_id: str, arm: Arm) -> str:
