@@ -59,6 +59,7 @@ class FeaturizerLane:
 
     Attributes:
         basis: under which.
+        text_version: of its features of posts.
     """
 
     def __init__(
@@ -68,9 +69,24 @@ class FeaturizerLane:
         basis: Basis,
         features: TextFeatures,
         is_live: Callable[[], bool],
+        shares_features: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Start them; only while `is_live` they park and reject, and what they do is counted."""
+        """Start them.
+
+        Args:
+            settings: where the servers are, and all bounds.
+            redis: where posts are, and what is parked.
+            basis: what they work under.
+            features: computes features under it.
+            is_live: only while it is, they park and reject, and what they do is counted.
+            shares_features: whether its features of posts are the live basis' too; then one group computes both.
+        """
         self.basis, self._features, self._threads = basis, features, LaneThreads(is_live)
+        self.text_version = basis.text_version
+
+        def is_asked_for() -> bool:
+            return is_live() or shares_features()
+
         self._catalog, woken = Catalog(Posts(redis, basis), features), threading.Event()
         parking = Parking(redis, basis, settings.parking_bounds())
         enricher = Enricher(
@@ -85,12 +101,14 @@ class FeaturizerLane:
         groups, name = Groups.of(basis), instance_under(basis, settings)
         # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
         texts = Texts(self._catalog, parking, partial(ReactedPosts.of_log, settings), woken.set)
-        patient = PatientFeatures(self._catalog, is_live, self._threads.stop)
+        patient = PatientFeatures(self._catalog, is_asked_for, self._threads.stop)
         texts_read = TextsRead(settings, groups.texts)
         self._workers: dict[str, SignalWorker | PostWorker] = {
             "interactions": SignalWorker(settings, redis, groups.interactions, enricher, texts_read, is_live, name),
             "texts": PostWorker(settings, redis, groups.texts, settings.featurizer_batch, texts, is_live, name),
-            "posts": PostWorker(settings, redis, groups.features, settings.featurizer_posts, patient, is_live, name),
+            "posts": PostWorker(
+                settings, redis, groups.features, settings.featurizer_posts, patient, is_asked_for, name
+            ),
         }
         for part, worker in self._workers.items():
             self._threads.start(part, worker.run)
@@ -150,9 +168,13 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
         def is_live() -> bool:
             return following.is_live(basis.version)
 
-        remembered = settings.featurizer_cached_posts
+        def shares_features() -> bool:
+            live = following.live
+            return live is not None and live.text_version == text_version
+
+        remembered, text_version = settings.featurizer_cached_posts, basis.text_version
         features = TextFeatures(Encoder(basis, embedder), basis.text_size, turnstile, remembered, is_live)
-        return FeaturizerLane(settings, redis, basis, features, is_live)
+        return FeaturizerLane(settings, redis, basis, features, is_live, shares_features)
 
     following = Following(LiveBases(redis, configured), "featurizer", start)
     checks = {

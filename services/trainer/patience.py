@@ -26,12 +26,13 @@ POSTS_BETWEEN_LOOKS: Final = 8
 class PatientFeatures:
     """Computes features of posts as they come, and gives way to everything else meanwhile.
 
-    Under a basis that is not live it computes none: of most posts nobody asks, and who does gets them computed then.
+    Under a basis whose features are not the live one's it computes none: for most posts nobody asks, and for those that
+    somebody asks for they are computed then.
     """
 
-    def __init__(self, catalog: Catalog, is_live: Callable[[], bool], stop: threading.Event) -> None:
-        """`stop` ends the work between two posts; what is left comes again."""
-        self._catalog, self._is_live, self._stop = catalog, is_live, stop
+    def __init__(self, catalog: Catalog, are_asked_for: Callable[[], bool], stop: threading.Event) -> None:
+        """Computes while they `are_asked_for`; `stop` ends it between two posts, and what is left comes again."""
+        self._catalog, self._are_asked_for, self._stop = catalog, are_asked_for, stop
 
     def __call__(self, records: Sequence[Record]) -> list[Rejected]:
         """Compute the features that are missing; returns the posts that can't have any.
@@ -40,7 +41,7 @@ class PatientFeatures:
             kit.worker.Stopped: posts are left.
             redis.exceptions.RedisError: Redis does not answer.
         """
-        if not self._is_live():
+        if not self._are_asked_for():
             metrics.POSTS.labels("passed").inc(len(records))
             return []
         sent = _newest(records)
