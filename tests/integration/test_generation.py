@@ -240,7 +240,8 @@ class Echo(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        message = {"content": order["messages"][0]["content"][0]["data"]}
+        content = order["messages"][0]["content"]
+        message = {"content": content if isinstance(content, str) else content[0]["data"]}  # a word or a soft prompt
         self._answer({"choices": [{"index": index, "message": message} for index in range(order["n"])]})
 
     def _answer(self, document: object) -> None:
