@@ -79,7 +79,7 @@ def main() -> int:
         console.print(in_words(error), style="red", markup=False)
         return 1
     except (MissingBinary, RuntimeError, TimeoutError) as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("stopped")

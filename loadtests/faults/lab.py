@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ from slop.v1.post_pb2 import Post
 CATALOGUE: Final = ROOT / "catalogue" / "posts.jsonl"
 KNOWN: Final = 12
 TENANT: Final = "default"
+FEATURES: Final = "slop_featurizer_posts_total"
 
 
 class Lab:
@@ -99,21 +101,30 @@ class Lab:
             at_end.callback(self.stack.stop)
             at_end.callback(self.calm.stop)
             at_once(servers)
-            self._tell_calm()
             at_once([self.stack.start_services, self.calm.start_services])
+            self._tell_calm()
             at_end.callback(self.mirror.stop)
             self.mirror.start()
             self.register(self._texts)
             yield
 
     def _tell_calm(self) -> None:
-        """In peace every text is known before there is a reaction, so that nothing is parked there."""
-        texts = self._texts | self._late
-        posts = [Post(post_id=name, tenant=TENANT, text=text, created_at_ms=1) for name, text in texts.items()]
+        """In peace every post is known, features and all, before there is a reaction, so that nothing is parked there.
+
+        Raises:
+            TimeoutError: it takes too long.
+        """
+        texts, now_ms = self._texts | self._late, time.time_ns() // 1_000_000
+        posts = [Post(post_id=name, tenant=TENANT, text=text, created_at_ms=now_ms) for name, text in texts.items()]
         with closing(KafkaProducer(bootstrap_servers=self.calm.kafka.bootstrap)) as producer:
             for post in posts:
                 producer.send(POSTS.name, key=key_of(post), value=encode(post))
             producer.flush()
+        featurizer = self.calm.services["featurizer"]
+        if until(lambda: featurizer.total(FEATURES) >= len(posts), self.settings.start_s) is None:
+            raise TimeoutError(
+                f"features of {featurizer.total(FEATURES):.0f} of {len(posts)} posts; see {featurizer.log}"
+            )
 
     def register(self, texts: dict[str, str]) -> None:
         """Register posts by the collector, as soon as it takes them.

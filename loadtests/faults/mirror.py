@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from slop.topics import INTERACTIONS, require_broker
+from slop.v1.interaction_pb2 import Interaction
 
 POLL_MS: Final = 200
 BATCH: Final = 500
@@ -27,7 +28,12 @@ class Diverged(RuntimeError):  # noqa: N818
 
 
 class Mirror:
-    """Copies interactions from one broker to another in a thread of its own; each is copied once."""
+    """Copies interactions from one broker to another in a thread of its own; each is copied once.
+
+    Attributes:
+        error: what ended it; empty while nothing did.
+        redelivered: readers with interactions that were parked and published again, out of their order.
+    """
 
     def __init__(self, source: str, target: str) -> None:
         """Copies from the broker at `source`, which may be away for a while, to the one at `target`, which may not."""
@@ -36,6 +42,7 @@ class Mirror:
         self._next: dict[int, int] = {}
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self.error = ""
+        self.redelivered: set[str] = set()
 
     def start(self) -> None:
         """Begin, from the start of the log or from where it ended."""
@@ -90,3 +97,6 @@ class Mirror:
             if offset != record.offset:
                 raise Diverged(f"{record.topic}/{record.partition}: {record.offset} was copied to {offset}")
             self._next[record.partition] = record.offset + 1
+            interaction = Interaction.FromString(record.value)
+            if interaction.redeliveries:
+                self.redelivered.add(interaction.user_id)

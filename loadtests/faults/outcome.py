@@ -123,7 +123,7 @@ class Outcome:
         """In a sentence."""
         done = [row for row in self.rows if not row.skipped]
         failed = [row for row in done if not row.holds]
-        signals = sum(row.expected for row in done if row.compared)
+        signals = self.rows[-1].expected  # of all rounds together
         what = f"{len(failed)} of {len(done)} did not hold" if failed else f"all {len(done)} hold"
         return f"{what}; {signals:,} signals, {self.seconds / 60:.0f} minutes, {self.broker}"
 

@@ -20,6 +20,7 @@ from native.servers import HOST, KafkaServer, Server
 from slop.topics import create_topics
 
 INSTANCE: Final = "faults"
+SESSION_MS: Final = 12_000  # longer than usual: the machine has a lot to do, and members that are alive are to be kept
 ENGINE_PROCESS: Final = "EngineCore"
 
 
@@ -127,6 +128,7 @@ def environment_of(embedder: str, engine_url: str) -> dict[str, str]:
         "SLOP_HOST": HOST,
         "SLOP_EMBEDDER": embedder,
         "SLOP_VLLM_URL": engine_url,
+        "SLOP_KAFKA_SESSION_TIMEOUT_MS": str(SESSION_MS),
         "SLOP_FEATURIZER_INSTANCE": INSTANCE,
         "SLOP_LEARNER_INSTANCE": INSTANCE,
     }

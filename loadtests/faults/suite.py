@@ -9,12 +9,12 @@ from kafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from loadtests.faults.asking import Asking
-from loadtests.faults.faults import Fault
+from loadtests.faults.faults import PARTS, Fault
 from loadtests.faults.lab import Lab, late_post
 from loadtests.faults.load import Event, Load, Sent
 from loadtests.faults.outcome import Row
 from loadtests.faults.profiles import Difference, alike, difference, same
-from loadtests.faults.watch import Watch, missing_from, until
+from loadtests.faults.watch import LOOK_S, Watch, missing_from, until
 
 LATE_READERS: Final = 2
 WARM: Final = "warm"
@@ -27,7 +27,6 @@ class Suite:
     def __init__(self, lab: Lab) -> None:
         self._lab, self._settings = lab, lab.settings
         self._expected: dict[str, int] = {}
-        self._late: set[str] = set()
 
     def warm_up(self) -> float:
         """Wait until every known post can be reacted to and all services are ready; returns how long that took.
@@ -50,7 +49,10 @@ class Suite:
         return Row(number, fault.name, skipped=why) if why else None
 
     def round(self, number: int, fault: Fault) -> Row:
-        """Send, do it, wait until all is well again, and look."""
+        """Send, do it, wait until all is well again, and look.
+
+        The late post becomes known just before the fault or after it, so that each part is killed both ways.
+        """
         lab, settings = self._lab, self._settings
         load = Load(lab.stack.url("collector"), lab.posts, settings.events_per_s, seed=number)
         readers = [f"r{number}-{reader}" for reader in range(settings.readers)]
@@ -60,9 +62,11 @@ class Suite:
             Asking(lab.stack.url("generation"), lab.posts, WARM, lab.engine is not None) as asked,
         ):
             load.start(readers)
-            _parked(load, late, number, lab.posts)
+            _parked(load, late[:1], number, lab.posts)
             time.sleep(settings.load_s)
-            if late and number % 2:
+            _parked(load, late[1:], number, lab.posts)
+            before = bool(number // len(PARTS) % 2) ^ bool(number % 2)
+            if late and before:
                 lab.register_late(number)
             if fault.drained:
                 load.finish(settings.recover_s)
@@ -77,18 +81,13 @@ class Suite:
             healed = time.monotonic()
             if fault.drained:
                 load.start([f"{reader}-after" for reader in readers])
-            if late and not number % 2:
+            if late and not before:
                 lab.register_late(number)
             time.sleep(settings.load_s)
             load.finish(settings.recover_s)
             expected = _counts(load.sent)
-            left_s = max(1.0, settings.recover_s - (time.monotonic() - healed))
-            learned = until(lambda: self._learned(expected), left_s)
-            learned_s = None if learned is None else time.monotonic() - healed
-            ready = until(watch.all_ready, left_s)
-            ready_s = None if ready is None else time.monotonic() - healed
+            ready_s, learned_s = self._recovered(watch, expected, healed)
             unready = watch.not_ready()
-        self._late |= set(late)
         self._expected |= expected
         found = self._compared(expected)
         wrong = [*load.sent.wrong, *asked.wrong, *unsaid, *self._ended()]
@@ -127,6 +126,17 @@ class Suite:
             wrong=_short(self._ended()),
         )
 
+    def _recovered(self, watch: Watch, expected: Mapping[str, int], healed: float) -> tuple[float | None, float | None]:
+        """Wait; returns how long after the fault all services were ready, and all was learned; None: not in time."""
+        ready_s = learned_s = None
+        while time.monotonic() - healed < self._settings.recover_s and (ready_s is None or learned_s is None):
+            if ready_s is None and watch.all_ready():
+                ready_s = time.monotonic() - healed
+            if learned_s is None and self._learned(expected):
+                learned_s = time.monotonic() - healed
+            time.sleep(LOOK_S)
+        return ready_s, learned_s
+
     def _watch(self) -> Watch:
         return Watch(list(self._lab.stack.services.values()), without="" if self._lab.engine else "engine")
 
@@ -159,7 +169,7 @@ class Suite:
         return difference(expected, counts, differing)
 
     def _equal(self, reader: str) -> Callable[..., bool]:
-        return alike if reader in self._late else same
+        return alike if reader in self._lab.mirror.redelivered else same
 
     def _ended(self) -> list[str]:
         """Who ended without being asked; they are started again."""
