@@ -233,7 +233,8 @@ def test_garbage_in_the_log_is_rejected_with_its_reason_and_all_goes_on(loop: Lo
     rejected = loop.refused()
     assert all(record.reason and record.service for record in rejected)
     by_topic = Counter(record.source_topic for record in rejected)
-    assert by_topic[SIGNALS.name] == loop.signals()["refused"] == written[SIGNALS.name]
+    # Ratings beyond what the collector takes become signals that the learner refuses, besides those written here.
+    assert by_topic[SIGNALS.name] == loop.signals()["refused"] >= written[SIGNALS.name]
     assert by_topic[INTERACTIONS.name] == loop.interactions()["rejected"] > 0
     assert by_topic[POSTS.name] > 0
     readiness = [service.readiness() for service in (loop.featurizer, loop.learner)]
