@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 from kafka import KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 from prometheus_client import Counter, Gauge
 
@@ -31,6 +31,9 @@ LOG_STALLED_S: Final = 30.0
 TAIL_POLL_MS: Final = 300
 MOST_TAIL_POLLS: Final = 10
 LOOK_AT_LOG_S: Final = 2.0
+KNOWN_S: Final = 10.0
+LOOK_AGAIN_S: Final = 0.1
+SESSIONS_TO_JOIN: Final = 5
 
 LAG_RECORDS: Final = Gauge(
     "slop_consumer_lag_records",
@@ -115,7 +118,7 @@ class Subscription:
         self._consumer: Any = None
         self._log: LogEpochs | None = None
         self._epochs: dict[str, int] = {}
-        self._looked_at = 0.0
+        self._looked_at = self._joined_at = 0.0
         self._next: dict[TopicPartition, int | None] = {}  # of each partition that is ours, the offset that comes next
         self._assigned: dict[TopicPartition, Committed] = {}
         self._polled: dict[TopicPartition, int] = {}
@@ -140,6 +143,7 @@ class Subscription:
             if self._consumer is None:
                 self._connect()
             polled = self._consumer.poll(timeout_ms=round(1000 * wait_s), max_records=max_records)
+            self._require_joined()
             wanted = self._wanted(look=bool(polled))
             polled = {at: records for at, records in polled.items() if at in wanted}
             for partition, records in polled.items():
@@ -248,6 +252,18 @@ class Subscription:
             log_epochs.close()
         self._next, self._assigned, self._polled, self._uncommitted = {}, {}, {}, {}
 
+    def _require_joined(self) -> None:
+        """Give a client up that does not get into its group: a new one does where kafka-python 3.0.12 joins for ever.
+
+        Raises:
+            kafka.errors.KafkaTimeoutError: it has been no member for SESSIONS_TO_JOIN times the session's timeout.
+        """
+        now = time.monotonic()
+        if self._consumer.group_metadata().state is MemberState.STABLE:
+            self._joined_at = now
+        elif now - self._joined_at > SESSIONS_TO_JOIN * self._settings.kafka_session_timeout_ms / 1000:
+            raise KafkaTimeoutError(f"not admitted to the group {self.group} in time; it is joined anew")
+
     def _wanted(self, *, look: bool) -> set[TopicPartition]:
         """The partitions whose records may be handed on; those of a log that was not known are set back."""
         ours: set[TopicPartition] = self._consumer.assignment()
@@ -342,9 +358,14 @@ class Subscription:
             reconnect_backoff_max_ms=1_000,
         )
         # Known before joining: a member that leads its group and learns of the partitions meanwhile joins anew, and may
-        # be stuck in that (kafka-python 3.0.12, after KAFKA-3949).
-        for name in names:
-            self._consumer.partitions_for_topic(name)
+        # be stuck in that (kafka-python 3.0.12, after KAFKA-3949). Of a topic just created brokers tell them by and by.
+        deadline = time.monotonic() + KNOWN_S
+        for topic in self._topics.values():
+            while len(self._consumer.partitions_for_topic(topic.name) or ()) < topic.partitions:
+                if time.monotonic() > deadline:
+                    break  # somebody has created it with fewer
+                time.sleep(LOOK_AGAIN_S)
+        self._joined_at = time.monotonic()
         self._consumer.subscribe(names)
 
 

@@ -96,7 +96,12 @@ def test_of_the_other_bases_only_those_that_are_built_are_compared(
 ) -> None:
     monkeypatch.setattr("studies.variants.builds.BUILT", tmp_path)
     few = replace(
-        basis, prompts=basis.prompts[:16], center=basis.center[:16], crowd=basis.crowd[:17], words=basis.words[:16]
+        basis,
+        prompts=basis.prompts[:16],
+        center=basis.center[:16],
+        crowd=basis.crowd[:17],
+        words=basis.words[:16],
+        head=replace(basis.head, weights=basis.head.weights[:, :16], bias=basis.head.bias[:16]),
     )
     few.save(tmp_path / Variant.named("16 prompts").digest(basis.revision))
     asked = []
