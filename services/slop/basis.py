@@ -275,7 +275,8 @@ class Basis:
             "crowd": self.crowd,
             **self._tensors(),
         }
-        save_file(tensors, folder / "basis.safetensors")
+        whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}  # views are written wrongly
+        save_file(whole, folder / "basis.safetensors")
         about = {
             "format": FORMAT,
             "version": self.content_version,
