@@ -44,7 +44,7 @@ def read(subscription: Subscription, count: int) -> list[tuple[str, int, int]]:
             records = subscription.poll(0.2, 500)
         except KafkaError:
             return False
-        found.extend(((r.value or b"").decode(), r.offset, subscription.epoch(r.topic)) for r in records)
+        found.extend(((r.value or b"").decode(errors="replace"), r.offset, subscription.epoch(r.topic)) for r in records)
         return len(found) >= count
 
     wait_until(all_read)
