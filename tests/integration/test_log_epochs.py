@@ -44,7 +44,8 @@ def read(subscription: Subscription, count: int) -> list[tuple[str, int, int]]:
             records = subscription.poll(0.2, 500)
         except KafkaError:
             return False
-        found.extend(((r.value or b"").decode(errors="replace"), r.offset, subscription.epoch(r.topic)) for r in records)
+        values = ((r.value or b"").decode(errors="replace") for r in records)  # other tests' records are protobuf
+        found.extend((value, r.offset, subscription.epoch(r.topic)) for value, r in zip(values, records, strict=True))
         return len(found) >= count
 
     wait_until(all_read)

@@ -105,10 +105,14 @@ class Running:
         """What a reader's profile is told under."""
         return str(self.generation.get(f"/v1/users/{READERS[0]}/profile").raise_for_status().json()["basis"])
 
-    def interactions(self) -> int:
+    def interactions(self, reader: str = READERS[0]) -> int:
         """How many signals of a reader were learned, under the live basis."""
-        answer = self.generation.get(f"/v1/users/{READERS[0]}/profile")
+        answer = self.generation.get(f"/v1/users/{reader}/profile")
         return int(answer.json().get("interactions", 0))
+
+    def everybody_has(self, interactions: int) -> bool:
+        """Whether every reader's profile has learned so many signals: nothing is parked any more."""
+        return all(self.interactions(reader) == interactions for reader in READERS)
 
 
 @pytest.fixture
@@ -440,12 +444,11 @@ def test_a_redis_that_was_emptied_is_brought_back_from_the_log_or_a_snapshot_and
 ) -> None:
     old = Basis.load(settings.basis_dir)
     publish(settings.kafka_bootstrap, reactions=5)
-    eventually(lambda: running.interactions() == 5)
+    eventually(lambda: running.everybody_has(5))
     archive = ProfileArchive(redis_client, old.version, 1_000 * settings.seen_window_s)
-    eventually(lambda: all(redis_client.exists(profile_key(old.version, "default", reader)) for reader in READERS))
     take_snapshot(archive, old.version, settings.snapshots_dir, 7, Limits(60, threading.Event()))
     publish(settings.kafka_bootstrap, reactions=3)
-    eventually(lambda: running.interactions() == 8)
+    eventually(lambda: running.everybody_has(8))
     redis_client.flushall()
     said: list[str] = []
     new = relearn(settings, beginning, said.append).load()
