@@ -55,6 +55,7 @@ class Reading(User):
         self._tracker = Tracker(Api(self, settings.collector, settings.load_timeout_s))
         self._page: deque[Post] = deque()
         self._pause_s = self._paused_s = 0.0
+        self._has_read = False
         self._come()
 
     def wait_time(self) -> float:
@@ -105,8 +106,9 @@ class Reading(User):
         body = {"user_id": self._reader.user_id, "n": self._settings.load_posts}
         if self._settings.load_tokens is not None:
             body["max_tokens"] = self._settings.load_tokens
-        HABITS.pauses_s.append(self._paused_s)
-        self._paused_s = 0.0
+        if self._has_read:  # what came before a reader's first page was no page
+            HABITS.pauses_s.append(self._paused_s)
+        self._paused_s, self._has_read = 0.0, True
         answer = self._generation.post("/v1/generate", body, _unwritten)
         HABITS.characters.extend(len(post["text"]) for post in answer["posts"])
         return [Post(post["post_id"], post["text"], "") for post in answer["posts"]]

@@ -13,7 +13,7 @@ class LearnerSettings(LearningSettings):
 
     learner_port: int = Field(8012, ge=0, le=65_535, description="of /healthz, /readyz and /metrics")
     learner_batch: int = Field(1_000, ge=1, le=2_000, description="signals learned in one round trip, at most")
-    learner_wait_s: float = Field(0.5, gt=0, le=5, description="for how long one poll waits for signals")
+    learner_wait_s: float = Field(1.0, gt=0, le=5, description="for how long one poll waits for signals")
     learner_instance: str = Field("", description="name of this replica, if it keeps one: restarts rejoin at once")
     learner_redis_timeout_s: float = Field(5.0, gt=0, description="for the round trip of a whole batch")
 
@@ -24,7 +24,7 @@ class FeaturizerSettings(EmbedderSettings):
     featurizer_port: int = Field(8011, ge=0, le=65_535, description="of /healthz, /readyz, /metrics and /v1/features")
     featurizer_batch: int = Field(256, ge=1, le=2_000, description="interactions turned into signals at once, at most")
     featurizer_posts: int = Field(16, ge=1, le=256, description="posts whose features are computed between two commits")
-    featurizer_wait_s: float = Field(0.2, gt=0, le=5, description="for how long one poll waits for records")
+    featurizer_wait_s: float = Field(1.0, gt=0, le=5, description="for how long one poll waits for records")
     featurizer_instance: str = Field("", description="name of this replica, if it keeps one: restarts rejoin at once")
     featurizer_redis_timeout_s: float = Field(5.0, gt=0, description="for one round trip")
     featurizer_cached_posts: int = Field(20_000, ge=1, description="texts whose features are kept in memory")
