@@ -8,12 +8,11 @@ from typing import Any, Final, NamedTuple, Self
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
-from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
 from slop.settings import CommonSettings
-from slop.streams import CONNECT_MS, worker_producer
-from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, require_broker
+from slop.streams import log_reader, worker_producer
+from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post
 from slop.v1.signal_pb2 import Signal
@@ -99,15 +98,7 @@ class DeadLetters:
         Raises:
             kafka.errors.KafkaError: the brokers are away, here and below.
         """
-        require_broker(settings.kafka_bootstrap)
-        self._settings = settings
-        self._consumer: Any = KafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap.split(","),
-            bootstrap_timeout_ms=CONNECT_MS,
-            enable_auto_commit=False,
-            allow_auto_create_topics=False,
-            auto_offset_reset="earliest",
-        )
+        self._settings, self._consumer = settings, log_reader(settings)
 
     def close(self) -> None:
         """Close the connection."""

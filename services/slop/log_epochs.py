@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from kafka.admin import KafkaAdminClient
@@ -40,12 +40,18 @@ class LogEpochs:
         Raises:
             kafka.errors.KafkaError: the brokers are away, or a topic is not there.
         """
-        found = {}
-        for topic in self._admin.describe_topics(self._topics):
+        return {topic["name"]: epoch_of(UUID(str(topic["topic_id"] or NO_ID))) for topic in self._described()}
+
+    def partitions(self) -> dict[str, int]:
+        """How many partitions the topics have; raises as `look`."""
+        return {topic["name"]: len(topic["partitions"]) for topic in self._described()}
+
+    def _described(self) -> list[dict[str, Any]]:
+        topics: list[dict[str, Any]] = self._admin.describe_topics(self._topics)
+        for topic in topics:
             if topic["error_code"]:
                 raise for_code(topic["error_code"])(topic["name"])
-            found[topic["name"]] = epoch_of(UUID(str(topic["topic_id"] or NO_ID)))
-        return found
+        return topics
 
     def close(self) -> None:
         """Close the connection."""

@@ -18,6 +18,7 @@ from redis import asyncio as aioredis
 
 from slop.basis import Basis
 from slop.scripts import Call, Script
+from slop.storage import delete_keys
 from slop.v1.post_pb2 import Post
 
 Floats = npt.NDArray[np.float32]
@@ -244,10 +245,7 @@ def sent_text(post: Post) -> SentText:
 
 def delete_features(redis: Redis, text_version: str, batch: int = 1_000) -> Iterator[int]:
     """Delete the features of all posts under a version; yields how many went with each batch of about `batch`."""
-    cursor = None
-    while cursor != 0:
-        cursor, keys = redis.scan(cursor or 0, match=f"slop:features:{text_version}:*", count=batch)
-        yield redis.unlink(*keys) if keys else 0
+    return delete_keys(redis, f"slop:features:{text_version}:*", batch)
 
 
 def _find_call(text_version: str, post: PostRef) -> Call:

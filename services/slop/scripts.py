@@ -1,4 +1,7 @@
-"""Lua scripts of Redis, run once for each of many keys in one round trip."""
+"""Lua scripts of Redis, run once for each of many keys in one round trip.
+
+Not redis-py's Script objects: they cost as much again for every call.
+"""
 
 import hashlib
 from collections.abc import Sequence

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from redis import Redis
 from redis import asyncio as aioredis
-from redis.exceptions import NoScriptError
 
 from slop.basis import Basis
 from slop.profiles import Profile
+from slop.scripts import Call, Script
 from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 Floats = npt.NDArray[np.float32]
@@ -22,30 +22,30 @@ Floats = npt.NDArray[np.float32]
 LIVE_KEY: Final = "slop:live"  # which bases are followed (see `slop.live`)
 
 # KEYS: profile, recent. Returns the bytes of both, false for what is not there.
-_READ = """
+_READ: Final = Script("""
 return {redis.call('HGET', KEYS[1], 'profile'), redis.call('GET', KEYS[2])}
-"""
+""")
 
 # KEYS: profile, recent. ARGV: SHA-1 of the profile that this one follows, empty for none, profile, recent, expiry ms.
 # Refuses (0) where another profile is stored than the one that this one follows, else writes everything (1).
-_APPLY = """
+_APPLY: Final = Script("""
 local stored = redis.call('HGET', KEYS[1], 'profile')
 if stored == ARGV[2] then return 1 end
 if (stored and redis.sha1hex(stored) or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'profile', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 return 1
-"""
+""")
 
 # KEYS: profile, recent. ARGV: '1' to replace whatever is there, profile, recent or empty for none, expiry ms.
 # Returns 0, having done nothing, where there is a profile that is not to be replaced.
-_IMPORT = """
+_IMPORT: Final = Script("""
 if ARGV[1] ~= '1' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[1], 'profile', ARGV[2])
 if ARGV[3] ~= '' then redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4]) end
 return 1
-"""
+""")
 
 
 @lru_cache(maxsize=4096)
@@ -82,10 +82,15 @@ def profiles_pattern(basis: str) -> str:
 def delete_profiles(redis: Redis, basis: str, batch: int = 1_000) -> Iterator[int]:
     """Delete all that is stored of users under a basis; yields how many keys went with each batch of about `batch`."""
     for pattern in (profiles_pattern(basis), recent_pattern(basis)):
-        cursor = None
-        while cursor != 0:
-            cursor, keys = redis.scan(cursor or 0, match=pattern, count=batch)
-            yield redis.unlink(*keys) if keys else 0
+        yield from delete_keys(redis, pattern, batch)
+
+
+def delete_keys(redis: Redis, pattern: str, batch: int) -> Iterator[int]:
+    """Delete all keys that SCAN finds with a pattern; yields how many went with each batch of about `batch`."""
+    cursor = None
+    while cursor != 0:
+        cursor, keys = redis.scan(cursor or 0, match=pattern, count=batch)
+        yield redis.unlink(*keys) if keys else 0
 
 
 class User(NamedTuple):
@@ -149,7 +154,7 @@ class Profiles:
 
     def read(self, users: Sequence[User]) -> list[StoredUser]:
         """Read users in one round trip, each atomically."""
-        found = _run(self._redis, _READ, self._basis, [(user, ()) for user in users])
+        found = _READ.run(self._redis, [_call(self._basis, user) for user in users])
         return [StoredUser(profile, recent) for profile, recent in found]
 
     def apply(self, writes: Sequence[Write]) -> list[bool]:
@@ -159,8 +164,8 @@ class Profiles:
             For each whether it is stored now; False where another profile is stored than the one that it follows:
             somebody else has learned meanwhile.
         """
-        calls = [(write.user, self._arguments(write)) for write in writes]
-        return [bool(applied) for applied in _run(self._redis, _APPLY, self._basis, calls)]
+        calls = [_call(self._basis, write.user, *self._arguments(write)) for write in writes]
+        return [bool(applied) for applied in _APPLY.run(self._redis, calls)]
 
     def _arguments(self, write: Write) -> tuple[Any, ...]:
         follows = "" if write.follows is None else hashlib.sha1(write.follows, usedforsecurity=False).hexdigest()
@@ -194,7 +199,7 @@ class ProfileArchive:
 
     def export(self, users: Sequence[User]) -> list[ArchivedUser]:
         """All that is stored of users, each read atomically, in one round trip; without those who have no profile."""
-        found = _run(self._redis, _READ, self._basis, [(user, ()) for user in users])
+        found = _READ.run(self._redis, [_call(self._basis, user) for user in users])
         return [
             ArchivedUser(user, profile, recent or b"")
             for user, (profile, recent) in zip(users, found, strict=True)
@@ -211,27 +216,14 @@ class ProfileArchive:
         """
         for user in users:
             ProfileRecord.FromString(user.profile)
-        calls = [(user.user, (int(replace), user.profile, user.recent, self._expiry_ms)) for user in users]
-        return sum(_run(self._redis, _IMPORT, self._basis, calls))
+        flag, expiry_ms = int(replace), self._expiry_ms
+        calls = [_call(self._basis, user.user, flag, user.profile, user.recent, expiry_ms) for user in users]
+        return sum(_IMPORT.run(self._redis, calls))
 
 
-def _run(redis: Redis, script: str, basis: str, calls: Sequence[tuple[User, tuple[Any, ...]]]) -> list[Any]:
-    """One call of a script for each user, in one round trip; it is loaded where Redis does not know it."""
-    try:
-        return _run_loaded(redis, script, basis, calls)
-    except NoScriptError:  # it may have run for some, on other nodes, and for each may run again
-        redis.script_load(script)
-        return _run_loaded(redis, script, basis, calls)
-
-
-def _run_loaded(redis: Redis, script: str, basis: str, calls: Sequence[tuple[User, tuple[Any, ...]]]) -> list[Any]:
-    # Not redis-py's Script objects: they cost as much again for every call.
-    digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-    pipe: Any = redis.pipeline(transaction=False)
-    for user, arguments in calls:
-        keys = profile_key(basis, *user), recent_key(basis, *user)
-        pipe.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
-    return list(pipe.execute())
+def _call(basis: str, user: User, *arguments: Any) -> Call:
+    """Of a script of a user's keys."""
+    return Call([profile_key(basis, *user), recent_key(basis, *user)], arguments)
 
 
 class Reader:

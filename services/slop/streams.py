@@ -360,10 +360,8 @@ class Subscription:
         # Known before joining: a member that leads its group and learns of the partitions meanwhile joins anew, and may
         # be stuck in that (kafka-python 3.0.12, after KAFKA-3949). Of a topic just created brokers tell them by and by.
         deadline = time.monotonic() + KNOWN_S
-        for topic in self._topics.values():
-            while len(self._consumer.partitions_for_topic(topic.name) or ()) < topic.partitions:
-                if time.monotonic() > deadline:
-                    break  # somebody has created it with fewer
+        for name, partitions in self._log.partitions().items():
+            while len(self._consumer.partitions_for_topic(name) or ()) < partitions and time.monotonic() < deadline:
                 time.sleep(LOOK_AGAIN_S)
         self._joined_at = time.monotonic()
         self._consumer.subscribe(names)
@@ -378,15 +376,7 @@ class GroupLag:
         Raises:
             kafka.errors.KafkaError: the brokers are away, here and below.
         """
-        require_broker(settings.kafka_bootstrap)
-        self._topic = topic
-        self._consumer: Any = KafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap.split(","),
-            bootstrap_timeout_ms=CONNECT_MS,
-            group_id=group,
-            enable_auto_commit=False,
-            allow_auto_create_topics=False,
-        )
+        self._topic, self._consumer = topic, log_reader(settings, group)
 
     def ends(self) -> dict[TopicPartition, int]:
         """The ends of the topic's partitions now; none of a topic that is not there yet."""
@@ -428,6 +418,23 @@ class GroupLag:
         self._consumer.close()
 
 
+def log_reader(settings: CommonSettings, group: str | None = None) -> Any:
+    """A consumer that reads where it is told to and joins no group; `group` is whose offsets it sees and moves.
+
+    Raises:
+        kafka.errors.KafkaError: the brokers are away.
+    """
+    require_broker(settings.kafka_bootstrap)
+    return KafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap.split(","),
+        bootstrap_timeout_ms=CONNECT_MS,
+        group_id=group,
+        enable_auto_commit=False,
+        allow_auto_create_topics=False,
+        auto_offset_reset="earliest",
+    )
+
+
 def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[Record]:
     """Every record of a topic that was written before now, a partition after the other, in order.
 
@@ -435,15 +442,8 @@ def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[Record]:
         kafka.errors.KafkaError: the brokers are away.
         TimeoutError: no record came for LOG_STALLED_S, short of the end.
     """
-    require_broker(settings.kafka_bootstrap)
     now_ms = round(1_000 * time.time())
-    consumer = KafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap.split(","),
-        bootstrap_timeout_ms=CONNECT_MS,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
-    with closing(consumer):
+    with closing(log_reader(settings)) as consumer:
         for number in sorted(consumer.partitions_for_topic(topic.name) or ()):
             yield from _whole_partition(consumer, TopicPartition(topic.name, number), now_ms)
 
