@@ -13,6 +13,8 @@ from loadtests.engine_alone import Plan
 from loadtests.readings import OwnMetrics, Source, ThroughGrafana, Unreadable
 from loadtests.settings import LoadSettings
 from slop.basis import Template
+from studies.chats import Chats
+from studies.writers import Sampling
 
 SCRIPT: Final = Path(__file__).parent / "engine_alone.py"
 SERVICES: Final = ("vllm", "vllm-gpu")
@@ -86,16 +88,13 @@ class Engine:
         if command is None:
             return None
         words, url = command
-        template = Template()
+        drawn = Sampling()  # which is what generation is set to
         plan = Plan(
             url=url,
-            messages=[
-                {"role": "system", "content": template.plain_system},
-                {"role": "user", "content": template.request},
-            ],
+            messages=Chats(Template()).plain(),
             posts=self._settings.load_posts,
-            temperature=0.8,
-            min_p=0.05,
+            temperature=drawn.temperature,
+            min_p=drawn.min_p,
             readers=readers,
             warm_s=WARM_S,
             seconds=seconds,

@@ -70,12 +70,13 @@ class Watch:
         """The counters now."""
         accepted = _first("slop_collector_accepted_total", (self._collector,))
         buckets = _first("slop_learner_freshness_seconds_bucket", self._learners)
+        signals = self._signals()
         return Facts(
             _total(accepted, lambda reading: reading.labels.get("type") != "post"),
-            self._learned(),
+            _total(signals, _is("learned")),
             None if buckets is None else added_up(buckets),
             _total(_first("slop_featurizer_interactions_total", self._featurizers), _is("silent")),
-            _total(_first("slop_learner_signals_total", self._learners), lambda one: not _is(*UNHANDLED)(one)),
+            _total(signals, lambda reading: not _is(*UNHANDLED)(reading)),
         )
 
     def settle(self) -> None:
@@ -96,7 +97,10 @@ class Watch:
         return sorted({reading.labels.get("alertname", "") for reading in firing})
 
     def _learned(self) -> int | None:
-        return _total(_first("slop_learner_signals_total", self._learners), _is("learned"))
+        return _total(self._signals(), _is("learned"))
+
+    def _signals(self) -> list[Reading] | None:
+        return _first("slop_learner_signals_total", self._learners)
 
 
 def between(before: Facts, after: Facts) -> Work:

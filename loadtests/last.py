@@ -6,15 +6,14 @@ A reader's interactions are learned in order, so a profile that has learned the 
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
-from uuid import uuid4
+from typing import Final
 
 import httpx
 
 from loadtests.settings import LoadSettings
+from studies.rest import LINGERED_MS, Event
 
 READERS: Final = 20
-LOOKED_AT_MS: Final = 60_000
 PATIENCE_S: Final = 60.0
 POLL_S: Final = 0.1
 TIMEOUT_S: Final = 30.0
@@ -36,7 +35,7 @@ def learned_within(settings: LoadSettings, users: Mapping[str, str]) -> float | 
     started, started_ms = time.monotonic(), time.time() * 1_000 - 1
     try:
         with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-            body = {"events": [_dwell(user_id, post_id) for user_id, post_id in late.items()]}
+            body = {"events": [Event(user, post, "dwell", LINGERED_MS).as_json() for user, post in late.items()]}
             client.post(f"{settings.collector}/v1/events", json=body).raise_for_status()
             while late and time.monotonic() - started < PATIENCE_S:
                 late = {user: post for user, post in late.items() if _updated_ms(client, settings, user) < started_ms}
@@ -44,17 +43,6 @@ def learned_within(settings: LoadSettings, users: Mapping[str, str]) -> float | 
     except (httpx.HTTPError, ValueError, LookupError):
         return None
     return None if late else time.monotonic() - started
-
-
-def _dwell(user_id: str, post_id: str) -> dict[str, Any]:
-    """A view of its own, which always says something."""
-    return {
-        "event_id": f"last-{uuid4().hex}",
-        "user_id": user_id,
-        "type": "dwell",
-        "post_id": post_id,
-        "value": LOOKED_AT_MS,
-    }
 
 
 def _updated_ms(client: httpx.Client, settings: LoadSettings, user_id: str) -> float:

@@ -10,7 +10,7 @@ from rich.progress import Progress, TaskID
 
 from studies.posts import StudyError
 from studies.readers import Reaction, Reader
-from studies.rest import Event, ProfileInWords, Written
+from studies.rest import LINGERED_MS, Event, ProfileInWords, Written
 from studies.stack import Stack
 from studies.writers import Sampling
 
@@ -20,7 +20,6 @@ HISTORY_POSTS: Final = 6
 CLOSER: Final = 2
 FRESHNESS_POLL_S: Final = 0.005
 FRESHNESS_TIMEOUT_S: Final = 30.0
-LINGERED_MS: Final = 60_000.0  # a view of its own, which says something however often the post was seen
 
 
 @dataclass(frozen=True, slots=True)

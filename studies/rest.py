@@ -24,6 +24,7 @@ ATTEMPTS: Final = 8
 LONGEST_PAUSE_S: Final = 10.0
 CONCURRENCY: Final = 16
 TIMEOUT_S: Final = 120.0
+LINGERED_MS: Final = 60_000.0  # a view of its own, which says something however often the post was seen
 TRY_AGAIN: Final = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE})
 
 
