@@ -103,7 +103,9 @@ async def study(
             scorer = await Scorer.of(
                 stack.engine, [*sampled_texts(outcome, settings.scored, JUDGED_AT), *held_out], progress
             )
-        figures = figures_of(people, outcome, (classifier, detected), scorer, held_out)
+            task = progress.add_task("figures", total=1)
+            figures = figures_of(people, outcome, (classifier, detected), scorer, held_out)
+            progress.advance(task)
         return Results(people, outcome, figures, stack.engine.model)
 
 
