@@ -110,6 +110,11 @@ class Running:
         answer = self.generation.get(f"/v1/users/{reader}/profile")
         return int(answer.json().get("interactions", 0))
 
+    def knows_all_posts(self) -> bool:
+        """Whether the features of all posts are there: nothing is parked for them, and all is learned in order."""
+        body = {"user_id": READERS[0], "posts": [{"post_id": post_id} for post_id in TEXTS]}
+        return None not in self.generation.post("/v1/rank", json=body).raise_for_status().json()["scores"]
+
     def everybody_has(self, interactions: int) -> bool:
         """Whether every reader's profile has learned so many signals: nothing is parked any more."""
         return all(self.interactions(reader) == interactions for reader in READERS)
@@ -138,11 +143,21 @@ def running(settings: JobsSettings, tmp_path: Path) -> Iterator[Running]:
 
 def publish(bootstrap: str, reactions: int) -> None:
     """Publish all posts, then so many reactions of every reader."""
-    producer = KafkaProducer(bootstrap_servers=bootstrap)
-    try:
+    publish_posts(bootstrap)
+    publish_reactions(bootstrap, reactions)
+
+
+def publish_posts(bootstrap: str) -> None:
+    """Publish all posts."""
+    with closing(KafkaProducer(bootstrap_servers=bootstrap)) as producer:
         for post_id, text in TEXTS.items():
             post = Post(post_id=post_id, tenant="default", text=text)
             producer.send(POSTS.name, key=key_of(post), value=encode(post)).get(timeout=30)
+
+
+def publish_reactions(bootstrap: str, reactions: int) -> None:
+    """Publish so many reactions of every reader."""
+    with closing(KafkaProducer(bootstrap_servers=bootstrap)) as producer:
         for _ in range(reactions):
             for user_id in READERS:
                 event = next(EVENTS)
@@ -155,8 +170,6 @@ def publish(bootstrap: str, reactions: int) -> None:
                     received_at_ms=round(1_000 * time.time()),
                 )
                 producer.send(INTERACTIONS.name, key=key_of(interaction), value=encode(interaction)).get(timeout=30)
-    finally:
-        producer.close(timeout=5)
 
 
 def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[bytes, object]:
@@ -223,10 +236,10 @@ def test_a_basis_is_rolled_out_and_back_while_readers_ask(
     settings: JobsSettings, running: Running, redis_client: Redis, redis_url: str, tmp_path: Path, model: Path
 ) -> None:
     old, new = Basis.load(settings.basis_dir), Basis.load(saved(tmp_path, model, seed=2))
-    publish(settings.kafka_bootstrap, reactions=5)
-    eventually(lambda: running.interactions() == 5)
-    features = {"user_id": READERS[0], "posts": [{"post_id": post_id} for post_id in TEXTS]}
-    eventually(lambda: None not in running.generation.post("/v1/rank", json=features).json()["scores"])
+    publish_posts(settings.kafka_bootstrap)
+    eventually(running.knows_all_posts)
+    publish_reactions(settings.kafka_bootstrap, 5)
+    eventually(lambda: running.everybody_has(5))
     said: list[str] = []
 
     with readers_asking(running.generation) as bases, Redis.from_url(redis_url.replace("/0", "/1")) as empty:
@@ -235,8 +248,8 @@ def test_a_basis_is_rolled_out_and_back_while_readers_ask(
         assert f"{new.version} has caught up" in said
         assert learned(redis_client, new) == relearned(settings, new, empty)
 
-        publish(settings.kafka_bootstrap, reactions=3)
-        eventually(lambda: running.interactions() == 8)
+        publish_reactions(settings.kafka_bootstrap, 3)
+        eventually(lambda: running.everybody_has(8))
         before = learned(redis_client, old)
         assert LiveBases(redis_client, Place.of(settings.basis_dir)).read().beside is None
 
@@ -418,18 +431,18 @@ def test_all_readers_are_learned_anew_from_the_log_while_readers_ask(
     settings: JobsSettings, running: Running, redis_client: Redis, redis_url: str
 ) -> None:
     old = Basis.load(settings.basis_dir)
-    publish(settings.kafka_bootstrap, reactions=5)
-    eventually(lambda: running.interactions() == 5)
-    features = {"user_id": READERS[0], "posts": [{"post_id": post_id} for post_id in TEXTS]}
-    eventually(lambda: None not in running.generation.post("/v1/rank", json=features).json()["scores"])
+    publish_posts(settings.kafka_bootstrap)
+    eventually(running.knows_all_posts)
+    publish_reactions(settings.kafka_bootstrap, 5)
+    eventually(lambda: running.everybody_has(5))
     redis_client.hset(profile_key(old.version, "default", READERS[1]), "profile", b"what was damaged")
     said: list[str] = []
     with readers_asking(running.generation) as bases, Redis.from_url(redis_url.replace("/0", "/1")) as empty:
         place = relearn(settings, "", said.append)
         new = place.load()
         assert learned(redis_client, new) == relearned(settings, new, empty)
-        publish(settings.kafka_bootstrap, reactions=2)
-        eventually(lambda: running.interactions() == 7)
+        publish_reactions(settings.kafka_bootstrap, 2)
+        eventually(lambda: running.everybody_has(7))
     assert new.content_version == old.version != new.version
     assert switches(bases) == [old.version, new.version]
     assert learned(redis_client, old) == {}
@@ -443,11 +456,13 @@ def test_a_redis_that_was_emptied_is_brought_back_from_the_log_or_a_snapshot_and
     settings: JobsSettings, running: Running, redis_client: Redis, redis_url: str, beginning: str
 ) -> None:
     old = Basis.load(settings.basis_dir)
-    publish(settings.kafka_bootstrap, reactions=5)
+    publish_posts(settings.kafka_bootstrap)
+    eventually(running.knows_all_posts)
+    publish_reactions(settings.kafka_bootstrap, 5)
     eventually(lambda: running.everybody_has(5))
     archive = ProfileArchive(redis_client, old.version, 1_000 * settings.seen_window_s)
     take_snapshot(archive, old.version, settings.snapshots_dir, 7, Limits(60, threading.Event()))
-    publish(settings.kafka_bootstrap, reactions=3)
+    publish_reactions(settings.kafka_bootstrap, 3)
     eventually(lambda: running.everybody_has(8))
     redis_client.flushall()
     said: list[str] = []
@@ -456,12 +471,7 @@ def test_a_redis_that_was_emptied_is_brought_back_from_the_log_or_a_snapshot_and
     assert any("6 profiles" in line for line in said) == bool(beginning)
     with Redis.from_url(redis_url.replace("/0", "/1")) as empty:
         assert learned(redis_client, new) == relearned(settings, new, empty)
-    assert (
-        None
-        not in running.generation.post(
-            "/v1/rank", json={"user_id": READERS[0], "posts": [{"post_id": post_id} for post_id in TEXTS]}
-        ).json()["scores"]
-    )
+    assert running.knows_all_posts()
 
 
 def test_relearning_that_was_interrupted_goes_on_where_it_was(settings: JobsSettings, redis_client: Redis) -> None:
