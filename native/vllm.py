@@ -11,6 +11,7 @@ from native.settings import NativeSettings
 
 SERVED_NAME: Final = "slop"
 FEW_CORES: Final = 4
+BLOCK_SIZE: Final = 32  # tokens; of vLLM's 128 on a CPU a short prompt fills none, and nothing of it is ever reused
 CPU_INFO: Final = Path("/proc/cpuinfo")
 
 
@@ -24,6 +25,7 @@ def command(settings: NativeSettings, model_path: str, cpu_info: str = "") -> li
         "--port": str(port),
         "--max-model-len": str(settings.vllm_max_model_len),
         "--dtype": dtype(cpu_info),
+        "--block-size": str(BLOCK_SIZE),
     }
     words = [word for argument in arguments.items() for word in argument]
     flags = ["--enable-prompt-embeds", "--disable-uvicorn-access-log", *shlex.split(settings.vllm_args)]

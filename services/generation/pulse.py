@@ -3,8 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from kit.problems import Problem
+
+WAITED_FOR: Final = 1 / 3  # of the time after which an engine hangs
+AT_REST: Final = 2
 
 
 class NoToken(RuntimeError):  # noqa: N818
@@ -54,10 +58,13 @@ class Pulse:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to ask for a token, for want of any: sooner while somebody waits."""
+        """Whether it is time to ask for a token, for want of any: much sooner while somebody waits.
+
+        An engine at rest is asked seldom: vLLM on a CPU computes for a second and more over one token.
+        """
         if self._came_at is None:
             return True
-        return self._clock() - self._came_at > self._silent_s * (1 / 3 if self._asked else 1 / 2)
+        return self._clock() - self._came_at > self._silent_s * (WAITED_FOR if self._asked else AT_REST)
 
     @property
     def vain_s(self) -> float:

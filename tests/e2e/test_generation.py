@@ -11,6 +11,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from native.vllm import BLOCK_SIZE
 from slop.basis import Basis
 from slop.profiles import Profile
 from slop.topics import POSTS, post_key
@@ -100,6 +101,16 @@ def test_readers_share_a_warm_prefix_cache_and_get_their_own_answers(
     assert metric(httpx.URL(vllm_url), hits) - after_cold > after_cold - before
     assert cold["ada"] != cold["bob"]
     assert warm == cold
+
+
+def test_a_soft_prompt_is_read_once_for_all_readers_who_like_the_same(
+    service: httpx.Client, gardener: Profile, redis_client: Redis, basis: Basis, vllm_url: str
+) -> None:
+    put_profile(redis_client, basis, "eve", profile_of(basis, GARDENER))
+    generate(service, "ada", n=8)
+    before = metric(httpx.URL(vllm_url), "vllm:prefix_cache_hits_total")
+    generate(service, "eve", n=8)
+    assert metric(httpx.URL(vllm_url), "vllm:prefix_cache_hits_total") - before >= BLOCK_SIZE
 
 
 def test_no_damaged_profile_reaches_the_engine_and_others_get_their_posts(

@@ -46,7 +46,7 @@ def opinionated(basis: Basis) -> list[Signal]:
 def fit(folder: Path, bootstrap: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"SLOP_KAFKA_BOOTSTRAP": bootstrap, "SLOP_BASIS_DIR": str(folder / "basis")}
     command = [sys.executable, "-m", "trainer.factors", "--size", "2", "--out", str(folder / "new")]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,10 @@ def test_an_engine_that_has_never_written_is_not_ready_and_is_asked_at_once() ->
 
 
 def test_an_engine_that_nobody_asks_does_not_hang_but_is_asked_after_a_while(pulse: Pulse, clock: Clock) -> None:
-    clock.now_s = 5
+    clock.now_s = 23
     assert not pulse.is_due
+    clock.now_s = 25
+    assert pulse.is_due
     clock.now_s = 1_000
     assert pulse.is_due
     pulse.check()
