@@ -17,7 +17,7 @@ from studies.writers import Sampling
 T = TypeVar("T")
 
 HISTORY_POSTS: Final = 6
-CLOSER: Final = 2
+CLOSER: Final = 3  # times as many posts where it counts
 FRESHNESS_POLL_S: Final = 0.005
 FRESHNESS_TIMEOUT_S: Final = 30.0
 
@@ -54,7 +54,7 @@ class Amounts:
         counts: after how many interactions posts are asked for, rising.
         posts: for each reader at every count.
         history_posts: the same for the history baseline.
-        judged_at: the count that claims are about: there, and of the control arm, twice as many.
+        judged_at: the count that claims are about: there, and of the control arm, CLOSER times as many.
         freshness: interactions that freshness is measured on.
     """
 
@@ -157,7 +157,8 @@ class ClosedLoop:
 
     async def _until_used(self, user_id: str, interactions: int) -> float:
         start = time.perf_counter()
-        generation, one_token = self._stack.generation, Sampling(self._sampling.temperature, 1, self._sampling.min_p)
+        # The likeliest token: one that is drawn may be a post that is empty or known, which is written again.
+        generation, one_token = self._stack.generation, Sampling(0.0, 1, self._sampling.min_p)
         while time.perf_counter() - start < FRESHNESS_TIMEOUT_S:
             if (await generation.profile(user_id)).interactions >= interactions:
                 written = await generation.write(user_id, 1, one_token)

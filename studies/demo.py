@@ -1,6 +1,6 @@
 """Readers with hidden tastes react to posts, and the posts written for them turn to those tastes.
 
-    python -m studies.demo [--readers 16] [--seed 0] [--out figures.json]
+    python -m studies.demo [--readers 8] [--seed 0] [--out figures.json]
 
 It uses the stack that runs, or starts one, and speaks to it through its REST API alone. Every option can be given in
 the environment too: OUT, DEMO_EXIT=1 (stop at the end), DEMO_READERS, DEMO_SEED and so on.
@@ -45,15 +45,20 @@ class DemoSettings(BaseSettings):
     exit: bool = Field(False, description="stop at the end instead of leaving the stack running")
     seed: int = Field(0, ge=0, description="of the readers, their feeds and their reactions")
 
-    readers: int = Field(12, ge=2, le=200, description="simulated readers")
-    posts: int = Field(3, ge=1, le=8, description=f"posts that each reader asks for, twice as many at {JUDGED_AT}")
-    history_posts: int = Field(2, ge=1, le=8, description="the same for history in the prompt")
+    readers: int = Field(8, ge=2, le=200, description="simulated readers")
+    posts: int = Field(
+        2, ge=1, le=8, description=f"posts that each reader asks for, {CLOSER} times as many at {JUDGED_AT}"
+    )
+    history_posts: int = Field(1, ge=1, le=8, description="the same for history in the prompt")
     scored: int = Field(
-        1, ge=1, le=8, description=f"of these, posts whose perplexity is taken; SLOP's at {JUDGED_AT} all"
+        1,
+        ge=1,
+        le=8,
+        description=f"of these, posts whose perplexity is taken; of SLOP's at {JUDGED_AT} {CLOSER} times as many",
     )
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of reactions that are the wrong way round")
     exposure: float = Field(0.375, ge=0, le=1, description="share of the shown posts from the reader's own classes")
-    freshness: int = Field(24, ge=20, description="single interactions that freshness is measured on")
+    freshness: int = Field(20, ge=20, description="single interactions that freshness is measured on")
 
     temperature: float = Field(0.8, ge=0, le=2, description="of every arm")
     max_tokens: int = Field(48, ge=8, le=512, description="of every post of every arm")
@@ -120,7 +125,7 @@ def legend(settings: DemoSettings, results: Results, seen: float) -> str:
         f"Shares are by a classifier trained on held-out posts ({seen:.0%} right on the catalogue's others), with 95% "
         "intervals over readers, and by keyword and surface detectors (SLOP, control, history).\n"
         f"Perplexity is under the plain model, of {settings.scored} posts a reader and count "
-        f"(SLOP's after {JUDGED_AT} and control's: of all), each by itself: "
+        f"({CLOSER} times as many of SLOP's after {JUDGED_AT} and of control's), each by itself: "
         f"control {figures.control_perplexity:.1f}, held-out catalogue posts of "
         f"the same tastes {figures.held_out_perplexity:.1f}. Distinct-2 of control: {figures.control_distinct2:.2f}."
     )

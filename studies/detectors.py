@@ -91,6 +91,13 @@ def either(*measures: Measure) -> Measure:
     return lambda texts: [set().union(*found) for found in zip(*(m(texts) for m in measures), strict=True)]
 
 
+def once(measure: Measure, texts: Iterable[str]) -> Measure:
+    """The same measure of these texts alone, each of which it is asked about once, and all together."""
+    different = list(dict.fromkeys(texts))
+    found = dict(zip(different, measure(different), strict=True))
+    return lambda asked: [found[text] for text in asked]
+
+
 def accuracy(measure: Measure, posts: Sequence[Post]) -> float:
     """Share of posts whose true class is among those that a measure finds."""
     found = measure([post.text for post in posts])

@@ -8,8 +8,8 @@ from itertools import chain
 from rich.progress import Progress
 
 from catalogue.write import is_near_copy, shingles
-from studies.closed_loop import Outcome, Person
-from studies.detectors import Measure, on_taste
+from studies.closed_loop import CLOSER, Outcome, Person
+from studies.detectors import Measure, on_taste, once
 from studies.metrics import Estimate, TextScore, distinct2, distinct2_of, over_readers, perplexity
 from studies.posts import Post, by_label
 from studies.readers import Reader
@@ -89,11 +89,18 @@ def flat(texts: Texts) -> list[str]:
 
 
 def sampled_texts(outcome: Outcome, posts: int, judged_at: int) -> list[str]:
-    """The first so many posts of every reader, count and arm; all of control's, and of SLOP's where it is judged."""
+    """The first so many posts of every reader, count and arm, CLOSER times as many where SLOP is judged.
+
+    The control arm, which that is read against, is sampled as closely.
+    """
     judged = [outcome.control, outcome.soft.get(judged_at, [])]
     others = [*(arm for count, arm in outcome.soft.items() if count != judged_at), *outcome.history.values()]
-    some = [text for arm in others for texts in arm for text in texts[:posts]]
-    return [text for arm in judged for text in flat(arm)] + some
+    return [*_first(judged, CLOSER * posts), *_first(others, posts)]
+
+
+def _first(arms: Iterable[Texts], posts: int) -> list[str]:
+    """So many posts of every reader of some arms."""
+    return [text for arm in arms for texts in arm for text in texts[:posts]]
 
 
 def held_out_of_tastes(readers: Sequence[Reader], held_out: Sequence[Post], a_taste: int) -> list[str]:
@@ -118,8 +125,10 @@ def figures_of(
         scorer: knows the likelihood of every text of the outcome and of `held_out`.
         held_out: catalogue posts of the readers' tastes.
     """
-    rows = [_row(count, people, outcome, measures, scorer) for count in outcome.soft]
-    control = flat(outcome.control)
+    control, arms = flat(outcome.control), [*outcome.soft.values(), *outcome.history.values()]
+    written = [*control, *chain.from_iterable(map(flat, arms))]
+    main, keywords = (once(measure, written) for measure in measures)
+    rows = [_row(count, people, outcome, (main, keywords), scorer) for count in outcome.soft]
     return Figures(rows, scorer.perplexity(control), scorer.perplexity(held_out), distinct2(control))
 
 

@@ -20,7 +20,7 @@ from slop.dead_letters import MAX_DETAIL, rejected
 from slop.delivery import Record as Sent
 from slop.durability import DurableCommits, WhenLost
 from slop.parking import Claim, Parked, Parking
-from slop.streams import Record, Subscription
+from slop.streams import PATIENT_FETCH_WAIT_MS, Record, Subscription
 from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from trainer import featurizer_metrics as metrics
@@ -110,7 +110,7 @@ class PostWorker:
         """What `handle` refuses, or fails over, is rejected while `is_live`."""
         self._wait_s, self._batch, self._handle, self._is_live = settings.featurizer_wait_s, batch, handle, is_live
         self._outbox = Outbox(settings)
-        self.subscription = Subscription(settings, group, [POSTS], instance)
+        self.subscription = Subscription(settings, group, [POSTS], instance, PATIENT_FETCH_WAIT_MS)
         self._commits = DurableCommits(self.subscription, redis, WhenLost.BEGINNING, settings.redis_persisted_after_s)
 
     def run(self, stop: threading.Event) -> None:

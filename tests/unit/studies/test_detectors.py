@@ -1,8 +1,10 @@
 """The two measures of what a text is of."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from studies.detectors import Classifier, accuracy, detected, either, on_taste, shape
+from studies.detectors import Classifier, accuracy, detected, either, on_taste, once, shape
 from studies.posts import StudyError, load_catalogue
 
 
@@ -55,3 +57,16 @@ def test_the_classifier_trained_on_held_out_posts_knows_the_others() -> None:
     classifier = Classifier.trained_on(catalogue.held_out)
     assert not {post.post_id for post in catalogue.held_out} & {post.post_id for post in catalogue.shown}
     assert accuracy(classifier, catalogue.shown) > 0.7
+
+
+def test_a_measure_that_is_asked_again_looks_at_each_text_once() -> None:
+    looked: list[str] = []
+
+    def slow(texts: Sequence[str]) -> list[set[str]]:
+        looked.extend(texts)
+        return [{text[0]} for text in texts]
+
+    measure = once(slow, ["ab", "cd", "ab"])
+    assert measure(["cd", "ab", "cd"]) == [{"c"}, {"a"}, {"c"}]
+    assert measure([]) == []
+    assert looked == ["ab", "cd"]

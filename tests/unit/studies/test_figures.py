@@ -107,7 +107,7 @@ def test_the_plot_is_a_png(figures: Figures, tmp_path: Path) -> None:
     assert (tmp_path / "new" / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_sample_has_the_same_number_of_posts_of_every_reader_and_all_where_it_is_judged(outcome: Outcome) -> None:
+def test_the_sample_has_the_same_number_of_posts_of_every_reader_and_more_where_it_is_judged(outcome: Outcome) -> None:
     control = [PLAIN, CURRY, OTHER, PLAIN]
     assert sampled_texts(outcome, 1, judged_at=16) == [*control, PLAIN, PLAIN, CHESS, CURRY, CHESS, PLAIN]
     assert sampled_texts(outcome, 1, judged_at=4) == [*control, CHESS, CHESS, CURRY, PLAIN, PLAIN, PLAIN, CHESS, PLAIN]
