@@ -69,9 +69,10 @@ def eventually(holds: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def likes(user_id: str, count: int) -> list[dict[str, Any]]:
-    post = {"post_id": "compose-test", "post": {"text": TEXT}}
-    return [{"event_id": uuid4().hex, "user_id": user_id, "type": "like", **post} for _ in range(count)]
+def views(user_id: str, count: int) -> list[dict[str, Any]]:
+    """Of a post, each of which is a signal; of as many likes but the latest would hold."""
+    seen = {"type": "dwell", "value": 9_000, "post_id": "compose-test", "post": {"text": TEXT}}
+    return [{"event_id": uuid4().hex, "user_id": user_id, **seen} for _ in range(count)]
 
 
 def learned(generation: httpx.Client, user_id: str) -> int:
@@ -161,7 +162,7 @@ def test_every_replica_of_a_service_is_scraped_and_works(
     try:
         for service in scaled:
             eventually(lambda service=service: scraped(compose, service) == 2)  # type: ignore[misc]
-        assert collector.post("/v1/events", json={"events": likes("scaled", 5)}).status_code == 202
+        assert collector.post("/v1/events", json={"events": views("scaled", 5)}).status_code == 202
         eventually(lambda: learned(generation, "scaled") == 5)
     finally:
         compose("up", "--detach", "--wait", "--no-recreate", timeout_s=PATIENCE_S)
@@ -180,14 +181,14 @@ def test_down_and_up_again_loses_neither_a_profile_nor_an_interaction(
     compose: Compose, collector: httpx.Client, generation: httpx.Client
 ) -> None:
     path = "/v1/users/kept/profile"
-    assert collector.post("/v1/events", json={"events": likes("kept", 5)}).status_code == 202
+    assert collector.post("/v1/events", json={"events": views("kept", 5)}).status_code == 202
     eventually(lambda: learned(generation, "kept") == 5)
     profile, log = generation.get(path).json(), event_ids(compose)
     compose.down()
     compose.up()
     assert generation.get(path).json() == profile
     assert event_ids(compose) >= log
-    assert collector.post("/v1/events", json={"events": likes("kept", 1)}).status_code == 202
+    assert collector.post("/v1/events", json={"events": views("kept", 1)}).status_code == 202
     eventually(lambda: learned(generation, "kept") == 6)
 
 
@@ -197,7 +198,7 @@ def event_ids(compose: Compose) -> set[str]:
 
 
 class Sender(threading.Thread):
-    """Sends a reader's likes as a good client does: what was refused is sent again, with the same ids."""
+    """Sends a reader's views as a good client does: what was refused is sent again, with the same ids."""
 
     def __init__(self, url: str, user_id: str, stop: threading.Event) -> None:
         super().__init__(name=user_id)
@@ -210,7 +211,7 @@ class Sender(threading.Thread):
         with httpx.Client(base_url=self._url, timeout=30, trust_env=False) as client:
             while not self._stop_asked.is_set() and not self.failures:
                 try:
-                    self._deliver(client, likes(self.user_id, BATCH))
+                    self._deliver(client, views(self.user_id, BATCH))
                 except httpx.HTTPError as error:
                     self.failures.append(repr(error))
 
