@@ -31,7 +31,7 @@ from studies.screen import options_of, progress_on, run_study
 from studies.stack import connected
 from studies.writers import Sampling
 
-COUNTS: Final = (0, 4, 8, 16, 32)
+COUNTS: Final = (0, 4, 16, 32)
 JUDGED_AT: Final = 16
 
 
