@@ -89,6 +89,7 @@ class Row:
         told = [f"{self.expected - self.missing} of {self.expected} learned"]
         told += [f"{self.twice} TWICE"] if self.twice else []
         told += [f"{self.compared - len(self.differing)} of {self.compared} profiles as in peace"]
+        told += [f"not {'; '.join(self.differing[:3])}"] if self.differing else []
         told += [f"ready after {_seconds(self.ready_s)}, all learned after {_seconds(self.learned_s)}"]
         told += [f"said: {words}"] if (words := _words(self.said)) else []
         return f"{mark} {self.number:>2} {self.fault:<22} {'; '.join(told)}"

@@ -13,6 +13,7 @@ from slop.v1.profile_pb2 import Profile
 
 TENANT: Final = "default"
 TIMEOUT_S: Final = 5.0
+SOURCES: Final = {"source", "sources"}
 CLOSE: Final = 0.15
 """How far apart the weights of two latents may lie that learned the same signals in another order; they are about 1."""
 
@@ -75,9 +76,26 @@ def same(profile: Profile, other: Profile) -> bool:
     return _without_epochs(profile) == _without_epochs(other)
 
 
+def apart(profile: Profile | None, other: Profile | None) -> str:
+    """In which fields two profiles differ, in words."""
+    if profile is None or other is None:
+        return "there is none" if profile is None else "there is one"
+    fields = [field.name for field in Profile.DESCRIPTOR.fields if field.name not in SOURCES]
+    differing = [name for name in fields if getattr(profile, name) != getattr(other, name)]
+    differing += [f"source {_places(profile)}, not {_places(other)}"] if _places(profile) != _places(other) else []
+    if "mean" in differing:
+        differing.append(f"weights by up to {np.abs(_mean(profile) - _mean(other)).max():.2g}")
+    return ", ".join(differing)
+
+
 def alike(profile: Profile, other: Profile) -> bool:
     """Whether two profiles may have learned the same signals in another order."""
     return profile.interactions == other.interactions and bool(np.allclose(_mean(profile), _mean(other), atol=CLOSE))
+
+
+def _places(profile: Profile) -> list[tuple[int, int]]:
+    """How far each log's partitions have been learned, by partition and offset."""
+    return [(source.partition, source.offset) for source in (profile.source, *profile.sources)]
 
 
 def _mean(profile: Profile) -> npt.NDArray[np.float32]:

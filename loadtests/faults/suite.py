@@ -13,7 +13,7 @@ from loadtests.faults.faults import PARTS, Fault
 from loadtests.faults.lab import Lab, late_post
 from loadtests.faults.load import Event, Load, Sent
 from loadtests.faults.outcome import Row
-from loadtests.faults.profiles import Difference, alike, difference, same
+from loadtests.faults.profiles import Difference, alike, apart, difference, same
 from loadtests.faults.watch import LOOK_S, Watch, missing_from, until
 
 LATE_READERS: Final = 2
@@ -162,7 +162,7 @@ class Suite:
         there, calm = (stack.store.profiles(list(expected)) for stack in (self._lab.stack, self._lab.calm))
         counts = {reader: profile.interactions for reader, profile in there.items()}
         differing = [
-            reader
+            f"{reader} ({apart(there.get(reader), calm.get(reader))})"
             for reader in expected
             if not (reader in there and reader in calm and self._equal(reader)(there[reader], calm[reader]))
         ]
