@@ -12,6 +12,7 @@ from redis import asyncio as aioredis
 
 from generation.contracts import Personalization, Reason
 from generation.minting import Mint
+from kit.worker import worker_thread
 from native.ports import free_port
 from slop.arms import Arm
 from slop.posts import PostRef, PostText
@@ -40,8 +41,7 @@ def parts(redis_client: Redis, kafka_bootstrap: str) -> Iterator[Parts]:
     with parts_of(redis_client, BASIS) as parts:
         texts = Texts(parts.catalog, parts.parking, ReactedPosts)
         worker = PostWorker(settings, redis_client, f"texts-{uuid4().hex[:8]}", 100, texts, lambda: True)
-        thread = threading.Thread(target=worker.run, args=(stop,))
-        thread.start()
+        thread = worker_thread("texts", worker.run, stop)
         yield parts
         stop.set()
         thread.join(20)
