@@ -23,6 +23,7 @@ HEADINGS: Final = (
     "learned all",
     "",
 )
+DIFFERING_TOLD: Final = 3  # to people who watch
 HOLDS: Final = "✓"
 FAILS: Final = "✗"
 SKIPPED: Final = "-"
@@ -42,7 +43,7 @@ class Row:
         missing: signals that were not learned.
         twice: signals too many.
         compared: readers whose profiles were compared with those of a replay in peace.
-        differing: readers whose profiles are not the same.
+        differing: readers whose profiles are not the same, each with what is not.
         said: of each service the checks that failed meanwhile.
         ready_s: from the end of the fault until all services were ready; None where they never were.
         learned_s: from the end of the fault until all was learned; None where it never was.
@@ -89,7 +90,7 @@ class Row:
         told = [f"{self.expected - self.missing} of {self.expected} learned"]
         told += [f"{self.twice} TWICE"] if self.twice else []
         told += [f"{self.compared - len(self.differing)} of {self.compared} profiles as in peace"]
-        told += [f"not {'; '.join(self.differing[:3])}"] if self.differing else []
+        told += [f"not {'; '.join(self.differing[:DIFFERING_TOLD])}"] if self.differing else []
         told += [f"ready after {_seconds(self.ready_s)}, all learned after {_seconds(self.learned_s)}"]
         told += [f"said: {words}"] if (words := _words(self.said)) else []
         return f"{mark} {self.number:>2} {self.fault:<22} {'; '.join(told)}"

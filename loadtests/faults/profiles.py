@@ -55,7 +55,7 @@ class Difference:
         expected: signals.
         missing: of them, that were not learned.
         twice: signals that were learned more often than they were accepted.
-        differing: readers whose profiles are not those of the clean replay.
+        differing: readers whose profiles are not those of the clean replay, each with what is not.
     """
 
     expected: int

@@ -12,8 +12,6 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertModel
 
 from native import embedder
-from native.binaries import MissingBinary
-from native.settings import NativeSettings
 from slop.embedder import Embedder
 
 TEXTS = ["dog", "dog star dog", "star " * 40]
@@ -55,27 +53,3 @@ def test_a_converted_embedder_makes_the_embeddings_that_torch_makes(tmp_path: Pa
         pooled = [model(torch.tensor([one])).last_hidden_state[0].mean(dim=0).numpy() for one in ids]
     expected = np.array([one / np.linalg.norm(one) for one in pooled])
     np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_a_chosen_embedder_is_used_as_it_is(tmp_path: Path) -> None:
-    settings = NativeSettings(_env_file=None, embedder="owner/name", cache_dir=tmp_path)
-    assert embedder.is_prepared(settings)
-    assert embedder.prepare(settings) == "owner/name"
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_converted_embedder_is_not_converted_again(tmp_path: Path) -> None:
-    settings = NativeSettings(_env_file=None, embedder=None, cache_dir=tmp_path)
-    assert not embedder.is_prepared(settings)
-    embedder.default_folder(tmp_path).mkdir(parents=True)
-    assert embedder.is_prepared(settings)
-    assert embedder.prepare(settings) == str(embedder.default_folder(tmp_path))
-
-
-def test_a_conversion_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedder, "PACKAGE", "a_package_that_is_not_installed")
-    settings = NativeSettings(_env_file=None, embedder=None, cache_dir=tmp_path)
-    with pytest.raises(MissingBinary, match="make setup"):
-        embedder.prepare(settings)
-    assert not embedder.is_prepared(settings)
-    assert not list(tmp_path.rglob("*minilm*"))
