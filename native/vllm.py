@@ -11,7 +11,8 @@ from native.settings import NativeSettings
 
 SERVED_NAME: Final = "slop"
 FEW_CORES: Final = 4
-BLOCK_SIZE: Final = 32  # tokens; of vLLM's 128 on a CPU a short prompt fills none, and nothing of it is ever reused
+# Tokens. What is reused of a prompt are whole blocks, of which vLLM's 128 on a CPU are longer than a request of a line.
+BLOCK_SIZE: Final = 32
 CPU_INFO: Final = Path("/proc/cpuinfo")
 
 

@@ -103,13 +103,14 @@ def test_readers_share_a_warm_prefix_cache_and_get_their_own_answers(
     assert warm == cold
 
 
-def test_a_soft_prompt_is_read_once_for_all_readers_who_like_the_same(
+def test_what_precedes_a_post_on_a_request_of_a_line_is_read_once_for_all_readers_who_like_the_same(
     service: httpx.Client, gardener: Profile, redis_client: Redis, basis: Basis, vllm_url: str
 ) -> None:
+    prompt = "Write a short post about what you did yesterday afternoon, for people who could not be there with you."
     put_profile(redis_client, basis, "eve", profile_of(basis, GARDENER))
-    generate(service, "ada", n=8)
+    generate(service, "ada", n=8, prompt=prompt)
     before = metric(httpx.URL(vllm_url), "vllm:prefix_cache_hits_total")
-    generate(service, "eve", n=8)
+    generate(service, "eve", n=8, prompt=prompt)
     assert metric(httpx.URL(vllm_url), "vllm:prefix_cache_hits_total") - before >= BLOCK_SIZE
 
 
