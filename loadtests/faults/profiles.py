@@ -1,6 +1,6 @@
 """What was learned of readers, as it lies in Redis, and how it compares."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -69,6 +69,24 @@ def difference(expected: Mapping[str, int], learned: Mapping[str, int], differin
     gaps = [count - learned.get(reader, 0) for reader, count in expected.items()]
     missing, twice = sum(max(0, gap) for gap in gaps), sum(max(0, -gap) for gap in gaps)
     return Difference(sum(expected.values()), missing, twice, tuple(differing))
+
+
+def differing(
+    there: Mapping[str, Profile], calm: Mapping[str, Profile], readers: Sequence[str], in_any_order: Collection[str]
+) -> list[str]:
+    """Readers whose profiles are not those of the clean replay, each with what is not.
+
+    Who has said nothing has no profile, here and there. What readers `in_any_order` have said may have been learned in
+    another order.
+    """
+    pairs = [(reader, there.get(reader), calm.get(reader)) for reader in readers]
+    return [f"{reader} ({apart(*pair)})" for reader, *pair in pairs if not _equal(*pair, reader in in_any_order)]
+
+
+def _equal(profile: Profile | None, other: Profile | None, in_any_order: bool) -> bool:
+    if profile is None or other is None:
+        return profile is other
+    return (alike if in_any_order else same)(profile, other)
 
 
 def same(profile: Profile, other: Profile) -> bool:

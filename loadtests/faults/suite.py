@@ -1,7 +1,7 @@
 """One fault after the other, and what is so after each."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -13,7 +13,7 @@ from loadtests.faults.faults import PARTS, Fault
 from loadtests.faults.lab import Lab, late_post
 from loadtests.faults.load import Event, Load, Sent
 from loadtests.faults.outcome import Row
-from loadtests.faults.profiles import Difference, alike, apart, difference, same
+from loadtests.faults.profiles import Difference, difference, differing
 from loadtests.faults.watch import LOOK_S, Watch, missing_from, until
 
 LATE_READERS: Final = 2
@@ -161,15 +161,7 @@ class Suite:
         until(lambda: self._caught_up(expected), self._settings.recover_s)
         there, calm = (stack.store.profiles(list(expected)) for stack in (self._lab.stack, self._lab.calm))
         counts = {reader: profile.interactions for reader, profile in there.items()}
-        differing = [
-            f"{reader} ({apart(there.get(reader), calm.get(reader))})"
-            for reader in expected
-            if not (reader in there and reader in calm and self._equal(reader)(there[reader], calm[reader]))
-        ]
-        return difference(expected, counts, differing)
-
-    def _equal(self, reader: str) -> Callable[..., bool]:
-        return alike if reader in self._lab.mirror.redelivered else same
+        return difference(expected, counts, differing(there, calm, list(expected), self._lab.mirror.redelivered))
 
     def _ended(self) -> list[str]:
         """Who ended without being asked; they are started again."""

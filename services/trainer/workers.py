@@ -159,6 +159,7 @@ class ParkingWorker:
         """At work only while `is_live`; looks when it is `woken`, and every `parking_look_s`."""
         self._parking, self._catalog, self._is_live, self._woken = parking, catalog, is_live, woken
         self._look_s, self._outbox = settings.featurizer_parking_look_s, Outbox(settings)
+        self._claims: list[Claim] = []
         metrics.PARKED_LIMIT.set(settings.featurizer_parked)
 
     def run(self, stop: threading.Event) -> None:
@@ -176,10 +177,13 @@ class ParkingWorker:
         """Do what is to be done now.
 
         Raises:
-            redis.exceptions.RedisError, kafka.errors.KafkaError: a server is away; do it again.
+            redis.exceptions.RedisError, kafka.errors.KafkaError: a server is away; do it again, which goes on with the
+                same claims, so that nothing waits for their lease to end.
         """
-        while not stop.is_set() and (claims := self._parking.claim_wanted(CLAIMED_POSTS)):
+        while not stop.is_set() and (claims := self._claims or self._parking.claim_wanted(CLAIMED_POSTS)):
+            self._claims = claims
             self._redeliver(claims)
+            self._claims = []
         while not stop.is_set() and self._expire():
             pass
         metrics.PARKED.set(self._parking.size())

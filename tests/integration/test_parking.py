@@ -33,9 +33,14 @@ class Working:
     parts: Parts
     published: list[Record] = field(default_factory=list)
     crash: Callable[[], None] = lambda: None
+    bounds: Bounds = SHORT
 
     def step(self) -> None:
-        """Do what is to be done now."""
+        """Do what is to be done now, in a process of its own."""
+        self.worker().step(threading.Event())
+
+    def worker(self) -> ParkingWorker:
+        """As one process has it."""
         working = self
 
         class Crashing(Parking):
@@ -44,10 +49,10 @@ class Working:
                 super().remove(entries)
 
         parking = self.parts.parking
-        crashing = Crashing(parking._redis, self.parts.basis, SHORT)
+        crashing = Crashing(parking._redis, self.parts.basis, self.bounds)
         worker = ParkingWorker(featurizer_settings(), crashing, self.parts.catalog, lambda: True, threading.Event())
         worker._outbox.publish = self.published.extend  # type: ignore[method-assign,assignment]
-        worker.step(threading.Event())
+        return worker
 
     def again(self) -> list[Interaction]:
         """What was published again so far."""
@@ -147,6 +152,28 @@ def test_a_crash_between_publishing_and_removing_publishes_twice_and_loses_nothi
 
     eventually(done)
     assert [(one.event_id, one.redeliveries) for one in working.again()] == [(like.event_id, 1)] * 2
+
+
+def test_after_redis_was_away_the_same_process_goes_on_and_waits_for_no_lease_to_end(parts: Parts) -> None:
+    away = [RedisAway("away"), RedisAway("away")]
+
+    def crash() -> None:
+        if away:
+            raise away.pop()
+
+    working = Working(parts, crash=crash, bounds=BOUNDS)
+    worker, stop = working.worker(), threading.Event()
+    park(parts, interaction("p"))
+    parts.publish(p="a star")
+    parts.parking.want([ref("p")])
+    for _ in range(2):
+        with pytest.raises(RedisAway):
+            worker.step(stop)
+    worker.step(stop)
+    assert parts.parking.size() == 0
+    assert len(working.again()) == 3
+    parts.parking.want([ref("p")])
+    assert [claim.post for claim in parts.parking.claim_wanted(10)] == [ref("p")]
 
 
 def test_what_has_expired_is_rejected_and_what_has_not_stays(parts: Parts) -> None:

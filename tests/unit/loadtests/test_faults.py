@@ -11,7 +11,7 @@ from loadtests.faults import docs
 from loadtests.faults.faults import PARTS, kills, others
 from loadtests.faults.load import events_of, says_something
 from loadtests.faults.outcome import FAILS, HEADINGS, HOLDS, SKIPPED, Outcome, Row, markdown
-from loadtests.faults.profiles import alike, difference, same
+from loadtests.faults.profiles import alike, difference, differing, same
 from loadtests.faults.settings import FaultSettings, toxiproxy
 from loadtests.faults.watch import NO_ANSWER, missing_from
 from slop.decisions import decision_of
@@ -72,6 +72,19 @@ def test_profiles_are_alike_that_have_learned_as_much_and_nearly_the_same() -> N
     assert alike(a_profile([0.5, 1], epoch=1), a_profile([0.51, 1], epoch=1, offset=9))
     assert not alike(a_profile([0.5, 1], epoch=1), a_profile([0.5, 1], epoch=1, interactions=4))
     assert not alike(a_profile([0.5, 1], epoch=1), a_profile([-0.5, 1], epoch=1))
+
+
+def test_who_has_said_nothing_has_no_profile_here_and_there_and_differs_in_nothing() -> None:
+    profile = a_profile([0.5, 1], epoch=1)
+    there, calm = {"ann": profile, "bob": profile}, {"ann": profile, "cid": profile}
+    found = differing(there, calm, ["ann", "bob", "cid", "silent"], in_any_order=[])
+    assert found == ["bob (there is one)", "cid (there is none)"]
+
+
+def test_only_of_readers_whose_reactions_were_parked_the_order_does_not_matter() -> None:
+    there, calm = {"ann": a_profile([0.5, 1], epoch=1)}, {"ann": a_profile([0.51, 1], epoch=1)}
+    assert differing(there, calm, ["ann"], in_any_order=["ann"]) == []
+    assert differing(there, calm, ["ann"], in_any_order=[]) == ["ann (mean, weights by up to 0.01)"]
 
 
 def test_what_is_missing_of_one_reader_does_not_make_up_for_what_another_learned_twice() -> None:
