@@ -53,6 +53,7 @@ def apache_properties(
         "inter.broker.listener.name": "PLAINTEXT",
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
         "log.dirs": str(data / "log"),
+        "auto.create.topics.enable": "false",  # our services create theirs, with their settings
         # A single node: internal topics can have no second copy, and nobody else can join a group.
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "4",

@@ -24,5 +24,11 @@ __all__ = [
 
 
 def apache_kafka_server(home: Path, folder: Path) -> KafkaServer:
-    """An Apache Kafka that is not started yet; started again after a kill it has the data it had."""
-    return ApacheKafka(home, folder)
+    """An Apache Kafka that is not started yet; started again after a kill it has the data it had.
+
+    As brokers do unless they are told otherwise, it creates topics that are asked for, with its own settings.
+    """
+    server = ApacheKafka(home, folder)
+    with (folder / "data" / "server.properties").open("a") as properties:
+        properties.write("auto.create.topics.enable=true\n")
+    return server

@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from kafka.structs import TopicPartition
 
+from slop.publisher import close_producer
 from slop.settings import CommonSettings
 from slop.streams import log_reader, worker_producer
 from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS
@@ -21,6 +22,7 @@ BLOCK: Final = 1_000
 POLL_MS: Final = 300
 MOST_EMPTY_POLLS: Final = 30
 FLUSH_S: Final = 30.0
+CLOSE_S: Final = 1.0
 
 _MESSAGES: Final[dict[str, Any]] = {INTERACTIONS.name: Interaction, POSTS.name: Post, SIGNALS.name: Signal}
 
@@ -149,7 +151,7 @@ class DeadLetters:
             for future in sent:
                 future.get(timeout=0)
         finally:
-            producer.close(timeout=1)
+            close_producer(producer, CLOSE_S)
         return len(sent)
 
     def _origin(self, rejected: Rejected) -> tuple[str, bytes | None, bytes]:

@@ -172,7 +172,7 @@ class Publisher:
         try:
             self._learn_partitions(producer)
         except Exception:
-            _close(producer, DRAIN_S)
+            close_producer(producer, DRAIN_S)
             raise
         log.info("kafka_connected", bootstrap=self._bootstrap, topics_created=created)
         return producer
@@ -209,7 +209,7 @@ class Publisher:
                 self._send(producer, self._queue.get(timeout=POLL_S))
         self._connected.clear()
         self._empty_queue(producer)
-        _close(producer, self._limits.shutdown_s if self._closing.is_set() else DRAIN_S)
+        close_producer(producer, self._limits.shutdown_s if self._closing.is_set() else DRAIN_S)
 
     def _empty_queue(self, producer: KafkaProducer) -> None:
         with suppress(queue.Empty):
@@ -249,7 +249,8 @@ def _report_loss(outcome: asyncio.Future[Exception | None], count: int, on_loss:
         on_loss(count)
 
 
-def _close(producer: KafkaProducer, timeout_s: float) -> None:
+def close_producer(producer: KafkaProducer, timeout_s: float) -> None:
+    """Send what is left, if that is done in time, and end the producer's thread whether it is or not."""
     try:
         producer.close(timeout=timeout_s)
     except KafkaTimeoutError:

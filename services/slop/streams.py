@@ -363,7 +363,6 @@ class Subscription:
             heartbeat_interval_ms=self._settings.kafka_session_timeout_ms // 4,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
-            allow_auto_create_topics=False,
             fetch_max_wait_ms=self._fetch_wait_ms,
             reconnect_backoff_max_ms=1_000,
         )
@@ -440,7 +439,6 @@ def log_reader(settings: CommonSettings, group: str | None = None) -> Any:
         bootstrap_timeout_ms=CONNECT_MS,
         group_id=group,
         enable_auto_commit=False,
-        allow_auto_create_topics=False,
         auto_offset_reset="earliest",
     )
 
@@ -477,10 +475,12 @@ def _whole_partition(consumer: Any, partition: TopicPartition, now_ms: int) -> I
 def worker_producer(settings: CommonSettings) -> Any:
     """A producer for a worker that flushes before it commits: acks=all, idempotent, `send` blocks BLOCK_MS at most.
 
+    Topics that are missing are created first, with their settings; a broker would create them with its own.
+
     Raises:
         kafka.errors.KafkaError: the brokers are away.
     """
-    require_broker(settings.kafka_bootstrap)
+    create_topics(settings.kafka_bootstrap)
     return KafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap.split(","),
         bootstrap_timeout_ms=CONNECT_MS,

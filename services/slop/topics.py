@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.cluster import ClusterMetadata
 from kafka.errors import KafkaConnectionError, TopicAlreadyExistsError
 
 from slop.basis import Basis
@@ -14,6 +15,10 @@ from slop.v1.post_pb2 import Post
 from slop.v1.signal_pb2 import Signal
 
 DAY_MS: Final = 24 * 3600 * 1000
+
+# A broker would create topics that are asked for with its own settings: one partition, which is kept for a week.
+# kafka-python 3.0.12 has an option of its clients for that, which it passes on to nobody.
+ClusterMetadata.DEFAULT_CONFIG["allow_auto_create_topics"] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from redis.exceptions import RedisError
 
+from kit.isolation import isolated
 from slop.basis import Basis
 from slop.dead_letters import rejected
 from slop.decisions import Decision, decision_of
@@ -146,18 +147,9 @@ class Enricher:
         """
         budget = Budget(self._limits.posts, self._limits.posts_of_reader)
         batch = _Batch(epoch, self._is_live(), budget, time.time_ns() // 1_000_000)
-        return Enriched(self._results(records, batch))
-
-    def _results(self, records: Sequence[Record], batch: _Batch) -> list[Result]:
-        try:
-            return self._joined(records, batch)
-        except RedisError:
-            raise
-        except Exception as error:  # whatever one of them does, it harms no other
-            if len(records) == 1:
-                return [_failed(records[0], error)]
-            log.warning("batch failed, its records are tried one by one", error=repr(error), records=len(records))
-            return [result for record in records for result in self._results([record], batch)]
+        return Enriched(
+            isolated(lambda some: self._joined(some, batch), records, lambda *one: [_failed(*one)], but=(RedisError,))
+        )
 
     def _joined(self, records: Sequence[Record], batch: _Batch) -> list[Result]:
         results: dict[int, Result] = {}

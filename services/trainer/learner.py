@@ -21,6 +21,7 @@ from kafka.errors import KafkaError
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from kit.isolation import isolated
 from kit.logs import configure_logs
 from kit.worker import Stopped, health_server, in_thread, retry, stop_on_signals
 from slop.basis import Basis, InvalidBasis
@@ -103,15 +104,19 @@ class Worker:
         Raises:
             slop.durability.OtherRun: Redis was started anew.
         """
-        try:
-            outcome = retry(lambda: self._tried(records), (RedisError,), stop, "learn a batch")
-        except (Stopped, OtherRun):
-            raise
-        except Exception as error:  # whatever is in one record, the others are learned
-            if len(records) > 1:
-                log.exception("a batch failed; it is learned record by record", records=len(records))
-                return [sent for record in records for sent in self._learned([record], stop)]
-            outcome = Outcome(Lessons(), refused=(Refused(0, Reason.FAILED, f"{type(error).__name__}: {error}"),))
+
+        def learned(some: Sequence[Record]) -> list[Sent]:
+            outcome = retry(lambda: self._tried(some), (RedisError,), stop, "learn a batch")
+            return self._told(outcome, some)
+
+        def failed(record: Record, error: Exception) -> list[Sent]:
+            refused = Refused(0, Reason.FAILED, f"{type(error).__name__}: {error}")
+            return self._told(Outcome(Lessons(), refused=(refused,)), [record])
+
+        return isolated(learned, records, failed, but=(Stopped, OtherRun))
+
+    def _told(self, outcome: Outcome, records: Sequence[Record]) -> list[Sent]:
+        """Count an outcome; returns what is to be published."""
         self._count(outcome, records)
         return [_refused(records[one.index], one) for one in outcome.refused] if self._is_live() else []
 

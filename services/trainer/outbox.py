@@ -6,10 +6,12 @@ from typing import Any, Final
 from kafka.errors import KafkaError
 
 from slop.delivery import Record
+from slop.publisher import close_producer
 from slop.settings import CommonSettings
 from slop.streams import worker_producer
 
 FLUSH_S: Final = 10.0
+CLOSE_S: Final = 1.0
 
 
 class Outbox:
@@ -41,4 +43,4 @@ class Outbox:
         """Give the producer up."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.close(timeout=1)
+            close_producer(producer, CLOSE_S)

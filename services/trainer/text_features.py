@@ -13,6 +13,7 @@ import numpy.typing as npt
 import structlog
 from cachetools import LRUCache
 
+from kit.isolation import isolated
 from slop.posts import text_digest
 from trainer import featurizer_metrics as metrics
 from trainer.turnstile import Priority, Turnstile
@@ -91,7 +92,7 @@ class TextFeatures:
     def _in_turn(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, Floats | NotEncoded]:
         with self._turnstile.turn(priority):
             began = time.perf_counter()
-            rows = self._encoded(list(texts.values()))
+            rows: list[Floats | NotEncoded] = isolated(self._encoded, list(texts.values()), _not_encoded)
             seconds = (time.perf_counter() - began) / len(rows)
         for _ in rows:
             metrics.POST_SECONDS.observe(seconds)
@@ -103,20 +104,18 @@ class TextFeatures:
             self._remembered.update(sound)
         return features
 
-    def _encoded(self, texts: Sequence[str]) -> list[Floats | NotEncoded]:
-        """Each text's features; one that can't be encoded harms no other."""
-        try:
-            rows = np.asarray(self._encoder.features_of(texts), np.float32)
-            if rows.shape != (len(texts), self._size):
-                raise ValueError(f"features of shape {rows.shape} of {len(texts)} texts")
-            if not np.isfinite(rows).all():
-                raise ValueError("features that are not finite")
-        except Exception as error:  # whatever a text does to the encoder
-            if len(texts) > 1:
-                return [row for text in texts for row in self._encoded([text])]
-            log.warning("text not encoded", error=repr(error), characters=len(texts[0]))
-            return [NotEncoded(f"{type(error).__name__}: {error}")]
+    def _encoded(self, texts: Sequence[str]) -> list[Floats]:
+        rows = np.asarray(self._encoder.features_of(texts), np.float32)
+        if rows.shape != (len(texts), self._size):
+            raise ValueError(f"features of shape {rows.shape} of {len(texts)} texts")
+        if not np.isfinite(rows).all():
+            raise ValueError("features that are not finite")
         return list(rows)
+
+
+def _not_encoded(text: str, error: Exception) -> list[NotEncoded]:
+    log.warning("text not encoded", error=repr(error), characters=len(text))
+    return [NotEncoded(f"{type(error).__name__}: {error}")]
 
 
 def _pieces(texts: Mapping[bytes, str]) -> Iterator[dict[bytes, str]]:

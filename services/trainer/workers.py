@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from kit.isolation import isolated
 from kit.worker import Stopped, retry
 from slop.dead_letters import MAX_DETAIL, rejected
 from slop.delivery import Record as Sent
@@ -136,10 +137,13 @@ class PostWorker:
         return self._commits.poll(self._wait_s, self._batch)
 
     def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
-        refused = retry(lambda: _handled(self._handle, records), AWAY, stop, "store posts")
+        refused = retry(lambda: self._handled(records), AWAY, stop, "store posts")
         if self._is_live():
             retry(lambda: self._outbox.publish(_as_rejected(refused)), (KafkaError,), stop, "publish rejected posts")
         self._commits.done()
+
+    def _handled(self, records: Sequence[Record]) -> list[Rejected]:
+        return isolated(lambda some: self._handle(some) or (), records, _failed, but=(Stopped, *AWAY))
 
 
 class ParkingWorker:
@@ -219,26 +223,11 @@ class ParkingWorker:
         return len(due) + len(gone) == CLAIMED_DUE
 
 
-def _handled(
-    handle: Callable[[Sequence[Record]], Iterable[Rejected] | None], records: Sequence[Record]
-) -> list[Rejected]:
-    """What is to be rejected; a record that `handle` fails over harms no other.
-
-    Raises:
-        kit.worker.Stopped: the worker is to end.
-        redis.exceptions.RedisError, kafka.errors.KafkaError, TimeoutError: a server is away.
-    """
-    try:
-        return list(handle(records) or ())
-    except (Stopped, *AWAY):
-        raise
-    except Exception as error:  # whatever is in it
-        if len(records) > 1:
-            return [one for record in records for one in _handled(handle, [record])]
-        metrics.POSTS.labels("broken").inc()
-        log.warning("post failed", partition=records[0].partition, offset=records[0].offset, error=repr(error))
-        reason = "not_protobuf" if isinstance(error, DecodeError) else "failed"
-        return [rejected(records[0], reason, f"{type(error).__name__}: {error}", SERVICE)]
+def _failed(record: Record, error: Exception) -> list[Rejected]:
+    metrics.POSTS.labels("broken").inc()
+    log.warning("post failed", partition=record.partition, offset=record.offset, error=repr(error))
+    reason = "not_protobuf" if isinstance(error, DecodeError) else "failed"
+    return [rejected(record, reason, f"{type(error).__name__}: {error}", SERVICE)]
 
 
 def _again(interaction: Interaction) -> Sent:

@@ -14,9 +14,10 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from slop import encoder as production
 from slop.basis import Basis, responsibilities
 from slop.words import word_count
-from studies.embedder import sentence_embedder
+from studies.embedder import embedder, sentence_embedder
 from studies.encoders.race import Race
 from studies.likelihoods import HEAT_TOKENS, SURVIVORS, raced
 from trainer.language_model import MAX_POST_TOKENS, LanguageModel
@@ -24,6 +25,7 @@ from trainer.language_model import MAX_POST_TOKENS, LanguageModel
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
+SHIPPED: Final = "what ships: the basis' head on sentence embedding and stylometrics"
 FOLDS: Final = 5
 TIMED: Final = 12
 
@@ -35,7 +37,7 @@ class Encoder:
     Attributes:
         features: (N, F) float32, the last one the length.
         over_prompts: whether a feature belongs to each prompt, so that weights over them choose prompts.
-        milliseconds: median time for one post on one core.
+        milliseconds: median CPU time for one post.
     """
 
     name: str
@@ -50,7 +52,7 @@ class Inputs:
 
     Attributes:
         vectors: (N, E) float32.
-        milliseconds: median time for one post on one core.
+        milliseconds: median CPU time for one post.
     """
 
     name: str
@@ -92,6 +94,7 @@ def compressed(inputs: Floats, components: int, seed: int) -> Floats:
 
 def encoders(model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: Floats, seed: int) -> Iterator[Encoder]:
     """All encoders of N posts; `tokens` are their likelihoods by token."""
+    yield shipped(basis, texts)
     words = np.array([word_count(text) for text in texts])
     likelihoods = list(over_likelihoods(model, basis, texts, tokens, words))
     yield from likelihoods
@@ -103,6 +106,15 @@ def encoders(model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: F
     parts = compressed(sentences.vectors, basis.size, seed)
     for encoder in (likelihoods[0], likelihoods[1], likelihoods[-1]):
         yield with_parts(encoder, sentences.name, parts, sentences.milliseconds)
+
+
+def shipped(basis: Basis, texts: Sequence[str]) -> Encoder:
+    """What production has: the basis' own head, taught before, which has seen none of the posts that are ranked."""
+    encoder = production.Encoder(basis, embedder())
+    features = encoder.features_of(texts)
+    prompts_and_length = np.hstack([features[:, : basis.size], features[:, -1:]])
+    milliseconds = median_ms(lambda text: encoder.features_of([text]), texts[:TIMED])
+    return Encoder(SHIPPED, prompts_and_length, True, milliseconds)
 
 
 def inputs_of(name: str, embed: Callable[[list[str]], Floats], texts: Sequence[str]) -> Inputs:
@@ -144,16 +156,16 @@ def with_parts(encoder: Encoder, name: str, parts: Floats, milliseconds: float) 
 
 
 def median_ms(encode: Callable[[str], object], texts: Sequence[str]) -> float:
-    """Median milliseconds of one call on one core, after one that warms up."""
+    """Median CPU time of one call, in milliseconds, with torch on one core, after one that warms up."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         encode(texts[0])
         spent = []
         for text in texts:
-            start = time.perf_counter()
+            start = time.process_time()
             encode(text)
-            spent.append(time.perf_counter() - start)
+            spent.append(time.process_time() - start)
     finally:
         torch.set_num_threads(threads)
     return 1_000 * float(np.median(spent))

@@ -51,7 +51,7 @@ def legend(about: Mapping[str, Any]) -> str:
         f"{about['model']}, basis {about['basis']}; {about['readers']} readers of each kind (one topic, one style, two "
         f"tastes) and seed, seeds {', '.join(map(str, about['seeds']))}; {about['noise']:.0%} of reactions wrong. "
         "Ranking: pairs of posts that neither the basis nor the reader saw, one on a taste and one not, ranked right. "
-        "On taste: of the posts written under the prompts that a reader's are drawn from. Milliseconds: one core, the "
+        "On taste: of the posts written under the prompts that a reader's are drawn from. Milliseconds: CPU time, the "
         "median of 12 posts, in the same run. Intervals: 95%, bootstrap over readers. A distilled head is fitted in 5 "
         "folds of these posts."
     )
@@ -75,7 +75,7 @@ def save_plot(path: Path, rows: Sequence[Row]) -> None:
         for row, estimate in points:
             ends = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
             axes.errorbar([row.milliseconds], [estimate.mean], ends, label=row.encoder, **looks[row.encoder])
-        axes.set(xscale="log", xlabel="milliseconds a post, one core", title=f"share of {title}, n = {MAIN}")
+        axes.set(xscale="log", xlabel="milliseconds of CPU time a post", title=f"share of {title}, n = {MAIN}")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(
