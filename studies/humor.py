@@ -13,7 +13,8 @@ their rows are those of an earlier run, whose humor.json that is: they say which
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
@@ -27,6 +28,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from slop.basis import Basis
+from slop.head import Components
 from slop.posts import PostRef
 from slop.rewards import RATE_WEIGHT
 from slop.settings import LearningSettings
@@ -34,6 +36,7 @@ from studies import jokes, tables
 from studies.base_model import base_model
 from studies.folders import RESULTS
 from studies.metrics import CalibrationBin, Estimate, calibration, over_readers, pair_accuracy
+from studies.posts import load_catalogue
 from studies.rankers import (
     SLOP,
     Crowd,
@@ -47,6 +50,7 @@ from studies.rankers import (
 )
 from studies.ratings import CLEAR_GAP, FULL_RATING, RatedJokes, Rater, chosen_raters, joke_post_id, load_ratings
 from studies.screen import options_of, options_or_advice, progress_on, run_study
+from trainer.basis.distil import components_of
 from trainer.factors import Fit, FitOptions, Reactions
 from trainer.factors.refit import features_of, refit
 
@@ -57,6 +61,8 @@ LANGUAGE_ASKED: Final = 20
 AHEAD_COUNTS: Final = (5, 10, 20, 40)
 UNSEEN: Final = 20
 FEWEST_UNSEEN: Final = 8
+COMPONENTS: Final = 64
+SHARE: Final = 1.0  # mean norm of a post's components, beside 1 of what prompts have to do with it
 TENANT: Final = "default"
 
 
@@ -243,11 +249,30 @@ def methods_for(
     return ours, [
         ours,
         Slop(basis, settings.prior_of(basis), all_jokes.text_features, f"{SLOP} by text, no factors"),
+        with_components(basis, all_jokes.text_features, embedded),
         Crowd(means),
         Crowd(np.sign(np.corrcoef(lengths, means)[0, 1]) * lengths, "length alone"),
         MatrixFactorisation(factors, rows, fit.noise, fit.bias_variance),
         EmbeddingRidge(embedded),
     ]
+
+
+def with_components(basis: Basis, text_features: npt.NDArray[np.float32], embedded: npt.NDArray[np.float32]) -> Slop:
+    """By text, with components of the (J, E) embeddings for ranking alone: what `make head` can build into a basis."""
+    components = catalogue_components()
+    crowd = np.concatenate([basis.crowd[: basis.size + 1], np.zeros(COMPONENTS, np.float32)])
+    wider = replace(basis, components=components, crowd=crowd, factors=None)
+    features = np.hstack([text_features[:, : basis.size + 1], components.of_embeddings(embedded)])
+    prior = LearningSettings().prior_of(wider)
+    return Slop(wider, prior, features.astype(np.float32), f"{SLOP} by text, {COMPONENTS} components")
+
+
+@cache
+def catalogue_components() -> Components:
+    """Of the catalogue's posts that bases are built from."""
+    found = components_of(jokes.embeddings([post.text for post in load_catalogue().shown]), COMPONENTS, SHARE)
+    assert found is not None  # noqa: S101
+    return found
 
 
 def measured(task: Task, method: Method, counts: Sequence[int], progress: Progress) -> Measured:

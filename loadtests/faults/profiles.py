@@ -79,8 +79,11 @@ def differing(
     Who has said nothing has no profile, here and there. What readers `in_any_order` have said may have been learned in
     another order.
     """
-    pairs = [(reader, there.get(reader), calm.get(reader)) for reader in readers]
-    return [f"{reader} ({apart(*pair)})" for reader, *pair in pairs if not _equal(*pair, reader in in_any_order)]
+    return [
+        f"{reader} ({apart(there.get(reader), calm.get(reader))})"
+        for reader in readers
+        if not _equal(there.get(reader), calm.get(reader), reader in in_any_order)
+    ]
 
 
 def _equal(profile: Profile | None, other: Profile | None, in_any_order: bool) -> bool:

@@ -8,9 +8,11 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from slop.settings import LearningSettings
-from studies import tables
+from slop.basis import Basis
+from slop.settings import DEFAULT_BASIS, LearningSettings
+from studies import jokes, tables
 from studies.humor import (
+    COMPONENTS,
     HISTORY,
     Group,
     HumorSettings,
@@ -24,6 +26,7 @@ from studies.humor import (
     measured,
     save,
     table_of,
+    with_components,
 )
 from studies.metrics import over_readers
 from studies.rankers import Crowd, Slop
@@ -65,6 +68,15 @@ def test_a_part_of_a_task_has_its_first_readers_with_their_first_jokes() -> None
 
 def test_a_task_is_its_own_largest_part() -> None:
     assert TASK.part(6, JOKES) == TASK
+
+
+def test_components_of_the_embeddings_are_further_features_that_a_basis_could_have() -> None:
+    basis = Basis.load(DEFAULT_BASIS)
+    features = RNG.normal(size=(JOKES, basis.text_size)).astype(np.float32)
+    method = with_components(basis, features, jokes.embeddings([f"joke number {number}" for number in range(JOKES)]))
+    assert method.features.shape == (JOKES, basis.size + 1 + COMPONENTS) == (JOKES, method.basis.text_size)
+    assert np.array_equal(method.features[:, : basis.size + 1], features[:, : basis.size + 1])
+    assert len(measure(TASK, method, 5).accuracy[5]) == 5
 
 
 def test_a_reader_of_whom_no_pair_differs_is_left_out_for_all_methods() -> None:
