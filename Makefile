@@ -41,10 +41,10 @@ replay: setup  ## ratings of real people through the same API: DATA=folder [OUT=
 factors: setup  ## have the running worker fit factors of posts to many readers' reactions, if they rank better
 	@$(PY) -m jobs run fit_factors
 
-basis: setup  ## build the soft prompts from the catalogue, without labels, 2 minutes on a GPU, 21 minutes on 2 cores
+basis: setup  ## build the soft prompts and their head from the catalogue, without labels, an hour or more on 2 cores
 	@$(PY) -m trainer.basis --model "$$($(PY) -m native.model)" --embedder "$$($(PY) -m native.embedder)"
 
-head: setup  ## teach the default basis' head again what its prompts have to do with a post; the prompts stay as they are
+head: setup  ## teach the default basis' head again; its prompts stay as they are, half an hour or more on 2 cores
 	@$(PY) -m trainer.basis.head --model "$$($(PY) -m native.model)" --embedder "$$($(PY) -m native.embedder)"
 
 factored: setup  ## build prompts of styles and of subjects that stand together in one post, 4 minutes on a GPU, hours on 2 cores
