@@ -24,8 +24,7 @@ COMMIT_MS: Final = 5_000
 POSITION_MS: Final = 10
 CLOSE_MS: Final = 3_000
 BLOCK_MS: Final = 5_000
-FETCH_WAIT_MS: Final = 100  # Tansu answers no sooner, whatever comes meanwhile
-PATIENT_FETCH_WAIT_MS: Final = 500  # an idle consumer costs a fifth of the CPU that it costs with the other
+PATIENT_FETCH_WAIT_MS: Final = 500
 LOG_RECORDS: Final = 2_000
 LOG_POLL_MS: Final = 500
 LOG_STALLED_S: Final = 30.0
@@ -110,7 +109,7 @@ class Subscription:
         group: str,
         topics: Sequence[Topic],
         instance: str = "",
-        fetch_wait_ms: int = FETCH_WAIT_MS,
+        fetch_wait_ms: int | None = None,
     ) -> None:
         """Does not connect yet.
 
@@ -120,10 +119,10 @@ class Subscription:
             topics: created if missing.
             instance: a name that no other member of the group has; with it a restarted process takes its predecessor's
                 place at once instead of after the session's timeout.
-            fetch_wait_ms: for how long a broker may wait for records before it answers that there are none.
+            fetch_wait_ms: instead of `settings.kafka_fetch_wait_ms`.
         """
         self._settings, self.group, self._instance = settings, group, instance
-        self._fetch_wait_ms = fetch_wait_ms
+        self._fetch_wait_ms = fetch_wait_ms or settings.kafka_fetch_wait_ms
         self._topics = {topic.name: topic for topic in topics}
         self._consumer: Any = None
         self._log: LogEpochs | None = None
