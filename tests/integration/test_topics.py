@@ -12,13 +12,15 @@ from kafka.errors import KafkaError
 from slop.delivery import Record
 from slop.publisher import Limits, NotPublished, Publisher
 from slop.settings import CommonSettings
-from slop.topics import INTERACTIONS, create_topics
+from slop.topics import INTERACTIONS, create_topics, encode, key_of
+from slop.v1.interaction_pb2 import Interaction
 from tests.servers import KafkaServer
 from tests.waiting import eventually
 from trainer.outbox import Outbox
 
 NAME = INTERACTIONS.name
-RECORDS = [Record(INTERACTIONS, f"user{number}".encode(), b"like") for number in range(20)]
+INTERACTIONS_OF_MANY = [Interaction(event_id=f"e{number}", user_id=f"user{number}") for number in range(20)]
+RECORDS = [Record(INTERACTIONS, key_of(one), encode(one)) for one in INTERACTIONS_OF_MANY]
 
 
 def by_a_worker(bootstrap: str, meanwhile: Callable[[], None]) -> None:
