@@ -62,7 +62,7 @@ AHEAD_COUNTS: Final = (5, 10, 20, 40)
 UNSEEN: Final = 20
 FEWEST_UNSEEN: Final = 8
 COMPONENTS: Final = 64
-SHARE: Final = 1.0  # mean norm of a post's components, beside 1 of what prompts have to do with it
+SHARE: Final = 1.0  # mean norm of a post's components; `trainer.basis.head` gives them half of it
 TENANT: Final = "default"
 
 
@@ -258,7 +258,7 @@ def methods_for(
 
 
 def with_components(basis: Basis, text_features: npt.NDArray[np.float32], embedded: npt.NDArray[np.float32]) -> Slop:
-    """By text, with components of the (J, E) embeddings for ranking alone: what `make head` can build into a basis."""
+    """By text, with components of the (J, E) embeddings for ranking alone, as bases can have them."""
     components = catalogue_components()
     crowd = np.concatenate([basis.crowd[: basis.size + 1], np.zeros(COMPONENTS, np.float32)])
     wider = replace(basis, components=components, crowd=crowd, factors=None)

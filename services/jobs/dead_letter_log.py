@@ -22,7 +22,6 @@ BLOCK: Final = 1_000
 POLL_MS: Final = 300
 MOST_EMPTY_POLLS: Final = 30
 FLUSH_S: Final = 30.0
-CLOSE_S: Final = 1.0
 
 _MESSAGES: Final[dict[str, Any]] = {INTERACTIONS.name: Interaction, POSTS.name: Post, SIGNALS.name: Signal}
 
@@ -151,7 +150,7 @@ class DeadLetters:
             for future in sent:
                 future.get(timeout=0)
         finally:
-            close_producer(producer, CLOSE_S)
+            close_producer(producer)
         return len(sent)
 
     def _origin(self, rejected: Rejected) -> tuple[str, bytes | None, bytes]:

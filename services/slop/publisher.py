@@ -172,7 +172,7 @@ class Publisher:
         try:
             self._learn_partitions(producer)
         except Exception:
-            close_producer(producer, DRAIN_S)
+            close_producer(producer)
             raise
         log.info("kafka_connected", bootstrap=self._bootstrap, topics_created=created)
         return producer
@@ -249,7 +249,7 @@ def _report_loss(outcome: asyncio.Future[Exception | None], count: int, on_loss:
         on_loss(count)
 
 
-def close_producer(producer: KafkaProducer, timeout_s: float) -> None:
+def close_producer(producer: KafkaProducer, timeout_s: float = DRAIN_S) -> None:
     """Send what is left, if that is done in time, and end the producer's thread whether it is or not."""
     try:
         producer.close(timeout=timeout_s)

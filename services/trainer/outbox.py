@@ -11,7 +11,6 @@ from slop.settings import CommonSettings
 from slop.streams import worker_producer
 
 FLUSH_S: Final = 10.0
-CLOSE_S: Final = 1.0
 
 
 class Outbox:
@@ -43,4 +42,4 @@ class Outbox:
         """Give the producer up."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            close_producer(producer, CLOSE_S)
+            close_producer(producer)
