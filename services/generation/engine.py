@@ -150,10 +150,10 @@ class Engine:
         """See whether others get tokens: the answers of a busy engine come whole, and may take longer."""
         before: float | None = None
         while True:
-            now = await self._iterations() if self._pulse.is_due else None
-            if now is not None and before is not None and now > before:
-                self._pulse.came()
-            before = now
+            if self._pulse.is_due and (now := await self._iterations()) is not None:
+                if before is not None and now > before:
+                    self._pulse.came()
+                before = now
             await asyncio.sleep(LOOK_S)
 
     async def _iterations(self) -> float | None:

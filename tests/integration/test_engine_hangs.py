@@ -14,7 +14,7 @@ from tests.engines import HangingEngine, hanging_engine
 from tests.generations import client_of, generation_server
 from tests.waiting import eventually
 
-SILENT_S: Final = 3
+SILENT_S: Final = 5
 ASKED: Final[dict[str, Any]] = {"user_id": "ada", "max_tokens": 5}
 
 

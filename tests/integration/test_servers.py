@@ -1,12 +1,17 @@
 """The servers that other tests stand on."""
 
+from contextlib import closing
+
 from kafka import KafkaConsumer, KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
 from redis import Redis
 
 from tests.servers import KafkaServer
 
 
 def _produce(bootstrap: str, topic: str, value: bytes) -> None:
+    with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+        admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=-1)])
     with KafkaProducer(bootstrap_servers=bootstrap) as producer:
         producer.send(topic, value).get(timeout=10)
 
