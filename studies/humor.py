@@ -50,7 +50,7 @@ from studies.rankers import (
 )
 from studies.ratings import CLEAR_GAP, FULL_RATING, RatedJokes, Rater, chosen_raters, joke_post_id, load_ratings
 from studies.screen import options_of, options_or_advice, progress_on, run_study
-from trainer.basis.distil import components_of
+from trainer.basis.distil import HeadOptions, components_of
 from trainer.factors import Fit, FitOptions, Reactions
 from trainer.factors.refit import features_of, refit
 
@@ -62,7 +62,6 @@ AHEAD_COUNTS: Final = (5, 10, 20, 40)
 UNSEEN: Final = 20
 FEWEST_UNSEEN: Final = 8
 COMPONENTS: Final = 64
-SHARE: Final = 1.0  # mean norm of a post's components; `trainer.basis.head` gives them half of it
 TENANT: Final = "default"
 
 
@@ -270,7 +269,7 @@ def with_components(basis: Basis, text_features: npt.NDArray[np.float32], embedd
 @cache
 def catalogue_components() -> Components:
     """Of the catalogue's posts that bases are built from."""
-    found = components_of(jokes.embeddings([post.text for post in load_catalogue().shown]), COMPONENTS, SHARE)
+    found = components_of(jokes.embeddings([post.text for post in load_catalogue().shown]), COMPONENTS, HeadOptions().share)
     assert found is not None  # noqa: S101
     return found
 

@@ -41,7 +41,7 @@ class HeadOptions:
     candidates: int = 6
     penalty: float = 1e-3
     components: int = 0
-    share: float = 0.5
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
