@@ -30,34 +30,34 @@ setup: $(VENV)/.slop  ## install everything into .venv (done by every other targ
 	@:
 
 up: setup  ## start the whole stack; Ctrl-C stops it
-	@$(PY) -m native.up
+	@$(PY) -m infra.local.up
 
 demo: setup  ## readers with hidden tastes react, posts turn to them [OUT=figures.json] [DEMO_EXIT=1: stop at the end]
-	@$(PY) -m studies.demo
+	@$(PY) -m research.demo
 
 replay: setup  ## ratings of real people through the same API: DATA=folder [OUT=figures.json] [READERS=200]
-	@$(PY) -m studies.replay
+	@$(PY) -m research.replay
 
 factors: setup  ## have the running worker fit factors of posts to many readers' reactions, if they rank better
 	@$(PY) -m jobs run fit_factors
 
 basis: setup  ## build the soft prompts and their head from the catalogue, without labels, an hour or more on 2 cores
-	@$(PY) -m trainer.basis --model "$$($(PY) -m native.model)" --embedder "$$($(PY) -m native.embedder)"
+	@$(PY) -m training.basis --model "$$($(PY) -m infra.models.model)" --embedder "$$($(PY) -m infra.models.embedder)"
 
 head: setup  ## teach the default basis' head again; its prompts stay as they are, half an hour or more on 2 cores
-	@$(PY) -m trainer.basis.head --model "$$($(PY) -m native.model)" --embedder "$$($(PY) -m native.embedder)"
+	@$(PY) -m training.basis.head --model "$$($(PY) -m infra.models.model)" --embedder "$$($(PY) -m infra.models.embedder)"
 
 factored: setup  ## build prompts of styles and of subjects that stand together in one post, 4 minutes on a GPU, hours on 2 cores
-	@$(PY) -m trainer.basis.factored --model "$$($(PY) -m native.model)" --embedder "$$($(PY) -m native.embedder)"
+	@$(PY) -m training.basis.style_subject --model "$$($(PY) -m infra.models.model)" --embedder "$$($(PY) -m infra.models.embedder)"
 
 catalogue: setup  ## have the model write the catalogue of posts that the basis is built from
-	@$(PY) -m native.up vllm --run "$(PY) -m catalogue.write"
+	@$(PY) -m infra.local.up vllm --run "$(PY) -m research.write_catalogue"
 
-studies: setup  ## research tables and plots into studies/results: all, or STUDY=name [DATA=folder]
-	@for study in $(or $(STUDY),$(STUDIES)); do $(PY) -m studies.$$study || exit 1; done
+studies: setup  ## research tables and plots into research/results: all, or STUDY=name [DATA=folder]
+	@for study in $(or $(STUDY),$(STUDIES)); do $(PY) -m research.$$study || exit 1; done
 
 export: setup  ## a reader's soft prompt as a PEFT adapter, from the Redis that runs: USER_ID=reader OUT=folder
-	@$(PY) -m trainer.peft_adapter export --model "$$($(PY) -m native.model)" \
+	@$(PY) -m training.peft_adapter export --model "$$($(PY) -m infra.models.model)" \
 	    --user "$${USER_ID:?whose prompt: make export USER_ID=reader OUT=folder}" \
 	    --out "$${OUT:?where to: make export USER_ID=reader OUT=folder}"
 
@@ -101,7 +101,7 @@ lint: setup  ## check style, formatting, types and the protocol definitions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --cache-dir .mypy_cache/services
-	@$(BIN)/mypy --cache-dir .mypy_cache/rest --follow-imports=silent native studies catalogue loadtests infra build_protos.py
+	@$(BIN)/mypy --cache-dir .mypy_cache/rest --follow-imports=silent infra client research loadtests build_protos.py
 	@$(BIN)/buf lint proto
 
 # The native run's lock files come first, since the images' take their versions from them.

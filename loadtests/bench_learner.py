@@ -21,18 +21,18 @@ import numpy as np
 from pydantic import Field
 from redis import Redis
 
+from learner.app import Worker, learner_of
+from learner.settings import LearnerSettings
 from slop.basis import Basis
-from slop.durability import DurableCommits, WhenLost
+from slop.kafka.durability import DurableCommits, WhenLost
+from slop.kafka.streams import Subscription
+from slop.kafka.topics import SIGNALS
 from slop.profiles import Profile
-from slop.storage import profile_key
-from slop.streams import Subscription
-from slop.topics import SIGNALS
+from slop.redis.profiles import profile_key
 from slop.v1.signal_pb2 import Signal, Source
 from tests.basis import basis_of
 from tests.learners import publish
 from tests.servers import apache_kafka_home, apache_kafka_server, redis_server, tansu_server
-from trainer.learner import Worker, learner_of
-from trainer.settings import LearnerSettings
 
 DIMENSIONS = 20
 

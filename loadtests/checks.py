@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import httpx
 
+from client.catalogue import by_label, load_catalogue
+from client.rest import Collector, Event
 from loadtests.readings import QUERY_PATH
 from loadtests.stack import Failed, Skipped, Stack, expect, until
-from studies.posts import by_label, load_catalogue
-from studies.rest import Collector, Event
 
 LIKED, SKIPPED = "gardening", "football"
 SENT: Final = 6

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from client.chats import Chats
+from client.texts import Sampling
 from loadtests.engine_alone import Plan
 from loadtests.readings import OwnMetrics, Source, ThroughGrafana, Unreadable
 from loadtests.settings import LoadSettings
 from slop.basis import Template
-from studies.chats import Chats
-from studies.writers import Sampling
 
 SCRIPT: Final = Path(__file__).parent / "engine_alone.py"
 SERVICES: Final = ("vllm", "vllm-gpu")

@@ -7,10 +7,11 @@ from typing import Final
 import httpx
 import numpy as np
 
+from client.catalogue import Post, by_label, load_catalogue
+from client.errors import UserError
+from client.readers import Reader
+from client.rest import POSTS_A_REQUEST, batches
 from loadtests.settings import LoadSettings
-from studies.posts import Post, StudyError, by_label, load_catalogue
-from studies.readers import Reader
-from studies.rest import POSTS_A_REQUEST, batches
 
 OWN_SHARE: Final = 0.6
 REGISTER_TIMEOUT_S: Final = 30.0
@@ -25,7 +26,7 @@ def feed_posts(count: int) -> tuple[Post, ...]:
     """The first posts of every class in turns, `count` in all.
 
     Raises:
-        StudyError: there is no usable catalogue.
+        UserError: there is no usable catalogue.
     """
     groups = by_label(load_catalogue().shown).values()
     in_turns = [post for turn in zip(*groups, strict=False) for post in turn]
@@ -53,7 +54,7 @@ def register(settings: LoadSettings) -> int:
             for batch in batches(posts, POSTS_A_REQUEST):
                 body = {"posts": [{"post_id": post.post_id, "text": post.text} for post in batch]}
                 client.post("/v1/posts", json=body).raise_for_status()
-    except (httpx.HTTPError, StudyError) as error:
+    except (httpx.HTTPError, UserError) as error:
         raise NotRegistered(f"posts can't be registered at {settings.collector}: {error}; is the stack up?") from error
     return len(posts)
 

@@ -7,12 +7,12 @@ import numpy as np
 from locust import User, task
 from locust.env import Environment
 
+from client.rest import Event
 from loadtests.api import Api, NotServed
 from loadtests.feed import feed_posts
 from loadtests.people import number_of, reader_of, seen
 from loadtests.settings import load_settings
 from loadtests.tracker import rejected
-from studies.rest import Event
 
 EVENTS_A_READER: Final = 10
 

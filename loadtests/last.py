@@ -10,8 +10,8 @@ from typing import Final
 
 import httpx
 
+from client.rest import LINGERED_MS, Event
 from loadtests.settings import LoadSettings
-from studies.rest import LINGERED_MS, Event
 
 READERS: Final = 20
 PATIENCE_S: Final = 60.0

@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from catalogue.classes import detected_styles, detected_topic, load_classes
-from studies.posts import Post
-from studies.readers import GLANCE, PACE_SPREAD, Reader
-from studies.rest import Event
+from client.catalogue import Post
+from client.classes import detected_styles, detected_topic, load_classes
+from client.readers import GLANCE, PACE_SPREAD, Reader
+from client.rest import Event
 
 NOISE: Final = 0.1
 

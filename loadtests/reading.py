@@ -8,12 +8,12 @@ import numpy as np
 from locust import User, task
 from locust.env import Environment
 
+from client.catalogue import Post
 from loadtests.api import Api, NotServed
 from loadtests.feed import candidates, feed_posts
 from loadtests.people import number_of, reader_of, seen
 from loadtests.settings import load_settings
 from loadtests.tracker import Tracker
-from studies.posts import Post
 
 FROM_CATALOGUE: Final = 3
 RANKED: Final = 30

@@ -32,7 +32,7 @@ from loadtests.outcome import Outcome, calls_of, in_words, table_of
 from loadtests.reading import HABITS, Reading
 from loadtests.settings import LoadSettings, WrongSettings
 from loadtests.settings import in_words as wrong_settings
-from studies.screen import console_for_tables
+from research.screen import console_for_tables
 
 SPAWN_S: Final = 5.0
 PROGRESS_S: Final = 10.0

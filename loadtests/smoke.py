@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
+from client.errors import UserError
+from client.rest import Rest
 from loadtests.checks import CHECKS, Check
 from loadtests.settings import StackSettings, WrongSettings, in_words
 from loadtests.stack import Failed, Skipped, Stack
-from studies.posts import StudyError
-from studies.rest import Rest
-from studies.screen import console_for_tables
+from research.screen import console_for_tables
 
 HTTP_TIMEOUT_S: Final = 60.0
 CONCURRENCY: Final = 4
@@ -47,7 +47,7 @@ async def checked(check: Check, stack: Stack) -> tuple[Verdict, str]:
         return Verdict.SKIPPED, str(skipped)
     except TimeoutError:
         return Verdict.FAILED, f"not within {limit_s:.0f} s"
-    except (Failed, StudyError) as error:
+    except (Failed, UserError) as error:
         return Verdict.FAILED, str(error)
     except httpx.HTTPError as error:
         return Verdict.FAILED, f"{type(error).__name__}: {error}"

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import httpx
 
+from client.catalogue import Post
+from client.rest import Event, Generation, Rest
 from loadtests.settings import StackSettings
-from studies.posts import Post
-from studies.rest import Event, Generation, Rest
 
 POLL_S: Final = 0.1
 

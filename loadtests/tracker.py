@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
+from client.rest import Event
 from loadtests.api import Api, NotServed
-from studies.rest import Event
 
 BATCH: Final = 10
 KEPT: Final = 1_000

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from slop.basis import Basis, EmbedderName, LengthScale
 from slop.encoder import Encoder
-from slop.factored import FactoredBasis, norm_range_of
 from slop.head import Head
 from slop.profiles import Profile
+from slop.style_subject import FactoredBasis, norm_range_of
 from slop.stylometrics import MEASURES
 
 Floats = npt.NDArray[np.float32]

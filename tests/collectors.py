@@ -9,9 +9,9 @@ from pathlib import Path
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
-from native.ports import free_port
-from native.ready import http_answers
-from slop.topics import Topic
+from infra.local.ports import free_port
+from infra.local.ready import http_answers
+from slop.kafka.topics import Topic
 from tests.servers import HOST, Server
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from native.ports import free_port
+from infra.local.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBES = Path(__file__).parent / "probes"

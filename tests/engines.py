@@ -11,8 +11,8 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from native.ports import free_port
-from native.ready import http_answers
+from infra.local.ports import free_port
+from infra.local.ready import http_answers
 from tests.servers import HOST
 from tests.waiting import eventually
 

@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from redis import Redis
 
+from featurizer.budget import BatchLimits
+from featurizer.enrichment import Enricher
+from featurizer.known_posts import Catalog
+from featurizer.priority import Turnstile
+from featurizer.settings import FeaturizerSettings
+from featurizer.text_features import TextFeatures
 from slop.basis import Basis
-from slop.parking import Bounds, Parking
-from slop.posts import Origin, PostRef, Posts, PostText, SentText
+from slop.redis.parking import Bounds, Parking
+from slop.redis.posts import Origin, PostRef, Posts, PostText, SentText
 from slop.rewards import Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
-from trainer.budget import BatchLimits
-from trainer.catalog import Catalog
-from trainer.enrichment import Enricher
-from trainer.settings import FeaturizerSettings
-from trainer.text_features import TextFeatures
-from trainer.turnstile import Turnstile
 
 Floats = npt.NDArray[np.float32]
 

@@ -7,12 +7,12 @@ from typing import Any
 import httpx
 from redis import Redis
 
-from native.ports import free_port
-from native.ready import http_answers
+from infra.local.ports import free_port
+from infra.local.ready import http_answers
 from slop.basis import Basis
-from slop.posts import FoundPost, PostRef, Posts, PostText, SentText
 from slop.profiles import Profile
-from slop.storage import profile_key
+from slop.redis.posts import FoundPost, PostRef, Posts, PostText, SentText
+from slop.redis.profiles import profile_key
 from tests.servers import HOST, Server
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from trainer.language_model import LanguageModel
+from training.language_model import LanguageModel
 
 
 @torch.no_grad()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 
+from infra.local.ports import free_port
+from infra.local.ready import http_answers
 from jobs.settings import JobsSettings
-from native.ports import free_port
-from native.ready import http_answers
 from tests.servers import HOST, Server
 
 ROOT = Path(__file__).resolve().parents[1]

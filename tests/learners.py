@@ -14,8 +14,8 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import TopicPartition
 from redis import Redis
 
-from native.ports import free_port
-from slop.topics import SIGNALS, create_topics, encode, key_of
+from infra.local.ports import free_port
+from slop.kafka.topics import SIGNALS, create_topics, encode, key_of
 from slop.v1.signal_pb2 import Signal
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0, every_s: 
 
 
 class LearnerProcess:
-    """`python -m trainer.learner`; it is killed, if still there, when its block ends."""
+    """`python -m learner`; it is killed, if still there, when its block ends."""
 
     def __init__(self, folder: Path, bootstrap: str, redis_url: str, group: str, **settings: object) -> None:
         """Its basis and its log are in `folder`; `settings` are names of the environment without the prefix."""
@@ -59,7 +59,7 @@ class LearnerProcess:
     def start(self) -> None:
         """Start it, without waiting for anything."""
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "trainer.learner"]
+            command = [sys.executable, "-m", "learner"]
             self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
 
     def kill(self) -> None:

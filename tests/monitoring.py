@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from infra.grafana.build import FOLDER
-from native.ports import free_port
-from native.ready import http_answers
-from native.settings import ROOT, NativeSettings
+from infra.local.ports import free_port
+from infra.local.ready import http_answers
+from infra.local.settings import ROOT, LocalSettings
 from tests.promql import RULES
 from tests.servers import HOST, Server
 
@@ -64,7 +64,7 @@ def redis_exporter_server(folder: Path, redis_url: str) -> tuple[Server, str]:
     return Server(command, lambda: http_answers(f"http://{address}/metrics"), folder / "redis-exporter.log"), address
 
 
-def prometheus_server(folder: Path, settings: NativeSettings, redis_exporter: str) -> tuple[Server, str]:
+def prometheus_server(folder: Path, settings: LocalSettings, redis_exporter: str) -> tuple[Server, str]:
     """A Prometheus that is not started yet, and its URL: the containers' configuration, but for where things listen."""
     address = f"{HOST}:{free_port()}"
     here = {

@@ -5,9 +5,9 @@ from contextlib import closing
 
 from kafka import KafkaProducer
 
+from slop.kafka.streams import whole_log
+from slop.kafka.topics import POSTS, create_topics, encode, key_of
 from slop.settings import CommonSettings
-from slop.streams import whole_log
-from slop.topics import POSTS, create_topics, encode, key_of
 from slop.v1.post_pb2 import Post
 from tests.learners import wait_until
 

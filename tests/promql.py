@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from infra.grafana.build import FOLDER
-from native.settings import ROOT
+from infra.local.settings import ROOT
 
 RULES = ROOT / "infra" / "prometheus" / "rules"
 # Of an exporter that the native run has not, and of brokers that tell of their disks, as its own by default does not.

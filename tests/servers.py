@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from native.servers import (
+from infra.local.servers import (
     HOST,
     ApacheKafka,
     KafkaServer,

@@ -9,7 +9,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from slop.basis import Template
-from trainer.language_model import LanguageModel
+from training.language_model import LanguageModel
 
 SENTENCE = "the dog barks a star shines over garden soil and we run money save cook soup write short post user system"
 WORDS = SENTENCE.split()

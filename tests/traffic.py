@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from native.settings import ROOT
-from native.up import Stack
+from infra.local.settings import ROOT
+from infra.local.up import Stack
 from slop.arms import Arm, arm_of
 
 CONTROL_SHARE = 0.05  # generation's default

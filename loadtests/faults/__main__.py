@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from rich.console import Console
 
+from infra.local.settings import LocalSettings
+from infra.models.packages import MissingBinary
 from loadtests.faults import docs
 from loadtests.faults.faults import Fault, kills, others
 from loadtests.faults.lab import Lab, fresh
@@ -23,21 +25,19 @@ from loadtests.faults.outcome import Outcome, Row, show
 from loadtests.faults.settings import FaultSettings
 from loadtests.faults.suite import Suite
 from loadtests.settings import in_words
-from native.binaries import MissingBinary
-from native.settings import NativeSettings
-from studies.screen import INTERRUPTED, console_for_tables
+from research.screen import INTERRUPTED, console_for_tables
 
 
 def run(settings: FaultSettings, console: Console) -> Outcome:
     """Do all of it, telling how it goes.
 
     Raises:
-        native.binaries.MissingBinary: a server is not installed.
+        infra.local.binaries.MissingBinary: a server is not installed.
         RuntimeError, TimeoutError: the stack does not start.
     """
     began = time.monotonic()
     faults = kills(settings) + (others(settings) if settings.others else [])
-    folder = fresh(NativeSettings().run_dir / "faults")
+    folder = fresh(LocalSettings().run_dir / "faults")
     lab = Lab(settings, folder, late=len(faults) + 1)
     console.print(f"starting a stack of its own; logs: {folder}", soft_wrap=True, highlight=False)
     with lab.running():

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from infra.local.settings import ROOT
 from loadtests.faults.outcome import FAILS, HOLDS, SKIPPED, Outcome, markdown
-from native.settings import ROOT
 
 PAGE: Final = ROOT / "docs" / "faults.md"
 

@@ -11,6 +11,11 @@ from typing import Final
 import httpx
 from kafka import KafkaProducer
 
+from infra.local.kafka import Proxied
+from infra.local.ports import free_port
+from infra.local.servers import HOST, ApacheKafka, KafkaServer, apache_kafka_home, redis_server, tansu_server
+from infra.local.settings import ROOT, LocalSettings
+from infra.models import embedder
 from loadtests.faults.load import TIMEOUT_S
 from loadtests.faults.mirror import Mirror
 from loadtests.faults.proxies import Proxies
@@ -18,13 +23,8 @@ from loadtests.faults.services import MODULES
 from loadtests.faults.settings import FaultSettings, toxiproxy
 from loadtests.faults.stack import Addresses, Engine, Stack, at_once, environment_of
 from loadtests.faults.watch import until
-from native import embedder
-from native.kafka import Proxied
-from native.ports import free_port
-from native.servers import HOST, ApacheKafka, KafkaServer, apache_kafka_home, redis_server, tansu_server
-from native.settings import ROOT, NativeSettings
-from slop.live import Place
-from slop.topics import POSTS, create_topics, encode, key_of
+from slop.kafka.topics import POSTS, create_topics, encode, key_of
+from slop.rollout.live import Place
 from slop.v1.post_pb2 import Post
 
 CATALOGUE: Final = ROOT / "catalogue" / "posts.jsonl"
@@ -58,9 +58,9 @@ class Lab:
         self.settings, self._folder = settings, folder
         for name in ("stack", "calm"):
             (folder / name).mkdir(parents=True)
-        basis = Place.of(NativeSettings().basis_dir).version
+        basis = Place.of(LocalSettings().basis_dir).version
         engine_url = f"http://{HOST}:{free_port()}/v1"
-        environment = environment_of(embedder.prepare(NativeSettings()), engine_url)
+        environment = environment_of(embedder.prepare(LocalSettings()), engine_url)
         binary = toxiproxy()
         self.proxies = Proxies(binary, folder) if binary else None
         self.proxied = Addresses(f"{HOST}:{free_port()}", f"redis://{HOST}:{free_port()}/0")

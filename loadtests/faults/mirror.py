@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from slop.topics import INTERACTIONS, require_broker
+from slop.kafka.topics import INTERACTIONS, require_broker
 from slop.v1.interaction_pb2 import Interaction
 
 POLL_MS: Final = 200

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from redis import Redis
 
-from slop.storage import profile_key
+from slop.redis.profiles import profile_key
 from slop.v1.profile_pb2 import Profile
 
 TENANT: Final = "default"

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import httpx
 
-from native.ports import free_port
-from native.ready import http_answers
-from native.servers import HOST, Server
+from infra.local.ports import free_port
+from infra.local.ready import http_answers
+from infra.local.servers import HOST, Server
 
 TIMEOUT_S: Final = 5.0
 

@@ -9,16 +9,16 @@ from typing import Final
 
 import httpx
 
-from native.ready import http_answers
-from native.servers import HOST, Server
-from native.settings import ROOT
+from infra.local.ready import http_answers
+from infra.local.servers import HOST, Server
+from infra.local.settings import ROOT
 
 READY_TIMEOUT_S: Final = 5.0
 PYTHONPATH: Final = f"{ROOT / 'services'}{os.pathsep}{ROOT}"
 MODULES: Final[Mapping[str, str]] = {
     "collector": "collector",
-    "featurizer": "trainer.featurizer",
-    "learner": "trainer.learner",
+    "featurizer": "featurizer",
+    "learner": "learner",
     "generation": "generation",
 }
 

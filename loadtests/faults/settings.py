@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from native.settings import ROOT
+from infra.local.settings import ROOT
 
 TOOLBOX: Final = ROOT.parent / "shared" / "toolbox"
 NO_TOXIPROXY: Final = (

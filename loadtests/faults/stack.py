@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import psutil
 
+from infra.local.ports import free_port
+from infra.local.ready import http_answers
+from infra.local.servers import HOST, KafkaServer, Server
 from loadtests.faults.profiles import Store
 from loadtests.faults.services import PYTHONPATH, Service
-from native.ports import free_port
-from native.ready import http_answers
-from native.servers import HOST, KafkaServer, Server
-from slop.topics import create_topics
+from slop.kafka.topics import create_topics
 
 INSTANCE: Final = "faults"
 SESSION_MS: Final = 12_000  # longer than usual: the machine has a lot to do, and members that are alive are to be kept
@@ -33,7 +33,7 @@ class Addresses:
 
 
 class Stack:
-    """What `python -m native.up` starts, but each process can be killed and started again.
+    """What `python -m infra.local.up` starts, but each process can be killed and started again.
 
     Attributes:
         kafka: the broker.
@@ -141,7 +141,7 @@ class Engine(Server):
         """It is not started yet; `url` is that of its API, with /v1."""
         env = {"SLOP_VLLM_URL": url, "PYTHONPATH": PYTHONPATH}
         health = f"{url.removesuffix('/v1')}/health"
-        command = [sys.executable, "-m", "native.vllm"]
+        command = [sys.executable, "-m", "infra.engine.vllm"]
         super().__init__(command, lambda: http_answers(health), folder / "vllm.log", env, timeout_s)
 
     @contextmanager

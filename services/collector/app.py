@@ -17,7 +17,7 @@ from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
-from slop.publisher import Limits, Publisher
+from slop.kafka.publisher import Limits, Publisher
 
 
 def create_app(settings: CollectorSettings) -> FastAPI:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from kit.problems import Problem
-from slop.publisher import BrokerAway, NotPublished, QueueFull
+from slop.kafka.publisher import BrokerAway, NotPublished, QueueFull
 
 
 class Failure(Enum):

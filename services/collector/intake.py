@@ -12,10 +12,10 @@ from collector.errors import Failure, Refused, failure_of
 from collector.records import record_of, record_of_rejection
 from collector.rejections import Rejection
 from collector.wire import MAX_ITEMS, Event, Post
-from slop.delivery import Record
 from slop.fields import Id
-from slop.publisher import NotPublished, Publisher
-from slop.topics import Topic
+from slop.kafka.delivery import Record
+from slop.kafka.publisher import NotPublished, Publisher
+from slop.kafka.topics import Topic
 
 Result = dict[str, str]
 

@@ -6,8 +6,8 @@ from prometheus_client import Counter, Gauge
 
 from collector.rejections import Reason
 from slop.interaction_types import KINDS
-from slop.publisher import Publisher
-from slop.topics import INTERACTIONS, POSTS
+from slop.kafka.publisher import Publisher
+from slop.kafka.topics import INTERACTIONS, POSTS
 
 ACCEPTED: Final = Counter("slop_collector_accepted_total", "Items that Kafka has acknowledged", ["type"])
 REJECTED: Final = Counter("slop_collector_rejected_total", "Items that were not valid", ["topic", "reason"])

@@ -5,9 +5,9 @@ from typing import Final
 
 from collector.rejections import Rejection
 from collector.wire import Dwell, Event, Post
-from slop.delivery import Record
 from slop.interaction_types import KINDS
-from slop.topics import INTERACTIONS, POSTS, REJECTED, Topic, encode, key_of
+from slop.kafka.delivery import Record
+from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, Topic, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post as PostRecord
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from collector.intake import Intake
 from collector.wire import EventsAnswer, EventsRequest, PostsAnswer, PostsRequest
 from kit.problems import MEDIA_TYPE
-from slop.topics import INTERACTIONS, POSTS
+from slop.kafka.topics import INTERACTIONS, POSTS
 
 EVENTS_PATH: Final = "/v1/events"
 POSTS_PATH: Final = "/v1/posts"

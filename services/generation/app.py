@@ -31,10 +31,10 @@ from kit.health import health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
 from slop.copies import KnownPosts
-from slop.live import Place, groups_of
-from slop.posts import RankedPosts
-from slop.publisher import Limits, Publisher
-from slop.storage import Reader
+from slop.kafka.publisher import Limits, Publisher
+from slop.redis.posts import RankedPosts
+from slop.redis.profiles import Reader
+from slop.rollout.live import Place, groups_of
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -14,9 +14,9 @@ from generation.readers import Standing
 from generation.settings import Settings
 from slop.basis import Basis
 from slop.composing import Choice, Composer, Pair, checked_pair, of_mixture
-from slop.factored import FactoredBasis
-from slop.live import Place
+from slop.rollout.live import Place
 from slop.soft_prompts import Floats, checked, shares
+from slop.style_subject import FactoredBasis
 from slop.tensor_wire import torch_base64
 
 

@@ -12,10 +12,10 @@ from redis.exceptions import RedisError
 from generation import metrics
 from generation.contracts import GeneratedPost, GenerateResponse, Personalization
 from generation.variety import Variety
-from slop.delivery import Record
-from slop.posts import put_texts_soon, ref_of, sent_text
-from slop.publisher import Publisher
-from slop.topics import GENERATED, POSTS, encode, key_of
+from slop.kafka.delivery import Record
+from slop.kafka.publisher import Publisher
+from slop.kafka.topics import GENERATED, POSTS, encode, key_of
+from slop.redis.posts import put_texts_soon, ref_of, sent_text
 from slop.v1.post_pb2 import Post
 
 log = structlog.stdlib.get_logger(__name__)

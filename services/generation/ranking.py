@@ -15,8 +15,8 @@ from generation.features import AskedText, Featurizer
 from generation.readers import Readers, Standing
 from kit.problems import Problem
 from slop.basis import Basis
-from slop.posts import RankedPosts
 from slop.profiles import Profile, scores
+from slop.redis.posts import RankedPosts
 
 Floats = npt.NDArray[np.float32]
 

@@ -9,8 +9,8 @@ from redis.exceptions import RedisError
 from generation.contracts import Personalization, Reason
 from slop.arms import Arm, arm_of
 from slop.profiles import InvalidProfile, Profile
+from slop.redis.profiles import Reader
 from slop.soft_prompts import UnsafeSoftPrompt, usable_latent
-from slop.storage import Reader
 
 log = structlog.stdlib.get_logger(__name__)
 

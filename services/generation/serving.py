@@ -13,11 +13,11 @@ from generation.profiles import ProfileTeller
 from generation.ranking import Ranker
 from generation.writing import Writer
 from slop.basis import InvalidBasis
-from slop.live import FOLLOWERS_TTL_S, Place, Sight, follower
+from slop.kafka.topics import Groups
+from slop.redis.profiles import LIVE_KEY, followers_key
+from slop.redis.writable import require_writable_soon
+from slop.rollout.live import FOLLOWERS_TTL_S, Place, Sight, follower
 from slop.soft_prompts import UnsafeSoftPrompt
-from slop.storage import LIVE_KEY, followers_key
-from slop.topics import Groups
-from slop.writable import require_writable_soon
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -1,6 +1,6 @@
-"""Making a new basis as a job, in a process of its own: prompts by `python -m trainer.basis`, factors by `.factors`.
+"""Making a new basis as a job, in a process of its own: prompts by `python -m training.basis`, factors by `.factors`.
 
-Where the settings ask for it, prompts of styles and subjects are built to go with it, by `trainer.basis.factored`.
+Where the settings ask for it, prompts of styles and subjects are built too, by `training.basis.style_subject`.
 
 A build of prompts is resumed where it was interrupted; factors take minutes and are begun anew.
 
@@ -26,7 +26,7 @@ from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
 from jobs.trainer_process import REFUSED, running
 from slop.basis import Basis, InvalidBasis
-from slop.live import LiveBases, Place
+from slop.rollout.live import LiveBases, Place
 
 POLL_S: Final = 1.0
 LOG_TAIL: Final = 2_000
@@ -57,7 +57,7 @@ class Options(BaseModel):
 
 
 class BuildOptions(Options):
-    """Of `trainer.basis`."""
+    """Of `training.basis`."""
 
     prompts: int | None = Field(None, ge=2, le=512)
     rounds: list[int] | None = Field(None, min_length=1, max_length=16)
@@ -65,7 +65,7 @@ class BuildOptions(Options):
 
 
 class FactorsOptions(Options):
-    """Of `trainer.factors`."""
+    """Of `training.factors`."""
 
     size: int | None = Field(None, ge=1, le=64)
 
@@ -140,11 +140,11 @@ def fit_basis(
         "--catalogue": settings.catalogue,
         "--checkpoint": work.folder / "checkpoint.pt",
     }
-    steps = [Step(work.command("trainer.basis", places, options), work.basis / "basis.json")]
+    steps = [Step(work.command("training.basis", places, options), work.basis / "basis.json")]
     if settings.fit_basis_factored:
         places |= {"--checkpoint": work.folder / "factored.pt", "--mixture": work.basis}
         alike = options.model_copy(update={"prompts": None, "rounds": None})
-        steps.append(Step(work.command("trainer.basis.factored", places, alike), work.basis / "factored.json"))
+        steps.append(Step(work.command("training.basis.style_subject", places, alike), work.basis / "factored.json"))
     if settings.fit_basis_log:
         for step in steps:
             step.command.append("--log")
@@ -173,7 +173,7 @@ def fit_factors(
         redis.exceptions.RedisError: Redis, which knows what is live, is away.
     """
     work = _work(job, settings)
-    step = Step(work.command("trainer.factors", {}, options), work.basis / "basis.json")
+    step = Step(work.command("training.factors", {}, options), work.basis / "basis.json")
     return _build(work, [step], _on_live_basis(settings), limits, report)
 
 

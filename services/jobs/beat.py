@@ -12,7 +12,7 @@ from jobs.app import BEAT_INTERVAL_S, app
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
 from kit.worker import health_server, in_thread
-from slop.writable import require_writable
+from slop.redis.writable import require_writable
 
 LONGEST_PAUSE_S: Final = 6 * BEAT_INTERVAL_S
 

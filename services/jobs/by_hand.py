@@ -21,8 +21,8 @@ from jobs.snapshot_file import InvalidSnapshot, read_snapshot
 from jobs.snapshots import restore_snapshot
 from jobs.tasks import PROGRESS
 from slop.basis import InvalidBasis
-from slop.live import Place, groups_of
-from slop.topics import SIGNALS
+from slop.kafka.topics import SIGNALS
+from slop.rollout.live import Place, groups_of
 
 POLL_S: Final = 1.0
 

@@ -10,7 +10,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from jobs.limits import Limits
-from slop.storage import ProfileArchive
+from slop.redis.profiles import ProfileArchive
 from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 INTERACTIONS: Final = ("1-3", "4-7", "8-15", "16-31", "32+")

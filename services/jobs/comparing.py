@@ -6,7 +6,7 @@ from tempfile import TemporaryFile
 
 from jobs.settings import JobsSettings
 from jobs.trainer_process import REFUSED, running
-from slop.live import Place
+from slop.rollout.live import Place
 
 
 class NotBetter(ValueError):  # noqa: N818
@@ -30,7 +30,7 @@ def compared(live: Place, following: Place, settings: JobsSettings, pause: Calla
         NotBetter: it is not clearly better.
         NotCompared: the comparison failed.
     """
-    command = [sys.executable, "-m", "trainer.comparison", "--live", live.folder, "--next", following.folder]
+    command = [sys.executable, "-m", "training.comparison", "--live", live.folder, "--next", following.folder]
     with TemporaryFile() as output, running(command, settings, output) as process:
         while process.poll() is None:
             pause()

@@ -10,10 +10,10 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from kafka.structs import TopicPartition
 
-from slop.publisher import close_producer
+from slop.kafka.publisher import close_producer
+from slop.kafka.streams import log_reader, worker_producer
+from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS
 from slop.settings import CommonSettings
-from slop.streams import log_reader, worker_producer
-from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post
 from slop.v1.signal_pb2 import Signal

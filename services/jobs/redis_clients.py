@@ -7,8 +7,8 @@ from redis import Redis
 
 from jobs.settings import JobsSettings
 from slop.basis import Basis
-from slop.live import live_basis
-from slop.storage import ProfileArchive
+from slop.redis.profiles import ProfileArchive
+from slop.rollout.live import live_basis
 
 
 def connected(url: str, settings: JobsSettings) -> Redis:

@@ -21,8 +21,8 @@ from typing import Any, Final
 from kafka.errors import KafkaError
 
 from jobs.dead_letter_log import DeadLetter, DeadLetters, LetterId
+from slop.kafka.topics import REJECTED
 from slop.settings import CommonSettings
-from slop.topics import REJECTED
 
 MOST_LOOKED_AT: Final = 100_000
 LISTED: Final = 20

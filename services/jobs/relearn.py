@@ -20,10 +20,10 @@ from jobs.settings import JobsSettings
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot
 from jobs.snapshots import restore_snapshot, snapshots
 from slop.basis import GENERATION_FILE, Basis
-from slop.live import Place, groups_of
-from slop.storage import ProfileArchive
-from slop.streams import GroupLag
-from slop.topics import INTERACTIONS, SIGNALS
+from slop.kafka.streams import GroupLag
+from slop.kafka.topics import INTERACTIONS, SIGNALS
+from slop.redis.profiles import ProfileArchive
+from slop.rollout.live import Place, groups_of
 
 UNDER_WAY: Final = "slop:relearning"
 """The key of the generation that is prepared and not live yet."""

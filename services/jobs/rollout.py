@@ -23,11 +23,11 @@ from jobs.comparing import NotBetter, NotCompared, compared
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
 from slop.basis import Basis, InvalidBasis
-from slop.live import Bases, LiveBases, Place, groups_of
-from slop.posts import delete_features
-from slop.storage import delete_profiles
-from slop.streams import GroupLag
-from slop.topics import INTERACTIONS, POSTS, SIGNALS
+from slop.kafka.streams import GroupLag
+from slop.kafka.topics import INTERACTIONS, POSTS, SIGNALS
+from slop.redis.posts import delete_features
+from slop.redis.profiles import delete_profiles
+from slop.rollout.live import Bases, LiveBases, Place, groups_of
 
 PARTS: Final = ("featurizer", "generation", "learner")
 LOOK_S: Final = 0.5

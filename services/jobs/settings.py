@@ -1,11 +1,14 @@
 """Settings of the worker and of beat."""
 
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from slop.settings import LearningSettings
+
+CATALOGUE: Final = Path(__file__).parents[1] / "training" / "data" / "posts.jsonl"
 
 
 class JobsSettings(LearningSettings):
@@ -40,7 +43,7 @@ class JobsSettings(LearningSettings):
     model: str = Field("", description="folder of the base model; without it no basis can be built")
     embedder: str = Field("", description="folder or hub name of the sentence embedder; as `model`")
     model_name: str = Field("SmolLM2-135M-Instruct", description="what a new basis calls its base model")
-    catalogue: Path = Field(Path("catalogue/posts.jsonl"), description="posts that a basis is built from")
+    catalogue: Path = Field(CATALOGUE, description="posts that a basis is built from")
     fit_basis_log: bool = Field(True, description="whether it is also built from posts and reactions in Kafka")
     fit_basis_factored: bool = Field(
         False,

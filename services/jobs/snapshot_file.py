@@ -10,7 +10,7 @@ from typing import IO, Final, cast
 from google.protobuf.message import DecodeError
 from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
 
-from slop.storage import ArchivedUser, User
+from slop.redis.profiles import ArchivedUser, User
 from slop.v1.snapshot_pb2 import SnapshotHeader, SnapshotUser
 
 FORMAT: Final = 1

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 
 from jobs.limits import Limits
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot, write_snapshot
-from slop.storage import ArchivedUser, ProfileArchive
+from slop.redis.profiles import ArchivedUser, ProfileArchive
 from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 BATCH: Final = 500

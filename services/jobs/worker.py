@@ -27,7 +27,7 @@ from jobs.snapshots import snapshots
 from kit.progress import Progress
 from kit.worker import health_server, in_thread, worker_thread
 from slop.basis import Basis, InvalidBasis
-from slop.writable import require_writable
+from slop.redis.writable import require_writable
 
 OVERDUE: Final = timedelta(days=1)
 

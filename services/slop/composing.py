@@ -8,8 +8,8 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from slop.factored import FactoredBasis
 from slop.soft_prompts import allot, checked_within
+from slop.style_subject import FactoredBasis
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -18,7 +18,7 @@ COMPOSED_FROM: Final = 0.05
 """The share that style-like prompts must have of a reader's posts, and subject-like ones too, for composed posts.
 
 Shares are third powers of weights: this is a weight .37 times as large as that of the other kind. How many readers of
-each kind are composed for is in the results of `studies.topics`.
+each kind are composed for is in the results of `research.topics`.
 """
 MARGIN: Final = 0.25
 """How much more a prompt's posts must gather in one style than in one subject, or the other way round."""

@@ -31,7 +31,7 @@ class Encoder:
             raise InvalidBasis(
                 f"the basis {basis.version} reads embeddings of {basis.embedder.name} {basis.embedder.revision}, "
                 f"the embedder is {embedder.name} {embedder.revision}: name the basis' own in SLOP_EMBEDDER, or fit "
-                "its head to this one with 'python -m trainer.basis.head'"
+                "its head to this one with 'python -m training.basis.head'"
             )
         self._basis, self._embedder = basis, embedder
 

@@ -2,7 +2,7 @@
 
 Probabilistic matrix factorisation (Salakhutdinov and Mnih 2008) whose post factors are pulled towards a regression on
 the post's text (Agarwal and Chen 2009, "Regression-based latent factor models"), so that a post that nobody has reacted
-to has factors too. `trainer.factors` fits them.
+to has factors too. `training.factors` fits them.
 """
 
 import json
@@ -34,7 +34,7 @@ class Factors:
     They are scaled for a logistic model of a graded label with a standard normal prior over a reader's M weights.
 
     Attributes:
-        posts: keys of the known posts (see `slop.posts.PostRef.key`), in the order of `known`.
+        posts: keys of the known posts (see `slop.redis.posts.PostRef.key`), in the order of `known`.
         known: (N, M + 1) float32.
         text_map: (T, M + 1) float32, what a post's T text features add up to where nothing else is known.
         offset: (M + 1,) float32.

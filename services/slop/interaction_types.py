@@ -97,7 +97,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind("hide", Slot.HIDE, 0.0, 1.5),
         Kind("mute", Slot.MUTE, 0.0, 1.5),
         Kind("report", Slot.REPORT, 0.0, 2.0),
-        # On ratings of jokes (studies.humor) a graded label of this weight comes within .004 of exact inference.
+        # On ratings of jokes (research.humor) a graded label of this weight comes within .004 of exact inference.
         Kind("rate", Slot.RATE, weight=6.0, value=Range(-1, 1, "from -1, the worst, to 1, the best")),
     )
 }

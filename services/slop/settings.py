@@ -36,12 +36,12 @@ class CommonSettings(BaseSettings):
     kafka_session_timeout_ms: int = Field(6_000, description="of consumer groups; Tansu's first join takes 0.75 of it")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="where profiles and post features live")
     redis_persisted_after_s: float = Field(
-        2.0, ge=0, description="a Redis before 7.2 has on disk what was written so long ago (see slop.durability)"
+        2.0, ge=0, description="a Redis before 7.2 has on disk what was written so long ago (see slop.kafka.durability)"
     )
     redis_timeout_s: float = Field(1.0, gt=0, description="for one command, connecting included")
 
     basis_dir: Path = Field(DEFAULT_BASIS, description="folder with basis.json and basis.safetensors")
-    follow_s: float = Field(1.0, gt=0, description="pause between two looks which basis is live (see slop.live)")
+    follow_s: float = Field(1.0, gt=0, description="pause between two looks which basis is live (slop.rollout.live)")
 
 
 class EmbedderSettings(CommonSettings):

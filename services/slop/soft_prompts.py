@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float32]
 
 POWER: Final = 3
 """Of weights, to shares: the higher, the more posts are on a taste, and the fewer readers with two tastes find both
-among a few posts (`studies.prompts` compares powers)."""
+among a few posts (`research.prompts` compares powers)."""
 # A latent beyond this norm was never learned: the prior's variance and the number of signals bound it far below.
 MAX_WEIGHT_NORM: Final = 100.0
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from native import model
-from native.ports import free_port
-from native.settings import NativeSettings
-from native.up import Stack, running_stack
+from infra.local.ports import free_port
+from infra.local.settings import LocalSettings
+from infra.local.up import Stack, running_stack
+from infra.models import model
 from slop.basis import Basis, Template
 from tests.basis import SUBJECTS, basis_of
 from tests.generations import client_of, generation_server
 from tests.integration.conftest import kafka_bootstrap, redis_client, redis_url
 from tests.monitoring import Prometheus, prometheus_server, redis_exporter_server
 from tests.servers import HOST
-from trainer.language_model import LanguageModel
+from training.language_model import LanguageModel
 
 __all__ = ["kafka_bootstrap", "redis_client", "redis_url"]
 
@@ -28,7 +28,7 @@ ROWS = 13
 
 @pytest.fixture(scope="session")
 def model_path() -> str:
-    return model.prepare(NativeSettings())
+    return model.prepare(LocalSettings())
 
 
 @pytest.fixture(scope="session")

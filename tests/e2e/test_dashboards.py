@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
-from native.up import Stack
+from infra.local.up import Stack
 from tests.monitoring import Prometheus, chromium, grafana_server
 from tests.promql import BY_CONTAINERS_ONLY, dashboards, metrics_in
 from tests.traffic import traffic

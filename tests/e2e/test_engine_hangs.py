@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from native.up import Stack
+from infra.local.up import Stack
 from tests.generations import client_of
 from tests.waiting import eventually
 

@@ -11,10 +11,10 @@ import httpx
 import pytest
 from redis import Redis
 
-from native.vllm import BLOCK_SIZE
+from infra.engine.vllm import BLOCK_SIZE
 from slop.basis import Basis
+from slop.kafka.topics import POSTS, post_key
 from slop.profiles import Profile
-from slop.topics import POSTS, post_key
 from slop.v1.post_pb2 import Post
 from tests.basis import profile_of
 from tests.collectors import read_all

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from native.settings import ROOT
-from native.up import Stack
+from infra.local.settings import ROOT
+from infra.local.up import Stack
 from tests.api_docs import COLLECTOR, GENERATION, calls
 from tests.waiting import eventually
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from slop.basis import Basis
 from slop.tensor_wire import torch_base64
-from trainer.language_model import LanguageModel, PromptScorer
+from training.language_model import LanguageModel, PromptScorer
 
 TEXTS = (
     "The tomatoes on the balcony are finally red, and I have told everyone about it twice.",

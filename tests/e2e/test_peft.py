@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from slop.basis import Basis
 from slop.settings import DEFAULT_BASIS
 from tests.greedy import greedy_tokens, peft_tokens
-from trainer.language_model import LanguageModel
-from trainer.peft_adapter.__main__ import export_prompt
-from trainer.peft_adapter.adapter import load_adapter
+from training.language_model import LanguageModel
+from training.peft_adapter.__main__ import export_prompt
+from training.peft_adapter.adapter import load_adapter
 
 LENGTH = 24
 PROMPTS = (0, 2)

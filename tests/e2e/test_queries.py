@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from native.up import Stack
+from infra.local.up import Stack
 from tests.monitoring import Prometheus
 from tests.promql import BY_CONTAINERS_ONLY, PanelQuery, metrics_in, panel_queries, rules
 from tests.traffic import traffic

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from slop.topics import INTERACTIONS
+from slop.kafka.topics import INTERACTIONS
 from slop.v1.interaction_pb2 import Interaction
 from tests.api_docs import COLLECTOR, GENERATION, calls
 from tests.basis import profile_of, random_basis

@@ -10,24 +10,24 @@ import pytest
 from redis import Redis
 from redis import asyncio as aioredis
 
+from featurizer.post_texts import ReactedPosts, Texts
+from featurizer.settings import FeaturizerSettings
+from featurizer.workers import PostWorker
 from generation.contracts import Personalization, Reason
 from generation.minting import Mint
+from infra.local.ports import free_port
 from kit.worker import worker_thread
-from native.ports import free_port
+from learner.learning import Learner
 from slop.arms import Arm
-from slop.posts import PostRef, PostText
-from slop.publisher import Limits, Publisher
-from slop.storage import Profiles
-from slop.topics import encode
+from slop.kafka.publisher import Limits, Publisher
+from slop.kafka.topics import encode
+from slop.redis.posts import PostRef, PostText
+from slop.redis.profiles import Profiles
 from tests.basis import random_basis
 from tests.featurizers import Parts, interaction, parts_of, polled
 from tests.learners import wait_until
 from tests.servers import HOST
 from tests.signals import DAY_MS
-from trainer.learning import Learner
-from trainer.settings import FeaturizerSettings
-from trainer.text_log import ReactedPosts, Texts
-from trainer.workers import PostWorker
 
 NOWHERE = f"{HOST}:{free_port()}"
 BASIS = random_basis()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from slop.basis import Basis
+from slop.kafka.streams import whole_log
+from slop.kafka.topics import SIGNALS
 from slop.settings import LearningSettings
-from slop.streams import whole_log
-from slop.topics import SIGNALS
 from slop.v1.post_pb2 import Post
 from slop.v1.signal_pb2 import Signal, Source
 from tests.basis import random_basis
@@ -22,7 +22,7 @@ from tests.posts import people_posts, publish_posts
 from tests.servers import tansu_server
 from tests.tiny_embedder import save_tiny_embedder
 from tests.tiny_model import save_tiny_model
-from trainer.basis.live import Catalogue
+from training.basis.from_log import Catalogue
 
 BASIS = random_basis()
 PEOPLE, READERS = people_posts("people", 40), 30
@@ -98,7 +98,7 @@ def test_the_command_builds_a_basis_from_the_log(settings: LearningSettings, fol
     places = {"--model": "model", "--catalogue": "posts.jsonl", "--out": "new", "--checkpoint": "work/checkpoint.pt"}
     places |= {"--embedder": "embedder"}
     words = [word for option, name in places.items() for word in (option, str(folder / name))]
-    command = [sys.executable, "-m", "trainer.basis", *words, "--log", "--prompts", "2", "--rounds", "1", "1"]
+    command = [sys.executable, "-m", "training.basis", *words, "--log", "--prompts", "2", "--rounds", "1", "1"]
     command += ["--written", "2"]
     known = {"SLOP_KAFKA_BOOTSTRAP": settings.kafka_bootstrap, "SLOP_BASIS_DIR": str(settings.basis_dir)}
     done = subprocess.run(command, env=os.environ | known, capture_output=True, text=True, timeout=600, check=False)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from kafka.partitioner.default import murmur2
 
-from slop.topics import INTERACTIONS, POSTS, REJECTED
+from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED
 from slop.v1.interaction_pb2 import Interaction, InteractionType, Rejected
 from slop.v1.post_pb2 import Post
 from tests.collectors import collector_server, read_all, running

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from slop.topics import INTERACTIONS
+from slop.kafka.topics import INTERACTIONS
 from slop.v1.interaction_pb2 import Interaction
 from tests.collectors import collector_server, read_all, running
 from tests.items import event

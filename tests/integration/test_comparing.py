@@ -10,9 +10,9 @@ import pytest
 from jobs.comparing import NotBetter, NotCompared, compared
 from jobs.settings import JobsSettings
 from slop.basis import Basis
-from slop.live import Place
-from slop.streams import whole_log
-from slop.topics import SIGNALS
+from slop.kafka.streams import whole_log
+from slop.kafka.topics import SIGNALS
+from slop.rollout.live import Place
 from slop.v1.signal_pb2 import Signal, Source
 from tests.basis import random_basis
 from tests.jobs import jobs_settings

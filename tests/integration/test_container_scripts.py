@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.ports import free_port
 from kit.worker import health_server, in_thread
-from native.ports import free_port
 from tests.servers import KafkaServer
 
 INFRA = Path(__file__).parents[2] / "infra"

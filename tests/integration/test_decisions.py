@@ -15,16 +15,16 @@ from redis import Redis
 
 from jobs.limits import Limits
 from jobs.snapshots import restore_snapshot, take_snapshot
+from learner.learning import Learner, Outcome
 from slop.factors import Factors
+from slop.kafka.topics import encode
 from slop.profiles import MAX_FEATURE, MAX_WEIGHT, Profile
 from slop.recent import MOST_DECISIONS
-from slop.storage import ProfileArchive, Profiles, StoredUser, User, profile_key
-from slop.topics import encode
+from slop.redis.profiles import ProfileArchive, Profiles, StoredUser, User, profile_key
 from slop.v1.signal_pb2 import Signal
 from tests.basis import random_basis
 from tests.learners import everything
 from tests.signals import DAY_MS, NOON_MS, a_decision, a_signal
-from trainer.learning import Learner, Outcome
 
 BASIS = random_basis()
 PRIOR = BASIS.prior(variance=1.0, bias_variance=0.5, forgetting=0.955)

@@ -12,10 +12,10 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.structs import TopicPartition
 from redis import Redis
 
-from slop.durability import DurableCommits, OtherRun, WhenLost, kept_key
+from slop.kafka.durability import DurableCommits, OtherRun, WhenLost, kept_key
+from slop.kafka.streams import Subscription
+from slop.kafka.topics import Topic
 from slop.settings import CommonSettings
-from slop.streams import Subscription
-from slop.topics import Topic
 from tests.learners import wait_until
 from tests.servers import HOST, KafkaServer, Server, redis_server
 

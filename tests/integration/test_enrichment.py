@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from featurizer.enrichment import MOST_REDELIVERIES, Enriched, Fate
 from slop.basis import Basis
-from slop.parking import Bounds
-from slop.posts import PostText
+from slop.redis.parking import Bounds
+from slop.redis.posts import PostText
 from slop.rewards import Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from tests.basis import random_basis
@@ -28,7 +29,6 @@ from tests.featurizers import (
     ref,
 )
 from tests.samples import sample
-from trainer.enrichment import MOST_REDELIVERIES, Enriched, Fate
 
 EPOCH = 77
 WRITTEN_FOR_ANN = PostText("the dog barks", "soft", "ann")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from slop.basis import Basis
-from slop.factored import FactoredBasis
+from slop.kafka.streams import whole_log
+from slop.kafka.topics import SIGNALS
 from slop.settings import CommonSettings
-from slop.streams import whole_log
-from slop.topics import SIGNALS
+from slop.style_subject import FactoredBasis
 from slop.v1.signal_pb2 import Signal, Source
 from tests.basis import factored_for, random_basis, spread_over
 from tests.learners import publish, wait_until
@@ -45,7 +45,7 @@ def opinionated(basis: Basis) -> list[Signal]:
 
 def fit(folder: Path, bootstrap: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"SLOP_KAFKA_BOOTSTRAP": bootstrap, "SLOP_BASIS_DIR": str(folder / "basis")}
-    command = [sys.executable, "-m", "trainer.factors", "--size", "2", "--out", str(folder / "new")]
+    command = [sys.executable, "-m", "training.factors", "--size", "2", "--out", str(folder / "new")]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 

@@ -10,12 +10,16 @@ import pytest
 from kafka import KafkaProducer
 from redis import Redis
 
+from featurizer.app import FeaturizerLane
+from featurizer.priority import Turnstile
+from featurizer.settings import FeaturizerSettings
+from featurizer.text_features import TextFeatures
 from slop.basis import Basis
-from slop.dead_letters import MAX_PAYLOAD
-from slop.parking import DUE_KEY, Entry
-from slop.posts import PostRef, features_key, parked_key, text_key
-from slop.streams import whole_log
-from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, create_topics, encode, key_of
+from slop.kafka.dead_letters import MAX_PAYLOAD
+from slop.kafka.streams import whole_log
+from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, create_topics, encode, key_of
+from slop.redis.parking import DUE_KEY, Entry
+from slop.redis.posts import PostRef, features_key, parked_key, text_key
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post
 from slop.v1.signal_pb2 import Signal
@@ -30,10 +34,6 @@ from tests.featurizers import (
     ref,
 )
 from tests.waiting import eventually
-from trainer.featurizer import FeaturizerLane
-from trainer.settings import FeaturizerSettings
-from trainer.text_features import TextFeatures
-from trainer.turnstile import Turnstile
 
 
 @dataclass

@@ -9,9 +9,9 @@ from redis import Redis
 
 from kit.progress import Stalled
 from slop.basis import Basis, InvalidBasis
-from slop.live import Bases, LiveBases, Place
+from slop.rollout.following import Following
+from slop.rollout.live import Bases, LiveBases, Place
 from tests.basis import random_basis
-from trainer.following import Following
 
 
 @dataclass

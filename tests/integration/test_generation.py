@@ -15,8 +15,8 @@ import pytest
 from redis import Redis
 
 from slop.copies import KnownPosts
-from slop.posts import PostRef, Posts, PostText, features_key, text_digest
 from slop.profiles import scores
+from slop.redis.posts import PostRef, Posts, PostText, features_key, text_digest
 from slop.tensor_wire import torch_base64
 from tests.basis import factored_for, profile_of, random_basis, spread_over
 from tests.generations import client_of, damaged_profiles, generation_server, put_features, put_profile

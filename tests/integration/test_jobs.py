@@ -11,9 +11,10 @@ from redis import Redis
 from jobs.app import create_app
 from jobs.names import CENSUS, FIT_BASIS, FIT_FACTORS, HEAVY, LIGHT, SNAPSHOT_PROFILES
 from jobs.settings import JobsSettings
+from learner.learning import Learner
 from slop.basis import Basis
-from slop.storage import Profiles
-from slop.topics import create_topics, encode
+from slop.kafka.topics import create_topics, encode
+from slop.redis.profiles import Profiles
 from tests.basis import random_basis
 from tests.jobs import ROOT, JobsProcess, command, jobs_settings
 from tests.learners import wait_until
@@ -22,7 +23,6 @@ from tests.servers import KafkaServer, redis_server
 from tests.signals import DAY_MS, a_signal
 from tests.tiny_embedder import save_tiny_embedder
 from tests.tiny_model import save_tiny_model
-from trainer.learning import Learner
 
 BASIS = random_basis()
 PRIOR = BASIS.prior(variance=1.0, bias_variance=0.5, forgetting=0.998)

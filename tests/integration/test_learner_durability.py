@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 
 from slop.basis import Basis
-from slop.durability import kept_key
-from slop.topics import SIGNALS
+from slop.kafka.durability import kept_key
+from slop.kafka.topics import SIGNALS
 from slop.v1.signal_pb2 import Signal
 from tests.basis import random_basis
 from tests.learners import Lag, LearnerProcess, everything, publish, wait_until

@@ -13,8 +13,8 @@ import pytest
 from redis import Redis
 
 from slop.basis import Basis
+from slop.kafka.topics import SIGNALS
 from slop.profiles import Profile
-from slop.topics import SIGNALS
 from slop.v1.signal_pb2 import Signal
 from tests.basis import random_basis
 from tests.learners import Lag, LearnerProcess, everything, publish, wait_until

@@ -8,7 +8,7 @@ from redis import Redis
 
 from slop.basis import Basis
 from slop.profiles import Profile
-from slop.storage import profile_key
+from slop.redis.profiles import profile_key
 from tests.basis import random_basis
 from tests.learners import Lag, LearnerProcess, publish, wait_until
 from tests.servers import KafkaServer, redis_server

@@ -6,14 +6,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from learner.learning import Learner, Lessons
+from slop.kafka.topics import encode
 from slop.profiles import Applied, Doubles, Floats, Profile, update
-from slop.storage import Profiles, profile_key
-from slop.topics import encode
+from slop.redis.profiles import Profiles, profile_key
 from slop.v1.signal_pb2 import Signal
 from tests.basis import random_basis
 from tests.learners import everything
 from tests.signals import DAY_MS, NOON_MS, a_signal
-from trainer.learning import Learner, Lessons
 
 BASIS = random_basis()
 PRIOR = BASIS.prior(variance=1.0, bias_variance=0.5, forgetting=0.998)

@@ -12,8 +12,8 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from native.ports import free_port
-from slop.topics import INTERACTIONS
+from infra.local.ports import free_port
+from slop.kafka.topics import INTERACTIONS
 from slop.v1.interaction_pb2 import Interaction
 from tests.basis import basis_of
 from tests.collectors import collector_server, read_all, running

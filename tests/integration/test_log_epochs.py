@@ -12,9 +12,9 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from slop.kafka.streams import Subscription
+from slop.kafka.topics import SIGNALS, Topic, create_topics
 from slop.settings import CommonSettings
-from slop.streams import Subscription
-from slop.topics import SIGNALS, Topic, create_topics
 from tests.learners import wait_until
 from tests.samples import sample
 from tests.servers import KafkaServer

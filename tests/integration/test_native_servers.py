@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from native.ports import free_port, is_open
-from native.ready import kafka_answers, redis_answers
+from infra.local.ports import free_port, is_open
+from infra.local.ready import kafka_answers, redis_answers
 from tests.servers import HOST, Server, apache_kafka_home
 
 Start = Callable[..., Server]
@@ -38,7 +38,7 @@ def _path() -> str:
 
 def test_redis_starts_stops_and_frees_its_port(start: Start) -> None:
     port = free_port()
-    server = start("native.redis", lambda: redis_answers(HOST, port), SLOP_REDIS_URL=f"redis://{HOST}:{port}/0")
+    server = start("infra.local.redis", lambda: redis_answers(HOST, port), SLOP_REDIS_URL=f"redis://{HOST}:{port}/0")
     assert is_open(HOST, port)
     server.stop()
     assert not is_open(HOST, port)
@@ -46,7 +46,7 @@ def test_redis_starts_stops_and_frees_its_port(start: Start) -> None:
 
 def test_redis_never_evicts_a_profile(start: Start) -> None:
     port = free_port()
-    start("native.redis", lambda: redis_answers(HOST, port), SLOP_REDIS_URL=f"redis://{HOST}:{port}/0")
+    start("infra.local.redis", lambda: redis_answers(HOST, port), SLOP_REDIS_URL=f"redis://{HOST}:{port}/0")
     with Redis(host=HOST, port=port) as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
@@ -57,18 +57,18 @@ def test_redis_outlives_a_restart_only_beside_a_durable_kafka(
 ) -> None:
     port = free_port()
     where = {"SLOP_REDIS_URL": f"redis://{HOST}:{port}/0", "KAFKA_HOME": kafka_home}
-    server = start("native.redis", lambda: redis_answers(HOST, port), **where)
+    server = start("infra.local.redis", lambda: redis_answers(HOST, port), **where)
     with Redis(host=HOST, port=port) as client:
         client.set("profile", b"kept")
     server.stop()
-    start("native.redis", lambda: redis_answers(HOST, port), **where)
+    start("infra.local.redis", lambda: redis_answers(HOST, port), **where)
     with Redis(host=HOST, port=port) as client:
         assert client.get("profile") == kept
 
 
 def test_tansu_says_that_it_is_for_development_and_in_memory(start: Start) -> None:
     port = free_port()
-    server = start("native.kafka", lambda: kafka_answers(HOST, port), SLOP_KAFKA_BOOTSTRAP=f"{HOST}:{port}")
+    server = start("infra.local.kafka", lambda: kafka_answers(HOST, port), SLOP_KAFKA_BOOTSTRAP=f"{HOST}:{port}")
     server.stop()
     assert not is_open(HOST, port)
     assert server.log.read_text().startswith("Tansu, a broker for development: ")
@@ -80,7 +80,7 @@ def test_apache_kafka_runs_from_its_home_with_its_data_in_the_run_folder(start: 
         pytest.skip("KAFKA_HOME names no Apache Kafka, and none lies in ../shared/kafka")
     port = free_port()
     server = start(
-        "native.kafka",
+        "infra.local.kafka",
         lambda: kafka_answers(HOST, port),
         KAFKA_HOME=str(home),
         SLOP_KAFKA_BOOTSTRAP=f"{HOST}:{port}",

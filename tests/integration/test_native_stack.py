@@ -13,25 +13,25 @@ import pytest
 from redis import Redis
 from rich.console import Console
 
-from native.parts import Part, parts
-from native.ports import free_port, is_open
-from native.settings import ROOT, NativeSettings
-from native.up import StackFailed, started
+from infra.local.parts import Part, parts
+from infra.local.ports import free_port, is_open
+from infra.local.settings import ROOT, LocalSettings
+from infra.local.up import StackFailed, started
 from tests.servers import HOST
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NativeSettings:
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalSettings:
     monkeypatch.delenv("KAFKA_HOME", raising=False)
     monkeypatch.setenv("SLOP_REDIS_URL", f"redis://{HOST}:{free_port()}/0")
     monkeypatch.setenv("SLOP_KAFKA_BOOTSTRAP", f"{HOST}:{free_port()}")
     monkeypatch.setenv("SLOP_RUN_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    return NativeSettings(_env_file=None)
+    return LocalSettings(_env_file=None)
 
 
 @pytest.fixture
-def servers(settings: NativeSettings) -> list[Part]:
+def servers(settings: LocalSettings) -> list[Part]:
     return [part for part in parts(settings) if part.name in {"redis", "kafka"}]
 
 
@@ -54,7 +54,7 @@ def _wait_until_free(some: list[Part], timeout_s: float = 20.0) -> None:
 
 
 def test_what_was_started_answers_and_nothing_is_left_afterwards(
-    settings: NativeSettings, servers: list[Part], console: Console, before: set[int]
+    settings: LocalSettings, servers: list[Part], console: Console, before: set[int]
 ) -> None:
     with started(servers, settings, console, {}):
         assert all(part.answers() for part in servers)
@@ -64,7 +64,7 @@ def test_what_was_started_answers_and_nothing_is_left_afterwards(
 
 
 def test_each_part_is_announced_when_it_is_ready(
-    settings: NativeSettings, servers: list[Part], console: Console
+    settings: LocalSettings, servers: list[Part], console: Console
 ) -> None:
     with started(servers, settings, console, {}):
         assert isinstance(console.file, StringIO)
@@ -73,7 +73,7 @@ def test_each_part_is_announced_when_it_is_ready(
 
 
 def test_a_part_that_never_answers_fails_the_start(
-    settings: NativeSettings, servers: list[Part], console: Console
+    settings: LocalSettings, servers: list[Part], console: Console
 ) -> None:
     impatient = settings.model_copy(update={"start_timeout_s": 1.0})
     redis, kafka = servers
@@ -87,7 +87,7 @@ def test_a_part_that_never_answers_fails_the_start(
 
 
 def test_a_part_that_dies_while_starting_is_named_with_its_last_lines(
-    settings: NativeSettings, servers: list[Part], console: Console
+    settings: LocalSettings, servers: list[Part], console: Console
 ) -> None:
     no_kafka = {"KAFKA_HOME": "/there/is/no/kafka"}
     with (
@@ -98,9 +98,7 @@ def test_a_part_that_dies_while_starting_is_named_with_its_last_lines(
     assert not any(is_open(part.host, part.port) for part in servers)
 
 
-def test_when_one_part_dies_the_rest_is_stopped(
-    settings: NativeSettings, servers: list[Part], console: Console
-) -> None:
+def test_when_one_part_dies_the_rest_is_stopped(settings: LocalSettings, servers: list[Part], console: Console) -> None:
     redis_port = settings.redis_address[1]
     with started(servers, settings, console, {}) as process:
         with Redis(host=HOST, port=redis_port) as client:
@@ -110,25 +108,25 @@ def test_when_one_part_dies_the_rest_is_stopped(
 
 
 def test_the_worker_and_beat_need_redis_alone(
-    settings: NativeSettings, console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    settings: LocalSettings, console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SLOP_WORKER_PORT", str(free_port()))
     monkeypatch.setenv("SLOP_BEAT_PORT", str(free_port()))
-    some = [part for part in parts(NativeSettings(_env_file=None)) if part.name in {"redis", "worker", "beat"}]
+    some = [part for part in parts(LocalSettings(_env_file=None)) if part.name in {"redis", "worker", "beat"}]
     with started(some, settings, console, {"SLOP_JOBS_DIR": str(tmp_path / "jobs")}):
         assert all(part.answers() for part in some)
     _wait_until_free(some)
     assert (tmp_path / "jobs").is_dir()
 
 
-def test_nothing_outlives_the_program_that_started_the_stack(settings: NativeSettings, servers: list[Part]) -> None:
+def test_nothing_outlives_the_program_that_started_the_stack(settings: LocalSettings, servers: list[Part]) -> None:
     program = (
         "import time\n"
         "from rich.console import Console\n"
-        "from native.parts import parts\n"
-        "from native.settings import NativeSettings\n"
-        "from native.up import started\n"
-        "settings = NativeSettings()\n"
+        "from infra.local.parts import parts\n"
+        "from infra.local.settings import LocalSettings\n"
+        "from infra.local.up import started\n"
+        "settings = LocalSettings()\n"
         "some = [part for part in parts(settings) if part.name in {'redis', 'kafka'}]\n"
         "with started(some, settings, Console(quiet=True), {}):\n"
         "    print('ready', flush=True)\n"

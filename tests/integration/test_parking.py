@@ -8,14 +8,14 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
-from slop.delivery import Record
-from slop.parking import Bounds, Entry, Outcome, Parked, Parking
-from slop.topics import INTERACTIONS, REJECTED, encode
+from featurizer.workers import ParkingWorker
+from slop.kafka.delivery import Record
+from slop.kafka.topics import INTERACTIONS, REJECTED, encode
+from slop.redis.parking import Bounds, Entry, Outcome, Parked, Parking
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from tests.basis import random_basis
 from tests.featurizers import BOUNDS, DAY_MS, POISON, Parts, featurizer_settings, interaction, now_ms, parts_of, ref
 from tests.waiting import eventually
-from trainer.workers import ParkingWorker
 
 SHORT = replace(BOUNDS, lease_ms=1)
 

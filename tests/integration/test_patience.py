@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
+from featurizer.new_posts import POSTS_BETWEEN_LOOKS, PatientFeatures
 from kit.worker import Stopped
-from slop.posts import POST_TTL_S
+from slop.redis.posts import POST_TTL_S
 from slop.v1.post_pb2 import Post
 from tests.basis import random_basis
 from tests.featurizers import POISON, Parts, Polled, now_ms, parts_of, ref
-from trainer.patience import POSTS_BETWEEN_LOOKS, PatientFeatures
 
 OLD_MS = now_ms() - 1_000 * POST_TTL_S - 60_000
 
@@ -56,7 +56,11 @@ def test_features_that_nobody_asks_for_and_those_of_forgotten_posts_are_not_comp
 def test_a_post_that_can_not_be_encoded_is_rejected_alone(parts: Parts) -> None:
     batch = records(good="a star", bad=POISON)
     [rejected] = working(parts)(batch)
-    assert (rejected.reason, rejected.payload, rejected.source_topic) == ("failed", batch[1].value, "slop.posts.v1")
+    assert (rejected.reason, rejected.payload, rejected.source_topic) == (
+        "failed",
+        batch[1].value,
+        "slop.posts.v1",
+    )
     assert parts.encoder.encoded == ["a star"]
 
 

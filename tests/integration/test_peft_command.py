@@ -11,12 +11,12 @@ from redis import Redis
 from safetensors.numpy import load_file
 
 from slop.basis import Basis
-from slop.storage import Profiles, User, Write
+from slop.redis.profiles import Profiles, User, Write
 from tests.basis import basis_of, profile_of
 from tests.signals import DAY_MS
 from tests.tiny_model import random_prompts, save_tiny_model
-from trainer.language_model import revision_of
-from trainer.peft_adapter.__main__ import main
+from training.language_model import revision_of
+from training.peft_adapter.__main__ import main
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def environment(
 
 def process(*words: str) -> "subprocess.CompletedProcess[str]":
     """The command in a process of its own, to its end."""
-    line = [sys.executable, "-m", "trainer.peft_adapter", *words]
+    line = [sys.executable, "-m", "training.peft_adapter", *words]
     return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from kafka import KafkaProducer
 from redis import Redis
 
+from infra.local.ports import free_port
+from infra.local.settings import LocalSettings
+from infra.models import embedder
 from loadtests.faults.services import Service
 from loadtests.faults.stack import environment_of
-from native import embedder
-from native.ports import free_port
-from native.settings import NativeSettings
 from slop.basis import Basis
 from slop.interaction_types import KINDS
+from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Topic, create_topics, encode
 from slop.settings import DEFAULT_BASIS
-from slop.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Topic, create_topics, encode
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post
 from slop.v1.signal_pb2 import Signal, Source
@@ -110,7 +110,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     collector, collector_url = collector_server(folder, kafka.bootstrap, collector_ack_timeout_s=30)
     ports = {name: free_port() for name in ("featurizer", "learner")}
     environment = {
-        **environment_of(embedder.prepare(NativeSettings()), f"http://{HOST}:1/v1"),
+        **environment_of(embedder.prepare(LocalSettings()), f"http://{HOST}:1/v1"),
         **{f"SLOP_{name.upper()}_PORT": str(port) for name, port in ports.items()},
         "SLOP_KAFKA_BOOTSTRAP": kafka.bootstrap,
         "SLOP_REDIS_URL": redis_url,

@@ -5,8 +5,8 @@ import pytest
 from redis import Redis
 from redis import asyncio as aioredis
 
-from slop.parking import Parked, Parking
-from slop.posts import (
+from slop.redis.parking import Parked, Parking
+from slop.redis.posts import (
     DAY_S,
     POST_TTL_S,
     FoundPost,

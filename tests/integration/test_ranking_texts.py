@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from featurizer.api import Desk, features_router
+from featurizer.known_posts import Asked
 from kit.worker import health_server
-from slop.posts import Floats
 from slop.profiles import scores
+from slop.redis.posts import Floats
 from tests.basis import profile_of, random_basis
 from tests.featurizers import POISON, Parts, parts_of, ref
 from tests.generations import client_of, generation_server, put_profile
 from tests.samples import sample
 from tests.servers import HOST
 from tests.waiting import eventually
-from trainer.asked import Desk, features_router
-from trainer.catalog import Asked
 
 BASIS = random_basis()
 ADA = profile_of(BASIS, (1.5, -1.0, 0.5, -0.2))

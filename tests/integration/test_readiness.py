@@ -12,7 +12,7 @@ from redis import Redis
 
 from slop.basis import Basis
 from slop.profiles import Profile
-from slop.storage import profile_key
+from slop.redis.profiles import profile_key
 from tests.basis import random_basis
 from tests.learners import LearnerProcess, publish, wait_until
 from tests.servers import Server, redis_server

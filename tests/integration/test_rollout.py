@@ -15,24 +15,31 @@ import pytest
 from kafka import KafkaProducer
 from redis import Redis
 
+from featurizer.enrichment import Enricher
+from featurizer.known_posts import Catalog
+from featurizer.priority import Turnstile
+from featurizer.settings import FeaturizerSettings
+from featurizer.text_features import TextFeatures
+from infra.local.ports import free_port
+from infra.local.ready import http_answers
 from jobs.limits import Limits
 from jobs.relearn import NEWEST, relearn
 from jobs.rollout import RolloutFailed, RolloutRefused, cancel, roll_back, roll_out
 from jobs.settings import JobsSettings
 from jobs.snapshots import take_snapshot
-from native.ports import free_port
-from native.ready import http_answers
+from learner.learning import Learner
+from learner.settings import LearnerSettings
 from slop.basis import Basis, InvalidBasis, Template
 from slop.embedder import Embedder
 from slop.encoder import Encoder
-from slop.live import Bases, LiveBases, Place
-from slop.log_epochs import LogEpochs
-from slop.parking import Parking
-from slop.posts import PostRef, Posts, PostText, SentText, features_key
+from slop.kafka.log_epochs import LogEpochs
+from slop.kafka.streams import whole_log
+from slop.kafka.topics import INTERACTIONS, POSTS, create_topics, encode, key_of
+from slop.redis.parking import Parking
+from slop.redis.posts import PostRef, Posts, PostText, SentText, features_key
+from slop.redis.profiles import ProfileArchive, Profiles, profile_key
 from slop.rewards import Rewards
-from slop.storage import ProfileArchive, Profiles, profile_key
-from slop.streams import whole_log
-from slop.topics import INTERACTIONS, POSTS, create_topics, encode, key_of
+from slop.rollout.live import Bases, LiveBases, Place
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from slop.v1.post_pb2 import Post
 from tests.basis import basis_of
@@ -42,13 +49,7 @@ from tests.servers import HOST, KafkaServer, Server
 from tests.tiny_embedder import save_tiny_embedder
 from tests.tiny_model import WORDS, random_prompts, save_tiny_model
 from tests.waiting import eventually
-from trainer.catalog import Catalog
-from trainer.enrichment import Enricher
-from trainer.language_model import revision_of
-from trainer.learning import Learner
-from trainer.settings import FeaturizerSettings, LearnerSettings
-from trainer.text_features import TextFeatures
-from trainer.turnstile import Turnstile
+from training.language_model import revision_of
 
 ROOT = Path(__file__).parents[2]
 READERS = [f"reader-{number}" for number in range(6)]
@@ -128,8 +129,8 @@ def running(settings: JobsSettings, tmp_path: Path) -> Iterator[Running]:
     more |= {"SLOP_VLLM_URL": f"http://{HOST}:{free_port()}/v1"}
     with ExitStack() as stack:
         for name, module, path in (
-            ("featurizer", "trainer.featurizer", "readyz"),
-            ("learner", "trainer.learner", "readyz"),
+            ("featurizer", "featurizer.app", "readyz"),
+            ("learner", "learner.app", "readyz"),
             ("generation", "generation", "healthz"),
         ):
             url = f"http://{HOST}:{ports[name]}"

@@ -13,14 +13,14 @@ from jobs.census import take_census
 from jobs.limits import Interrupted, Limits
 from jobs.snapshot_file import InvalidSnapshot
 from jobs.snapshots import Snapshot, SnapshotRefused, restore_snapshot, snapshots, take_snapshot
+from learner.learning import Learner
+from slop.kafka.topics import encode
 from slop.profiles import Profile
-from slop.storage import ProfileArchive, Profiles, User, profile_key, recent_key, user_of
-from slop.topics import encode
+from slop.redis.profiles import ProfileArchive, Profiles, User, profile_key, recent_key, user_of
 from tests.basis import random_basis
 from tests.jobs import command, jobs_settings
 from tests.learners import everything
 from tests.signals import DAY_MS, NOON_MS, a_signal
-from trainer.learning import Learner
 
 BASIS = random_basis()
 PRIOR = BASIS.prior(variance=1.0, bias_variance=0.5, forgetting=0.998)

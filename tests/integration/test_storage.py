@@ -5,7 +5,7 @@ from redis import Redis
 from redis import asyncio as aioredis
 
 from slop.profiles import Applied, InvalidProfile, Profile
-from slop.storage import Profiles, Reader, User, Write, delete_profiles, profile_key, recent_key
+from slop.redis.profiles import Profiles, Reader, User, Write, delete_profiles, profile_key, recent_key
 from tests.basis import random_basis
 from tests.signals import DAY_MS, NOON_MS
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
+from slop.kafka.streams import GroupLag, Subscription
+from slop.kafka.topics import SIGNALS, Topic
 from slop.settings import CommonSettings
-from slop.streams import GroupLag, Subscription
-from slop.topics import SIGNALS, Topic
 from tests.basis import random_basis
 from tests.collectors import read_all
 from tests.learners import publish, wait_until

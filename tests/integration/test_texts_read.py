@@ -9,12 +9,12 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from featurizer.post_texts import TextsRead
+from featurizer.settings import FeaturizerSettings
 from kit.worker import Stopped
-from slop.topics import POSTS, create_topics, encode, key_of
+from slop.kafka.topics import POSTS, create_topics, encode, key_of
 from slop.v1.post_pb2 import Post
 from tests.learners import wait_until
-from trainer.settings import FeaturizerSettings
-from trainer.text_log import TextsRead
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import KafkaError
 
-from slop.delivery import Record
-from slop.publisher import Limits, NotPublished, Publisher
+from slop.kafka.delivery import Record
+from slop.kafka.outbox import Outbox
+from slop.kafka.publisher import Limits, NotPublished, Publisher
+from slop.kafka.topics import INTERACTIONS, create_topics, encode, key_of
 from slop.settings import CommonSettings
-from slop.topics import INTERACTIONS, create_topics, encode, key_of
 from slop.v1.interaction_pb2 import Interaction
 from tests.servers import KafkaServer
 from tests.waiting import eventually
-from trainer.outbox import Outbox
 
 NAME = INTERACTIONS.name
 INTERACTIONS_OF_MANY = [Interaction(event_id=f"e{number}", user_id=f"user{number}") for number in range(20)]

@@ -4,8 +4,8 @@ import time
 
 from kafka import KafkaConsumer, TopicPartition
 
+from slop.kafka.topics import INTERACTIONS
 from slop.settings import CommonSettings
-from slop.topics import INTERACTIONS
 from slop.v1.interaction_pb2 import Interaction
 
 deadline = time.monotonic() + 60

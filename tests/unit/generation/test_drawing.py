@@ -15,9 +15,9 @@ from generation.settings import Settings
 from slop.arms import Arm
 from slop.basis import Basis
 from slop.composing import Choice, Pair
-from slop.factored import FactoredBasis
-from slop.live import Place
+from slop.rollout.live import Place
 from slop.soft_prompts import UnsafeSoftPrompt
+from slop.style_subject import FactoredBasis
 from slop.tensor_wire import torch_base64
 from tests.basis import factored_for, profile_of, random_basis, spread_over
 from tests.samples import sample

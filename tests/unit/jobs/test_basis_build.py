@@ -9,9 +9,9 @@ from jobs import basis_build
 from jobs.basis_build import BuildOptions, BuildRefused, Work, fit_basis
 from jobs.limits import Limits
 from jobs.settings import JobsSettings
-from slop.factored import FactoredBasis
-from slop.live import Bases, Place
-from slop.live import Record as LiveRecord
+from slop.rollout.live import Bases, Place
+from slop.rollout.live import Record as LiveRecord
+from slop.style_subject import FactoredBasis
 from tests.basis import factored_for, random_basis, spread_over
 
 
@@ -113,7 +113,7 @@ def test_prompts_of_styles_and_subjects_are_built_to_go_with_a_basis_where_that_
     fit_basis("job", settings, options, Limits(60, threading.Event()), lambda _: None)
     (mixture, _), (factored, _) = begun
     out = mixture[mixture.index("--out") + 1]
-    assert factored[2] == "trainer.basis.factored"
+    assert factored[2] == "training.basis.style_subject"
     assert factored[factored.index("--mixture") + 1] == factored[factored.index("--out") + 1] == out
     assert factored[factored.index("--checkpoint") + 1] != mixture[mixture.index("--checkpoint") + 1]
     assert factored[-2:] == ["--seed", "7"]
@@ -128,7 +128,7 @@ def test_a_build_goes_on_with_what_is_not_done(tmp_path: Path, monkeypatch: pyte
     settings.bases_dir.mkdir(parents=True)
     basis.save(settings.bases_dir / ".building" / "job" / "basis")
     fit(settings)
-    assert trained == ["trainer.basis.factored"]
+    assert trained == ["training.basis.style_subject"]
     assert Place.of(settings.bases_dir / basis.version).version == basis.version
 
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot, write_snapshot
-from slop.storage import ArchivedUser, User
+from slop.redis.profiles import ArchivedUser, User
 
 NOON_MS = 1_790_000_000_000
 IDS = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=20)

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from native.ports import free_port
-from native.ready import http_answers
+from infra.local.ports import free_port
+from infra.local.ready import http_answers
 
 SERVICE = """
 import asyncio, sys

@@ -10,12 +10,12 @@ import pytest
 from locust import User
 from locust.env import Environment
 
+from client.rest import Event
+from infra.local.ports import free_port
 from loadtests.api import AFTER_FAILURE_S, Api, NotServed
 from loadtests.facts import Work
 from loadtests.outcome import Call, Outcome, calls_of, table_of
 from loadtests.tracker import Tracker
-from native.ports import free_port
-from studies.rest import Event
 
 Answer = tuple[int, dict[str, str], bytes]
 TAKEN: Answer = (202, {}, b'{"results": [{"event_id": "e", "status": "accepted"}]}')

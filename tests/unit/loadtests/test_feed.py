@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 
+from client.readers import Reader
 from loadtests.feed import candidates, feed_posts
 from loadtests.people import class_names
-from studies.readers import Reader
 
 
 def test_every_class_of_the_catalogue_is_in_the_feed_equally_often() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from client.readers import Reader
 from loadtests.people import classes_of, number_of, reader_of, seen
-from studies.readers import Reader
 
 READERS = 5_000_000
 ABOUT_PLANTS = "Watered the tomato seedlings, pruned the roses and dug compost into the soil of the garden bed."

@@ -1,7 +1,6 @@
 import json
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slop.stylometrics import MEASURES, stylometrics
-
-CATALOGUE = Path(__file__).parents[3] / "catalogue" / "posts.jsonl"
+from training import CATALOGUE
 
 
 def of(text: str) -> dict[str, float]:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from research.metrics import distinct2
 from slop.variety import RecentPosts, word_pairs
-from studies.metrics import distinct2
 
 TEXTS = st.lists(st.lists(st.sampled_from(["the", "dog", "barks", "Dog"]), max_size=6).map(" ".join), max_size=20)
 

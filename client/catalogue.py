@@ -1,0 +1,77 @@
+"""The catalogue as the studies read it: texts, and the class names that only an evaluation may see."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.classes import load_classes
+from client.errors import UserError
+from training import CATALOGUE
+
+LABELLED = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A catalogue post and its true class, which never leaves the study."""
+
+    post_id: str
+    text: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """`shown` is what the basis was built from and readers are shown; `held_out` the basis never saw."""
+
+    shown: tuple[Post, ...]
+    held_out: tuple[Post, ...]
+
+
+def load_catalogue(shown: Path = CATALOGUE, labelled: Path = LABELLED) -> Catalogue:
+    """Read the posts that bases are built from, and `evaluation.jsonl` and `classes.json` of the folder `labelled`.
+
+    Raises:
+        UserError: a file is missing or broken.
+    """
+    try:
+        labels = json.loads((labelled / "classes.json").read_text())
+        return Catalogue(_read(shown, labels), _read(labelled / "evaluation.jsonl", labels))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"no usable catalogue: {error!r}; write one with 'make catalogue'") from error
+
+
+def _read(path: Path, labels: dict[str, str]) -> tuple[Post, ...]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return tuple(Post(row["post_id"], row["text"], labels[row["post_id"]]) for row in rows)
+
+
+def by_label(posts: Iterable[Post]) -> dict[str, list[Post]]:
+    """The posts of each class, in the order given."""
+    groups: dict[str, list[Post]] = defaultdict(list)
+    for post in posts:
+        groups[post.label].append(post)
+    return dict(groups)
+
+
+def some_of(posts: Iterable[Post], a_class: int) -> list[Post]:
+    """The first so many of every class."""
+    return [post for of_class in by_label(posts).values() for post in of_class[:a_class]]
+
+
+def with_few(posts: Sequence[Post], most: Mapping[str, int]) -> list[int]:
+    """The places of posts, of some classes only so many, the first ones."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for place, post in enumerate(posts):
+        seen[post.label] += 1
+        if seen[post.label] <= most.get(post.label, len(posts)):
+            kept.append(place)
+    return kept
+
+
+def hand_written() -> list[tuple[str, str]]:
+    """(text, class) of the examples that people wrote for the catalogue's writer."""
+    return [(text, name) for name, spec in load_classes().items() for _, text in spec.shots]

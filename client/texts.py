@@ -1,0 +1,28 @@
+"""How texts are drawn, and what is known of them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How texts are drawn; the same in every arm of a study. `min_p` is what generation is set to."""
+
+    temperature: float = 0.8
+    max_tokens: int = 48
+    min_p: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Posts that were written for one chat, and how many tokens the chat has."""
+
+    posts: list[str]
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextScore:
+    """Log-likelihood of a text in nats, and its number of tokens."""
+
+    log_likelihood: float
+    tokens: int

@@ -1,0 +1,1 @@
+"""vLLM, as SLOP starts it."""

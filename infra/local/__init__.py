@@ -1,0 +1,1 @@
+"""The run without containers: the same processes, on this machine."""

@@ -1,0 +1,308 @@
+"""`python -m infra.local.up` starts the stack on this machine, says when it is ready, and stops all of it on Ctrl-C.
+
+A program that needs the stack uses `with running_stack() as stack:`.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Final, NoReturn
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from infra.local import kafka, ports
+from infra.local.parts import Part, parts
+from infra.local.settings import ROOT, LocalSettings
+from infra.local.supervisor import STOP_S, log_folder
+from infra.models import embedder, model
+from infra.models.packages import MissingBinary
+
+POLL_S: Final = 0.25
+SILENT_S: Final = 5.0  # where nobody sees the status change: a line at least this often
+LONGER_S: Final = 10  # more patience than the supervisor has, which ends by itself
+LOG_LINES: Final = 20
+
+
+class StackFailed(RuntimeError):  # noqa: N818
+    """The stack can't start, or ended by itself; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A stack that answers.
+
+    Attributes:
+        parts: what was asked for.
+        process: the supervisor, or None if the stack ran before and is somebody else's to stop.
+    """
+
+    settings: LocalSettings
+    parts: Sequence[Part]
+    process: subprocess.Popen[str] | None
+
+    @property
+    def collector_url(self) -> str:
+        """Where interactions and posts are sent."""
+        return f"http://{self.settings.host}:{self.settings.collector_port}"
+
+    @property
+    def generation_url(self) -> str:
+        """Where posts are asked for."""
+        return f"http://{self.settings.host}:{self.settings.generation_port}"
+
+    @property
+    def vllm_url(self) -> str:
+        """vLLM's API, with /v1."""
+        return self.settings.vllm_url
+
+    @property
+    def started_here(self) -> bool:
+        """Whether it stops when the block that asked for it ends."""
+        return self.process is not None
+
+    def wait(self) -> NoReturn:
+        """Wait for as long as the stack runs; it must have been started here.
+
+        Raises:
+            StackFailed: a part ended.
+        """
+        assert self.process is not None  # noqa: S101
+        raise _failure(self.process, self.settings)
+
+
+@contextmanager
+def running_stack(
+    console: Console | None = None, only: Collection[str] = (), chosen: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
+    """The stack that runs already, else one that is started now and stopped when the block ends.
+
+    SIGTERM ends the block as Ctrl-C does, by an exception: call it in the main thread.
+
+    Args:
+        console: told how it goes; by default standard error.
+        only: names of parts, where not all are needed.
+        chosen: settings of the parts as their environment has them; nothing is changed in a stack that runs already.
+
+    Raises:
+        StackFailed: a port is taken, or a part does not become ready.
+        infra.local.binaries.MissingBinary: something is not installed.
+    """
+    settings, console = LocalSettings(), console or Console(stderr=True)
+    some = [part for part in parts(settings) if not only or part.name in only]
+    if all(part.answers() for part in some):
+        console.print("the stack runs already")
+        yield Stack(settings, some, None)
+        return
+    check_ports([part for part in some if part.is_here])
+    environment = {
+        "SLOP_FEATURIZER_URL": f"http://{settings.host}:{settings.featurizer_port}",
+        "SLOP_JOBS_DIR": str(settings.jobs_dir or settings.run_dir / "jobs"),
+    }
+    names = {part.name for part in some}
+    for needed_by, setting, prepared, name in (
+        ({"vllm", "worker"}, "SLOP_MODEL", model, "model SmolLM2-135M-Instruct"),
+        ({"featurizer", "worker"}, "SLOP_EMBEDDER", embedder, "embedder all-MiniLM-L6-v2"),
+    ):
+        if needed_by & names:
+            environment[setting] = _prepare(prepared, name, settings, console)
+    if "kafka" in names:
+        console.print(f"kafka: {kafka.about(settings)}", soft_wrap=True, highlight=False)
+    with _sigterm_exits(), started(some, settings, console, environment | dict(chosen or {})) as process:
+        yield Stack(settings, some, process)
+
+
+def show_urls(stack: Stack, console: Console) -> None:
+    """Print where everything listens."""
+    table = Table("part", "where", "what for", title="SLOP runs", title_justify="left")
+    for part in stack.parts:
+        table.add_row(part.name, part.url, part.about)
+    console.print(table)
+    console.print(f"logs: {log_folder(stack.settings)}", soft_wrap=True)
+
+
+def check_ports(here: Sequence[Part]) -> None:
+    """Check that what is to be started can listen.
+
+    Raises:
+        StackFailed: ports are taken; the message names them, who has them, and the settings that choose others.
+    """
+    taken = [_taken(part) for part in here if ports.is_open(part.host, part.port)]
+    if taken:
+        raise StackFailed("\n".join(taken))
+
+
+def _taken(part: Part) -> str:
+    owner = ports.owner(part.port)
+    by = f"by {owner}" if owner else "by a process that this user can't see"
+    return f"port {part.port}, for {part.name}, is taken {by}: end that, or choose another port, say {part.setting}"
+
+
+@contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    def leave(*_: object) -> NoReturn:
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def started(
+    some: Sequence[Part], settings: LocalSettings, console: Console, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
+    """Start the parts that are for this machine, wait until all answer, and stop them when the block ends.
+
+    Args:
+        some: lines of the Procfile.
+        settings: where logs are, and how long to wait.
+        console: told what is ready.
+        environment: what the parts are told besides what this process was.
+
+    Raises:
+        StackFailed: a port is taken, or a part does not become ready.
+    """
+    here = [part for part in some if part.is_here]
+    check_ports(here)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infra.local.supervisor", *(part.name for part in here)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for us, who then stop it in order
+    )
+    try:
+        _wait_ready(some, process, settings, console)
+        yield process
+    finally:
+        _stop(process, console)
+
+
+def _prepare(prepared: ModuleType, name: str, settings: LocalSettings, console: Console) -> str:
+    """What `infra.models.model` or `infra.models.embedder` prepares, once."""
+    if prepared.is_prepared(settings):
+        return str(prepared.prepare(settings))
+    begin = time.monotonic()
+    # By a process of its own: this one would keep torch in memory for as long as the stack runs.
+    command = [sys.executable, "-m", prepared.__name__]
+    with console.status(f"converting the {name}, once, about 20 s"):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StackFailed(f"the {name} can't be converted:\n{done.stderr[-2000:]}")
+    folder = done.stdout.strip()
+    console.print(f"{name} converted into {folder}, {time.monotonic() - begin:.0f} s", soft_wrap=True)
+    return folder
+
+
+def _wait_ready(
+    some: Sequence[Part], process: subprocess.Popen[str], settings: LocalSettings, console: Console
+) -> None:
+    begin = told_at = time.monotonic()
+    waiting = list(some)
+    with console.status("") as status:
+        while waiting:
+            seconds = time.monotonic() - begin
+            if process.poll() is not None:
+                raise _failure(process, settings)
+            if seconds > settings.start_timeout_s:
+                raise StackFailed(_not_ready(waiting, settings))
+            line = f"{seconds:3.0f} s, waiting for {', '.join(part.name for part in waiting)} (vLLM: 45 s)"
+            status.update(line)
+            if not console.is_terminal and time.monotonic() - told_at >= SILENT_S:
+                console.print(line, highlight=False, soft_wrap=True)
+                told_at = time.monotonic()
+            for part in [part for part in waiting if part.answers()]:
+                waiting.remove(part)
+                console.print(f"{part.name:<11} ready after {time.monotonic() - begin:.1f} s", highlight=False)
+                told_at = time.monotonic()
+            time.sleep(POLL_S)
+
+
+def _failure(process: subprocess.Popen[str], settings: LocalSettings) -> StackFailed:
+    report, _ = process.communicate()
+    try:
+        name, code = json.loads(report)["first_ended"]
+    except (ValueError, TypeError):
+        return StackFailed(f"the supervisor ended with {process.returncode}; its log is in {log_folder(settings)}")
+    return StackFailed(f"{name} ended with {code}; everything was stopped. Its last lines:\n{_tail(name, settings)}")
+
+
+def _not_ready(waiting: Sequence[Part], settings: LocalSettings) -> str:
+    lines = [f"{part.name} is not ready. Its last lines:\n{_tail(part.name, settings)}" for part in waiting]
+    return "\n".join(lines)
+
+
+def _tail(name: str, settings: LocalSettings) -> str:
+    path = log_folder(settings) / f"{name}.log"
+    with suppress(FileNotFoundError), path.open(errors="replace") as log:
+        return f"{''.join(deque(log, LOG_LINES))}(all of it: {path})"
+    return "(it said nothing)"
+
+
+def _stop(process: subprocess.Popen[str], console: Console) -> None:
+    if process.poll() is None:
+        console.print("stopping everything ...")
+    process.terminate()
+    try:
+        process.communicate(timeout=STOP_S + LONGER_S)
+    except subprocess.TimeoutExpired:
+        _kill_all(process)
+
+
+def _kill_all(process: subprocess.Popen[str]) -> None:
+    family = psutil.Process(process.pid)
+    for member in [family, *family.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.communicate()
+
+
+def main() -> None:
+    """Start everything, wait or run a command, stop everything."""
+    parser = argparse.ArgumentParser(
+        "python -m infra.local.up", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help="names of the Procfile; all by default")
+    parser.add_argument("--run", metavar="COMMAND", help="run this beside it, and stop everything when it ends")
+    args = parser.parse_args()
+    if unknown := set(args.parts) - {part.name for part in parts(LocalSettings())}:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    console = Console(stderr=True)
+    try:
+        sys.exit(_up(args.parts, args.run, console))
+    except KeyboardInterrupt:
+        console.print("stopped")
+    except (StackFailed, MissingBinary) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _up(only: Sequence[str], command: str | None, console: Console) -> int:
+    begin = time.monotonic()
+    with running_stack(console=console, only=only) as stack:
+        if command is not None:
+            return subprocess.run(shlex.split(command), check=False, cwd=ROOT).returncode
+        show_urls(stack, console)
+        if stack.started_here:
+            console.print(f"ready after {time.monotonic() - begin:.0f} s; Ctrl-C stops everything")
+            stack.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    main()

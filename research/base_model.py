@@ -1,0 +1,35 @@
+"""The frozen model that a basis was trained on, where studies use it in their own process."""
+
+from pathlib import Path
+from typing import Protocol
+
+from client.errors import UserError
+from infra.local.settings import LocalSettings
+from infra.models import model as native_model
+from training.language_model import model_folder, revision_of
+
+
+class Trained(Protocol):
+    """A basis, factored or not."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+
+    @property
+    def revision(self) -> str:
+        """Hash of its weights and tokenizer."""
+
+
+def base_model(*bases: Trained) -> Path:
+    """The folder of the model that is configured.
+
+    Raises:
+        UserError: a basis was trained on another one, or on one with another tokenizer.
+    """
+    folder = model_folder(native_model.prepare(LocalSettings()))
+    revision = revision_of(folder)
+    for basis in bases:
+        if basis.revision != revision:
+            raise UserError(f"a basis is of {basis.model} {basis.revision}, {folder} is {revision}: build it anew")
+    return folder

@@ -1,0 +1,86 @@
+"""The ways from a profile's weights to what the engine is sent.
+
+Most draw a prompt of the basis for each post, so that the posts of all readers are under the same K prompts. Others
+make one soft prompt for a reader, for all posts.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from slop.basis import Basis
+from slop.profiles import Profile
+from slop.soft_prompts import POWER, allot, checked, shares, usable_latent
+from training.basis.projector import Projector
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+POWERS: Final = (1, 2, 3, 4, 6)
+MIXTURES: Final = {f"mixture, power {power}": power for power in POWERS}
+PRODUCTION: Final = f"mixture, power {POWER}"
+TOP: Final = "the strongest prompt"
+THOMPSON: Final = "Thompson sampling"
+CONCATENATED: Final = "two strongest, concatenated"
+AVERAGE: Final = "weighted average"
+PROJECTED: Final = "projector"
+
+DRAWN: Final = (*MIXTURES, TOP, THOMPSON)
+"""Ways that draw a prompt of the basis for each post."""
+OWN: Final = (CONCATENATED, AVERAGE, PROJECTED)
+"""Ways that make a reader a soft prompt."""
+
+
+def drawn_prompts(
+    way: str, profile: Profile, prompts: int, posts: int, rng: np.random.Generator
+) -> npt.NDArray[np.intp] | None:
+    """The prompt of each post.
+
+    Args:
+        way: one of DRAWN.
+        profile: the reader's.
+        prompts: K, of the basis.
+        posts: how many.
+        rng: source of every draw.
+
+    Returns:
+        (posts,) numbers of prompts, or None for a reader without a positive weight.
+    """
+    share = shares(profile, prompts, MIXTURES.get(way, POWER) / POWER)
+    if share is None:
+        return None
+    if way == TOP:
+        return np.full(posts, share.argmax())
+    return sampled_best(profile, prompts, posts, rng) if way == THOMPSON else allot(share, posts, rng)
+
+
+def sampled_best(profile: Profile, prompts: int, posts: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Thompson sampling (1933, Biometrika 25): for each post the best prompt by weights drawn from the posterior."""
+    mean, spread = usable_latent(profile)[:prompts], np.sqrt(profile.variance[:prompts].astype(np.float64))
+    best: npt.NDArray[np.intp] = rng.normal(mean, spread, (posts, prompts)).argmax(axis=1)
+    return best
+
+
+class OwnPrompts:
+    """Makes a reader a soft prompt."""
+
+    def __init__(self, basis: Basis, projector: Projector) -> None:
+        self._basis = basis
+        self._projectors = {AVERAGE: Projector(basis, 1), PROJECTED: projector}  # without training it is the average
+
+    def __call__(self, way: str, profile: Profile) -> Floats | None:
+        """The soft prompt, (rows, d), by one of OWN; None for a reader without a positive weight.
+
+        Raises:
+            slop.soft_prompts.UnsafeSoftPrompt: it must not reach the engine.
+        """
+        share = shares(profile, self._basis.size)
+        if share is None:
+            return None
+        return self._strongest(share) if way == CONCATENATED else self._projectors[way].prompt(share)
+
+    def _strongest(self, share: Doubles) -> Floats:
+        """The two strongest prompts, the strongest first; one prompt for a reader of one."""
+        chosen = [k for k in np.argsort(-share)[:2] if share[k] > 0]
+        return np.concatenate([checked(self._basis.prompts[k], self._basis) for k in chosen])

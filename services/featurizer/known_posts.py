@@ -1,0 +1,68 @@
+"""Posts with their features: found in Redis, else computed from their text and stored there."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from redis.exceptions import RedisError
+
+from featurizer import metrics
+from featurizer.priority import Priority
+from featurizer.text_features import NotEncoded, TextFeatures
+from slop.redis.posts import Floats, FoundPost, PostRef, Posts, PostText, Put, SentText
+
+Asked = tuple[PostRef | None, str]
+"""A text, and which post's it is, if it is one's."""
+
+
+class Catalog:
+    """Posts under one version of text features; any thread may ask. Calls may raise redis.exceptions.RedisError."""
+
+    def __init__(self, posts: Posts, features: TextFeatures) -> None:
+        self._posts, self._features = posts, features
+
+    def find(self, refs: Sequence[PostRef]) -> dict[PostRef, FoundPost]:
+        """The posts whose texts are known, each looked for once."""
+        return self._posts.find(list(dict.fromkeys(refs)))
+
+    def announce(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[Put]:
+        """Make texts known; tells what became of each."""
+        return self._posts.put_texts(texts)
+
+    def is_free(self, post: FoundPost) -> bool:
+        """Whether the post's features are in memory."""
+        return self._features.remembers(post.text.text)
+
+    def compute(
+        self, posts: Mapping[PostRef, FoundPost], priority: Priority
+    ) -> tuple[dict[PostRef, FoundPost], dict[PostRef, NotEncoded]]:
+        """Compute and store the features of posts; returns the posts with them, and those that can't have any."""
+        if not posts:
+            return {}, {}
+        metrics.BATCH_POSTS.observe(len(posts))
+        rows = self._features.of([post.text.text for post in posts.values()], priority)
+        computed, failed = {}, {}
+        for (ref, post), row in zip(posts.items(), rows, strict=True):
+            if isinstance(row, NotEncoded):
+                failed[ref] = row
+            else:
+                computed[ref] = replace(post, text_features=row)
+        self._posts.put_features(computed)
+        return computed, failed
+
+    def answer(self, asked: Sequence[Asked]) -> list[Floats | None]:
+        """(T,) float32 of each text that a request asks for, None of one that can't have any.
+
+        Those of posts are stored; without Redis it answers all the same.
+        """
+        rows = self._features.of([text for _, text in asked], Priority.ASKED)
+        features = [None if isinstance(row, NotEncoded) else row for row in rows]
+        with suppress(RedisError):
+            self._posts.put_features(
+                {
+                    post: FoundPost(PostText(text), row)
+                    for (post, text), row in zip(asked, features, strict=True)
+                    if post is not None and row is not None
+                }
+            )
+        return features

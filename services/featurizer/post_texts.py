@@ -1,0 +1,165 @@
+"""Texts of posts from slop.posts.v1: which of them are stored, and when those that were there before are known."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from hashlib import blake2b
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+from google.protobuf.message import DecodeError
+from kafka.errors import KafkaError
+
+from featurizer.known_posts import Catalog
+from kit.worker import retry
+from slop.kafka.streams import GroupLag, Record, whole_log
+from slop.kafka.topics import INTERACTIONS, POSTS
+from slop.redis.parking import Parking
+from slop.redis.posts import POST_TTL_S, PostRef, ref_of, sent_text
+from slop.settings import CommonSettings
+from slop.v1.interaction_pb2 import Interaction
+from slop.v1.post_pb2 import Post
+
+LOOK_S: Final = 1.0
+MOST_UNSORTED: Final = 1_000_000
+
+
+log = structlog.get_logger(__name__)
+
+
+def post_of(record: Record) -> Post | None:
+    """The post of a record; None of a tombstone.
+
+    Raises:
+        google.protobuf.message.DecodeError: it is no post.
+    """
+    return None if record.value is None else Post.FromString(record.value)
+
+
+def is_old(post: Post) -> bool:
+    """Whether Redis has forgotten it, unless it was used since."""
+    age_ms = time.time_ns() // 1_000_000 - post.created_at_ms
+    return bool(post.created_at_ms) and age_ms > 1_000 * POST_TTL_S
+
+
+class ReactedPosts:
+    """The posts that the log of interactions is about; 8 bytes for each."""
+
+    def __init__(self, posts: Iterable[PostRef] = ()) -> None:
+        self._sorted: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+        unsorted: set[int] = set()
+        for post in posts:
+            unsorted.add(_digest(post))
+            if len(unsorted) == MOST_UNSORTED:
+                self._sort(unsorted)
+        self._sort(unsorted)
+
+    @classmethod
+    def of_log(cls, settings: CommonSettings) -> Self:
+        """Of all that was written before now.
+
+        Raises:
+            kafka.errors.KafkaError, TimeoutError: the brokers are away.
+        """
+        return cls(_reacted_to(whole_log(settings, INTERACTIONS)))
+
+    def __contains__(self, post: PostRef) -> bool:
+        """Whether somebody has reacted to it, or to one of about 2^64 / len(self) others."""
+        digest = np.uint64(_digest(post))
+        at = int(np.searchsorted(self._sorted, digest))
+        return at < len(self._sorted) and self._sorted[at] == digest
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._sorted)
+
+    def _sort(self, unsorted: set[int]) -> None:
+        new = np.fromiter(unsorted, np.uint64, len(unsorted))
+        self._sorted = np.union1d(self._sorted, new)
+        unsorted.clear()
+
+
+class Texts:
+    """Makes the texts of posts known as they come; what is parked for them is wanted then.
+
+    Posts that Redis would have forgotten by now come when the log is read anew. They are stored if somebody has
+    reacted to them, since those reactions come as well.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        parking: Parking,
+        reacted: Callable[[], ReactedPosts],
+        wake: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`reacted` reads the log, which may take minutes; it is called once, if there are old posts."""
+        self._catalog, self._parking, self._read, self._wake = catalog, parking, reacted, wake
+        self._reacted: ReactedPosts | None = None
+
+    def __call__(self, records: Sequence[Record]) -> None:
+        """Store the texts of a batch.
+
+        Raises:
+            google.protobuf.message.DecodeError: a record is no post.
+            redis.exceptions.RedisError, kafka.errors.KafkaError, TimeoutError: a server is away.
+        """
+        texts = [(ref_of(post), sent_text(post)) for post in map(post_of, records) if post and self._is_kept(post)]
+        puts = self._catalog.announce(texts)
+        if awaited := {ref for (ref, _), put in zip(texts, puts, strict=True) if put.awaited}:
+            self._parking.want(awaited)
+            self._wake()
+
+    def _is_kept(self, post: Post) -> bool:
+        if not is_old(post):
+            return True
+        if self._reacted is None:
+            log.info("old posts: looking which of them the log is about")
+            self._reacted = self._read()
+            log.info("old posts that the log is about are kept", posts=len(self._reacted))
+        return ref_of(post) in self._reacted
+
+
+class TextsRead:
+    """Whether old posts are known before old reactions to them come: who relearns the log reads both at once.
+
+    Attributes:
+        done: whether all replicas together have read what was published before `wait` began.
+    """
+
+    def __init__(self, settings: CommonSettings, group: str) -> None:
+        """`group` reads the texts."""
+        self._settings, self._group = settings, group
+        self.done = False
+
+    def wait(self, stop: threading.Event) -> None:
+        """Wait until it is done.
+
+        Raises:
+            kit.worker.Stopped: `stop` was set before.
+        """
+        lag = retry(
+            lambda: GroupLag(self._settings, self._group, POSTS), (KafkaError,), stop, "look what texts there are"
+        )
+        with closing(lag):
+            ends = retry(lag.ends, (KafkaError,), stop, "look what texts there are")
+            log.info("interactions wait until texts are read", group=self._group)
+            while retry(lambda: lag.behind(ends), (KafkaError,), stop, "look whether texts are read"):
+                stop.wait(LOOK_S)
+        self.done = True
+
+
+def _reacted_to(records: Iterable[Record]) -> Iterable[PostRef]:
+    for record in records:
+        try:
+            interaction = Interaction.FromString(record.value or b"")
+        except DecodeError:
+            continue
+        yield PostRef(interaction.tenant, interaction.post_id)
+
+
+def _digest(post: PostRef) -> int:
+    return int.from_bytes(blake2b(post.key.encode(), digest_size=8).digest(), "little")

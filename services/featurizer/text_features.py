@@ -1,0 +1,135 @@
+"""Text features of posts under a basis: computed once for each text, in pieces, the urgent ones first."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+from cachetools import LRUCache
+
+from featurizer import metrics
+from featurizer.priority import Priority, Turnstile
+from kit.isolation import isolated
+from slop.redis.posts import text_digest
+
+Floats = npt.NDArray[np.float32]
+
+PATIENT_NICE: Final = 10
+PIECE: Final = 4  # texts at most
+PIECE_CHARACTERS: Final = 2_000  # at most, of more than one text
+
+
+log = structlog.get_logger(__name__)
+
+
+class Encoder(Protocol):
+    """What computes features (see `slop.encoder`)."""
+
+    def features_of(self, texts: Sequence[str]) -> Floats:
+        """(N, T) float32, the row of a text being the same whatever else is computed with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotEncoded:
+    """A text that has no features, and why."""
+
+    error: str
+
+
+class TextFeatures:
+    """Features of texts under a basis; any thread may ask."""
+
+    def __init__(
+        self, encoder: Encoder, size: int, turnstile: Turnstile, remembered: int, is_live: Callable[[], bool]
+    ) -> None:
+        """Features of length T = `size`, of which those of `remembered` texts are kept in memory.
+
+        Args:
+            encoder: computes them; may be called by several threads at a time.
+            size: how many there are of a text.
+            turnstile: shared with whoever computes on the same cores.
+            remembered: so many texts' features are kept.
+            is_live: while it is not, everything is patient.
+        """
+        self._encoder, self._size, self._turnstile, self._is_live = encoder, size, turnstile, is_live
+        self._remembered: LRUCache[bytes, Floats] = LRUCache(remembered)
+        self._lock = threading.Lock()
+        self._patient = ThreadPoolExecutor(1, "patient-features", initializer=_give_way)
+
+    def remembers(self, text: str) -> bool:
+        """Whether a text's features cost nothing."""
+        with self._lock:
+            return text_digest(text) in self._remembered
+
+    def of(self, texts: Sequence[str], priority: Priority) -> list[Floats | NotEncoded]:
+        """(T,) float32 of each text, in order; identical texts are computed once."""
+        digests = [text_digest(text) for text in texts]
+        with self._lock:
+            known: dict[bytes, Floats | NotEncoded] = {
+                digest: self._remembered[digest] for digest in digests if digest in self._remembered
+            }
+        metrics.TEXTS.labels("remembered").inc(sum(digest in known for digest in digests))
+        missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
+        for piece in _pieces(missing):
+            known |= self._computed(piece, priority)
+        return [known[digest] for digest in digests]
+
+    def close(self) -> None:
+        """End the thread; what it has begun is finished."""
+        self._patient.shutdown(cancel_futures=True)
+
+    def _computed(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, Floats | NotEncoded]:
+        if priority is Priority.PATIENT or not self._is_live():
+            return self._patient.submit(self._in_turn, texts, Priority.PATIENT).result()
+        return self._in_turn(texts, priority)
+
+    def _in_turn(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, Floats | NotEncoded]:
+        with self._turnstile.turn(priority):
+            began = time.perf_counter()
+            rows: list[Floats | NotEncoded] = isolated(self._encoded, list(texts.values()), _not_encoded)
+            seconds = (time.perf_counter() - began) / len(rows)
+        for _ in rows:
+            metrics.POST_SECONDS.observe(seconds)
+        features = dict(zip(texts, rows, strict=True))
+        sound = {digest: row for digest, row in features.items() if not isinstance(row, NotEncoded)}
+        metrics.TEXTS.labels("computed").inc(len(sound))
+        metrics.TEXTS.labels("failed").inc(len(rows) - len(sound))
+        with self._lock:
+            self._remembered.update(sound)
+        return features
+
+    def _encoded(self, texts: Sequence[str]) -> list[Floats]:
+        rows = np.asarray(self._encoder.features_of(texts), np.float32)
+        if rows.shape != (len(texts), self._size):
+            raise ValueError(f"features of shape {rows.shape} of {len(texts)} texts")
+        if not np.isfinite(rows).all():
+            raise ValueError("features that are not finite")
+        return list(rows)
+
+
+def _not_encoded(text: str, error: Exception) -> list[NotEncoded]:
+    log.warning("text not encoded", error=repr(error), characters=len(text))
+    return [NotEncoded(f"{type(error).__name__}: {error}")]
+
+
+def _pieces(texts: Mapping[bytes, str]) -> Iterator[dict[bytes, str]]:
+    """What is computed in one turn each; somebody else's turn comes after it."""
+    piece, characters = dict[bytes, str](), 0
+    for digest, text in texts.items():
+        if piece and (len(piece) == PIECE or characters + len(text) > PIECE_CHARACTERS):
+            yield piece
+            piece, characters = {}, 0
+        piece[digest] = text
+        characters += len(text)
+    if piece:
+        yield piece
+
+
+def _give_way() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PATIENT_NICE)

@@ -1,0 +1,1 @@
+"""The learner: updates the profiles of readers by their signals, effectively once."""

@@ -1,0 +1,225 @@
+"""`python -m learner`: from slop.signals.v1 to the profiles in Redis, effectively once.
+
+A profile is written together with the source offset of its last signal and the ids of its events, in one atomic call;
+Kafka's offsets are committed once Redis has persisted that (`slop.kafka.durability`). So a crash anywhere leads to
+signals that come again and are seen to be old, or to be learned if Redis has lost them. What can't be learned goes to
+slop.rejected.v1.
+
+Every basis that is followed has a consumer group and a key space of its own (`slop.rollout.following`): a new one is
+learned from the start of the log beside the live one.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+from kafka.errors import KafkaError
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from kit.isolation import isolated
+from kit.worker import Stopped, health_server, in_thread, retry
+from learner.learning import Learner, Lessons, Outcome
+from learner.metrics import BATCH_SECONDS, BATCH_SIGNALS, UNEXPLAINED_REPLAYS, LearnerMetrics
+from learner.settings import LearnerSettings
+from slop.basis import Basis
+from slop.kafka.dead_letters import rejected
+from slop.kafka.delivery import Record as Sent
+from slop.kafka.durability import DurableCommits, OtherRun, WhenLost
+from slop.kafka.outbox import Outbox
+from slop.kafka.streams import Record, Subscription
+from slop.kafka.topics import REJECTED, SIGNALS, encode
+from slop.redis.profiles import Profiles
+from slop.redis.writable import require_writable
+from slop.rollout.following import Following, LaneThreads
+from slop.rollout.live import LiveBases, Place, groups_of
+from slop.signals import Reason, Refused
+
+OF_THE_DATA: Final = "WRONGTYPE"  # what Redis answers where it can't work with a user's key
+
+log = structlog.get_logger(__name__)
+
+
+class NotWritable(ValueError):  # noqa: N818
+    """Redis is there, and can't work with what it has under a user's key."""
+
+
+class Worker:
+    """Moves batches from the subscription through the learner until it is told to stop."""
+
+    def __init__(
+        self,
+        commits: DurableCommits,
+        learner: Learner,
+        settings: LearnerSettings,
+        is_live: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Counts what it learns while `is_live`: who relearns the log under another basis has seen it all before."""
+        self._commits, self._learner, self._is_live = commits, learner, is_live
+        self._metrics, self._outbox = LearnerMetrics(), Outbox(settings)
+        self._wait_s, self._max_records = settings.learner_wait_s, settings.learner_batch
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; a batch under way is finished unless Redis is away.
+
+        Raises:
+            kit.worker.Stopped: as `step` does.
+        """
+        try:
+            while not stop.is_set():
+                self.step(stop)
+        finally:
+            self._outbox.close()
+
+    def step(self, stop: threading.Event) -> int:
+        """Poll, learn and publish what can't be learned; returns how many records there were.
+
+        Raises:
+            kit.worker.Stopped: `stop` was set while a dependency was away.
+        """
+        records = retry(self._poll, (KafkaError, RedisError), stop, "poll signals")
+        if records:
+            with BATCH_SECONDS.time():
+                try:
+                    refused = self._learned(records, stop)
+                except OtherRun as error:
+                    log.warning("a batch is given up, and comes again", records=len(records), reason=str(error))
+                    return 0
+                retry(lambda: self._outbox.publish(refused), (KafkaError,), stop, "publish refused signals")
+                self._commits.done()
+            BATCH_SIGNALS.observe(len(records))
+        return len(records)
+
+    def _poll(self) -> list[Record]:
+        return self._commits.poll(self._wait_s, self._max_records)
+
+    def _learned(self, records: Sequence[Record], stop: threading.Event) -> list[Sent]:
+        """Learn records; returns what is to be published of those that can't be learned.
+
+        Raises:
+            slop.kafka.durability.OtherRun: Redis was started anew.
+        """
+
+        def learned(some: Sequence[Record]) -> list[Sent]:
+            outcome = retry(lambda: self._tried(some), (RedisError,), stop, "learn a batch")
+            return self._told(outcome, some)
+
+        def failed(record: Record, error: Exception) -> list[Sent]:
+            refused = Refused(0, Reason.FAILED, f"{type(error).__name__}: {error}")
+            return self._told(Outcome(Lessons(), refused=(refused,)), [record])
+
+        return isolated(learned, records, failed, but=(Stopped, OtherRun))
+
+    def _told(self, outcome: Outcome, records: Sequence[Record]) -> list[Sent]:
+        """Count an outcome; returns what is to be published."""
+        self._count(outcome, records)
+        return [_refused(records[one.index], one) for one in outcome.refused] if self._is_live() else []
+
+    def _tried(self, records: Sequence[Record]) -> Outcome:
+        """Learn records.
+
+        Raises:
+            redis.exceptions.RedisError: it may be tried again.
+            NotWritable: Redis can't work with a user's key.
+        """
+        try:
+            return self._learner.learn([record.value for record in records])
+        except ResponseError as error:
+            if OF_THE_DATA in str(error):
+                raise NotWritable(str(error)) from error
+            raise
+
+    def _count(self, outcome: Outcome, records: Sequence[Record]) -> None:
+        if not self._is_live():
+            return
+        self._metrics.count(outcome, now_ms=time.time() * 1_000)
+        if not any(map(self._commits.was_read_before, records)):
+            UNEXPLAINED_REPLAYS.inc(outcome.unremembered)
+        if outcome.refused:
+            log.error("records refused", records=len(outcome.refused), first=outcome.refused[0].detail)
+
+
+def _refused(record: Record, why: Refused) -> Sent:
+    return Sent(REJECTED, None, encode(rejected(record, why.reason, why.detail, "learner")))
+
+
+class LearnerLane:
+    """Learns under one basis, in a thread of its own."""
+
+    def __init__(
+        self, worker: Worker, commits: DurableCommits, subscription: Subscription, is_live: Callable[[], bool]
+    ) -> None:
+        """Start it; `is_live` tells whether the process can't go on without it."""
+        self._commits, self._subscription, self._threads = commits, subscription, LaneThreads(is_live)
+        self._threads.start("learner", worker.run)
+
+    @property
+    def error(self) -> str:
+        """What ended it; empty while nothing did."""
+        return self._threads.error
+
+    def check(self) -> None:
+        """Raise if it has failed, the brokers do not answer, or it is no member of its group."""
+        self._threads.check()
+        self._subscription.check()
+
+    def check_progress(self) -> None:
+        """Raise if there are signals and none was learned for too long."""
+        self._subscription.check_progress()
+
+    def stop(self) -> None:
+        """Tell it to end."""
+        self._threads.stop.set()
+
+    def close(self) -> None:
+        """Finish the batch under way and leave the group."""
+        self._threads.join()
+        self._commits.close()
+        self._subscription.close()
+
+
+def learner_of(settings: LearnerSettings, redis: Redis, basis: Basis) -> Learner:
+    """The learner under a basis."""
+    window_ms = 1_000 * settings.seen_window_s
+    return Learner(
+        Profiles(redis, basis.version, window_ms), basis, settings.prior_of(basis), window_ms, settings.seen_events
+    )
+
+
+def run(settings: LearnerSettings, stop: threading.Event) -> None:
+    """Learn until `stop` is set.
+
+    Raises:
+        slop.basis.InvalidBasis: there is no usable basis.
+        OSError: the health port is taken.
+    """
+    timeout_s = settings.learner_redis_timeout_s
+    redis = Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    live = LiveBases(redis, Place.of(settings.basis_dir))
+
+    def start(basis: Basis) -> LearnerLane:
+        group = groups_of(basis, live.configured.version, settings).signals
+        subscription = Subscription(settings, group, [SIGNALS], settings.learner_instance)
+        commits = DurableCommits(subscription, redis, WhenLost.BEGINNING, settings.redis_persisted_after_s)
+        learner = learner_of(settings, commits.redis, basis)
+
+        def is_live() -> bool:
+            return following.is_live(basis.version)
+
+        worker = Worker(commits, learner, settings, is_live)
+        log.info("learning", group=group, basis=basis.version)
+        return LearnerLane(worker, commits, subscription, is_live)
+
+    following = Following(live, "learner", start)
+    checks = {
+        "redis": in_thread(partial(require_writable, redis, "learner")),
+        "kafka": in_thread(following.check),
+        "progress": in_thread(following.check_progress),
+    }
+    with redis, health_server(settings.host, settings.learner_port, checks) as port:
+        log.info("learner started", port=port)
+        following.run(settings.follow_s, stop)
+    log.info("learner stopped")

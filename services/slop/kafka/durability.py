@@ -1,0 +1,373 @@
+"""Kafka offsets that stand only for what Redis has surely persisted.
+
+Redis with appendfsync everysec loses its last second or two in a crash. An offset that was committed at once would say
+that what is lost was done. So a worker that writes to Redis what it reads from Kafka uses `DurableCommits` between
+itself and its `Subscription`:
+
+    commits = DurableCommits(subscription, redis, WhenLost.BEGINNING, settings.redis_persisted_after_s)
+    while working:
+        records = commits.poll(wait_s, max_records)   # instead of subscription.poll
+        ...                                           # write by commits.redis; what comes twice must do no harm
+        commits.done()                                # instead of subscription.commit; never waits
+    commits.close()                                   # before subscription.close
+
+`done` tells Redis itself how far the worker has got, after what it wrote (`kept_key`). A crash cuts Redis' append-only
+file at its end, so that who finds this number in it finds everything before it too. Offsets are committed by a later
+call of `poll`, once WAITAOF (Redis 7.2, Valkey) says that this number is on disk; a Redis without WAITAOF is trusted
+with what is older than `after_s`. One without an append-only file persists nothing, and nothing is waited for.
+
+Every commit notes the run of Redis that it was made under. Who finds another run than the one that it worked with, or
+than the one that its partitions were committed under, goes back to what that Redis knows of, and to what was committed
+at the most: before anything later is committed, and before anything later is written, where the order matters.
+`commits.redis` sees to that: it writes to the run that the last poll has seen, and raises OtherRun where it finds
+another one; then the batch is to be given up, and the next poll goes back. All this holds of one Redis; a replica that
+takes over may lack what was on the disk of the former one, and is taken at its word.
+"""
+
+import re
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, cast
+
+import structlog
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
+from redis import ConnectionPool, Redis
+from redis.exceptions import RedisError, ResponseError
+
+from slop.kafka.streams import Committed, Record, Subscription
+
+WAIT_MS: Final = 1  # the least; 0 waits for ever
+KEPT_TTL_S: Final = 90 * 24 * 3600
+SETTLE_S: Final = 3.0
+LOOK_S: Final = 0.05
+RUN_ID: Final = re.compile(rb"run_id:(\w+)")
+
+log = structlog.get_logger(__name__)
+
+
+class WhenLost(StrEnum):
+    """What to do where a Redis knows nothing of what was committed: it was emptied, or had persisted nothing."""
+
+    BEGINNING = "beginning"
+    """Read all that is there again."""
+    STAY = "stay"
+    """Go on where it was, and say so."""
+
+
+def kept_key(group: str) -> str:
+    """Where Redis keeps how far a consumer group has got: by topic/partition, the log epoch and the next offset."""
+    return f"slop:kept:{group}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What Redis says of itself.
+
+    Attributes:
+        connection: the number of the connection that asks.
+        run: of this Redis' process.
+        is_durable: whether it has an append-only file.
+        is_sound: whether the file is written without errors, and nothing of it is on its way to the disk.
+        persisted: whether all that this connection has written is on disk; None: it was not asked, or can't tell.
+    """
+
+    connection: int
+    run: str
+    is_durable: bool
+    is_sound: bool
+    persisted: bool | None
+
+
+class OtherRun(Exception):  # noqa: N818
+    """Redis was started anew since the last poll: what is at work is to be given up, and comes again."""
+
+
+class Fence:
+    """A client that writes to one run of Redis, however often it connects."""
+
+    def __init__(self, redis: Redis) -> None:
+        """`redis` tells where; until `move` it is any run."""
+        pool = redis.connection_pool
+        settings = pool.connection_kwargs | {"redis_connect_func": self._on_connect}
+        self._run, self.redis = "", Redis(connection_pool=ConnectionPool(pool.connection_class, **settings))
+
+    def move(self, run: str) -> None:
+        """From now on, write to another run."""
+        if run != self._run:
+            self._run = run
+            self.redis.connection_pool.disconnect()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.redis.connection_pool.disconnect()
+
+    def _on_connect(self, connection: Any) -> None:
+        connection.on_connect()
+        connection.send_command("INFO", "server")
+        found = RUN_ID.search(bytes(connection.read_response()))
+        run = found[1].decode() if found else ""
+        if self._run and run != self._run:
+            connection.disconnect()
+            raise OtherRun(f"Redis was started anew: {run}, not {self._run}")
+
+
+class Persistence:
+    """Asks Redis what it has persisted, over a connection of its own: WAITAOF tells of one's own writes, and before."""
+
+    def __init__(self, redis: Redis) -> None:
+        """`redis` tells where; it connects when it is asked, and every call may raise redis.exceptions.RedisError."""
+        pool = redis.connection_pool
+        one = ConnectionPool(pool.connection_class, max_connections=1, **pool.connection_kwargs)
+        self._redis, self._knows_waitaof = Redis(connection_pool=one), True
+
+    def look(self, *, persisted: bool) -> Look:
+        """What Redis says now, and whether all is persisted if that is asked; it takes about a millisecond."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.client_id()
+        pipe.info("server")
+        pipe.info("persistence")
+        if persisted and self._knows_waitaof:
+            pipe.waitaof(1, 0, WAIT_MS)
+        number, server, persistence, *waited = pipe.execute(raise_on_error=False)
+        for answer in (number, server, persistence):
+            if isinstance(answer, Exception):
+                raise answer
+        durable = bool(persistence["aof_enabled"])
+        return Look(
+            connection=number,
+            run=str(server["run_id"]),
+            is_durable=durable,
+            is_sound=persistence["aof_last_write_status"] == "ok" and not persistence.get("aof_pending_bio_fsync"),
+            persisted=self._persisted(waited) if durable else None,
+        )
+
+    def write(self, key: str) -> int:
+        """Write something, which whoever asks next asks for; returns the number of the connection."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.client_id()
+        pipe.hincrby(key, "asked", 1)
+        return int(pipe.execute()[0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._redis.close()
+        self._redis.connection_pool.disconnect()
+
+    def _persisted(self, waited: list[Any]) -> bool | None:
+        if not waited:
+            return None
+        if not isinstance(waited[0], Exception):
+            return bool(waited[0][0])
+        if isinstance(waited[0], ResponseError) and "unknown command" in str(waited[0]).lower():
+            self._knows_waitaof = False
+            return None
+        raise waited[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Offsets that are committed once what was written before is persisted.
+
+    Attributes:
+        offsets: to commit.
+        epochs: the logs that they are of, by topic.
+        connection: that asks.
+        at: when, on the monotonic clock.
+    """
+
+    offsets: dict[TopicPartition, int]
+    epochs: dict[str, int]
+    connection: int
+    at: float
+
+
+class DurableCommits:
+    """Between a worker and its subscription: offsets are committed once Redis has persisted what they stand for."""
+
+    def __init__(self, subscription: Subscription, redis: Redis, when_lost: WhenLost, after_s: float) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            subscription: of the worker; its offsets are committed by nobody else.
+            redis: that the worker writes to.
+            when_lost: what to do where Redis knows nothing of what was committed.
+            after_s: a Redis without WAITAOF has persisted what was written so long ago, seconds.
+        """
+        self._subscription, self._redis, self._persistence = subscription, redis, Persistence(redis)
+        self._fence = Fence(redis)
+        self._group = subscription.group
+        self._when_lost, self._after_s = when_lost, after_s
+        self._run, self._is_durable = "", True
+        self._held: list[Record] = []
+        self._assigned: dict[TopicPartition, Committed] = {}
+        self._done: dict[TopicPartition, int] = {}
+        self._asked: Asked | None = None
+        self._reached: dict[tuple[TopicPartition, int], int] = {}
+
+    @property
+    def redis(self) -> Redis:
+        """What to write with: every call may raise OtherRun."""
+        return self._fence.redis
+
+    def poll(self, wait_s: float, max_records: int) -> list[Record]:
+        """As `Subscription.poll`; commits what has become durable, and goes back where Redis has lost something.
+
+        Raises:
+            kafka.errors.KafkaError, redis.exceptions.RedisError: call it again, with patience; nothing is passed over.
+        """
+        try:
+            if not self._held:  # none are held: the group is to be joined even while Redis is away
+                self._held = self._subscription.poll(wait_s, max_records)
+            self._assigned |= self._subscription.assigned()
+            rewound = self._looked_after()
+        except KafkaError:
+            self._held, self._asked, self._done = [], None, {}
+            self._subscription.close()  # what is not committed comes again
+            raise
+        records, self._held = self._held, []
+        return [record for record in records if TopicPartition(record.topic, record.partition) not in rewound]
+
+    def done(self) -> None:
+        """What was polled is done with, and written to Redis."""
+        try:
+            offsets = self._subscription.done()
+            self._reach(offsets)
+            self._done |= offsets
+            self._keep(offsets)
+            if self._asked is None:
+                self._ask()
+        except (OtherRun, RedisError, KafkaError) as error:  # it is committed with what comes next, or comes again
+            log.warning("offsets not committed yet", error=f"{type(error).__name__}: {error}")
+
+    def was_read_before(self, record: Record) -> bool:
+        """Whether the group had got beyond a record already, before it went back or a process was started again."""
+        at = TopicPartition(record.topic, record.partition)
+        return record.offset < self._reached.get((at, self._epoch(at)), 0)
+
+    def close(self) -> None:
+        """Commit what is done, within SETTLE_S; what is not committed then comes again to the next process."""
+        deadline = time.monotonic() + SETTLE_S
+        try:
+            while (self._asked or self._done) and time.monotonic() < deadline:
+                self._settle(self._persistence.look(persisted=self._asked is not None))
+                time.sleep(LOOK_S)
+        except (RedisError, KafkaError) as error:
+            log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")
+        finally:
+            self._persistence.close()
+            self._fence.close()
+
+    def _looked_after(self) -> set[TopicPartition]:
+        """Look which Redis it is; returns the partitions that were set back."""
+        look = self._persistence.look(persisted=self._asked is not None)
+        self._is_durable = look.is_durable
+        rewound: set[TopicPartition] = set()
+        if self._run and look.run != self._run:
+            log.warning("another run of Redis", group=self._group, before=self._run, now=look.run)
+            committed = self._subscription.committed()
+            rewound = self._go_back(committed, self._kept(committed))
+        elif self._assigned:
+            kept = self._kept(self._assigned)
+            self._reach({at: offset for at, offset in kept.items() if offset is not None})
+            foreign = {at: mark for at, mark in self._assigned.items() if mark.note not in {"", look.run}}
+            rewound = self._go_back(foreign, kept)
+        self._run, self._assigned = look.run, {}
+        self._fence.move(look.run)
+        self._settle(look)
+        return rewound
+
+    def _settle(self, look: Look) -> None:
+        """Commit what Redis has persisted, then ask for the rest."""
+        asked = self._asked
+        if asked is not None and (asked.connection != look.connection or self._is_persisted(asked, look)):
+            self._asked = None
+            if asked.connection != look.connection:  # it was broken off, and tells of nothing before any more
+                self._done = asked.offsets | self._done
+            else:
+                self._commit(asked)
+        if self._asked is None and self._done:
+            self._ask()
+
+    def _is_persisted(self, asked: Asked, look: Look) -> bool:
+        if not look.is_durable:
+            return True
+        if look.persisted is None:
+            return look.is_sound and time.monotonic() - asked.at > self._after_s
+        return look.persisted
+
+    def _ask(self) -> None:
+        """Have it known when all that is written until now is persisted."""
+        offsets, self._done = self._done, {}
+        epochs = {at.topic: self._subscription.epoch(at.topic) for at in offsets}
+        try:
+            connection = self._persistence.write(kept_key(self._group))
+        except RedisError:
+            self._done = offsets
+            raise
+        self._asked = Asked(offsets, epochs, connection, time.monotonic())
+        if not self._is_durable:
+            self._commit(self._asked)
+            self._asked = None
+
+    def _commit(self, asked: Asked) -> None:
+        offsets = {at: n for at, n in asked.offsets.items() if asked.epochs[at.topic] == self._epoch(at)}
+        try:
+            self._subscription.commit(offsets, note=self._run)
+        except KafkaError as error:  # what is done stays so; it is committed with what comes next
+            log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")
+            self._done = offsets | self._done
+
+    def _go_back(
+        self, committed: Mapping[TopicPartition, Committed], kept: Mapping[TopicPartition, int | None]
+    ) -> set[TopicPartition]:
+        """Set partitions back to what this Redis knows of, and to what was committed at the most."""
+        if not committed:
+            return set()
+        self._asked, self._done = None, {}
+        targets = {at: self._target(mark.offset, kept[at]) for at, mark in committed.items()}
+        for at, target in targets.items():
+            log.warning("going back", partition=f"{at.topic}/{at.partition}", to=target, committed=committed[at].offset)
+        if self._when_lost is WhenLost.STAY and any(kept[at] is None and committed[at].offset for at in targets):
+            log.error("Redis has lost everything; `python -m jobs relearn` learns it again", group=self._group)
+        self._subscription.rewind(targets, "redis")
+        return set(targets)
+
+    def _target(self, committed: int | None, kept: int | None) -> int | None:
+        """The offset to go back to; None for the beginning."""
+        if committed is None or kept is None:
+            return committed if self._when_lost is WhenLost.STAY else None
+        return min(kept, committed)
+
+    def _reach(self, offsets: Mapping[TopicPartition, int]) -> None:
+        for at, offset in offsets.items():
+            log_of = at, self._epoch(at)
+            self._reached[log_of] = max(offset, self._reached.get(log_of, 0))
+
+    def _keep(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Have Redis know how far it has got."""
+        if offsets:
+            key, pipe = kept_key(self._group), self._fence.redis.pipeline(transaction=False)
+            pipe.hset(key, mapping={_field(at): f"{self._epoch(at):08x} {offset}" for at, offset in offsets.items()})
+            pipe.expire(key, KEPT_TTL_S)
+            pipe.execute()
+
+    def _kept(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """How far Redis knows to have got in the logs that there are; None: it knows nothing of a partition."""
+        if not partitions:
+            return {}
+        found = cast("list[bytes | None]", self._redis.hmget(kept_key(self._group), [_field(at) for at in partitions]))
+        return {at: self._offset(at, value) for at, value in zip(partitions, found, strict=True)}
+
+    def _offset(self, partition: TopicPartition, kept: bytes | None) -> int | None:
+        epoch, _, offset = (kept or b"").decode().partition(" ")
+        return int(offset) if epoch == f"{self._epoch(partition):08x}" else None
+
+    def _epoch(self, partition: TopicPartition) -> int:
+        return self._subscription.epoch(partition.topic)
+
+
+def _field(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"

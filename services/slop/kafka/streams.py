@@ -1,0 +1,489 @@
+"""Members of consumer groups and producers, as SLOP's workers use them: bounded waits, offsets committed by hand."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final, Protocol
+
+import structlog
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
+from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
+from prometheus_client import Counter, Gauge
+
+from kit.progress import Progress
+from slop.kafka.log_epochs import LogEpochs
+from slop.kafka.topics import Topic, create_topics, require_broker
+from slop.settings import CommonSettings
+
+CONNECT_MS: Final = 3_000
+COMMIT_MS: Final = 5_000
+POSITION_MS: Final = 10
+CLOSE_MS: Final = 3_000
+BLOCK_MS: Final = 5_000
+PATIENT_FETCH_WAIT_MS: Final = 500
+LOG_RECORDS: Final = 2_000
+LOG_POLL_MS: Final = 500
+LOG_STALLED_S: Final = 30.0
+TAIL_POLL_MS: Final = 300
+MOST_TAIL_POLLS: Final = 10
+LOOK_AT_LOG_S: Final = 2.0
+KNOWN_S: Final = 10.0
+LOOK_AGAIN_S: Final = 0.1
+SESSIONS_TO_JOIN: Final = 5
+
+LAG_RECORDS: Final = Gauge(
+    "slop_consumer_lag_records",
+    "Records up to the end of the log that this process has not done with, over its partitions.",
+    ["group", "topic"],
+)
+UNCOMMITTED_RECORDS: Final = Gauge(
+    "slop_consumer_uncommitted_records",
+    "Records that this process has done with and whose offsets are not committed yet, over its partitions.",
+    ["group", "topic"],
+)
+SKIPPED_RECORDS: Final = Counter(
+    "slop_consumer_skipped_records",
+    "Records that were deleted before the group had read them: it was behind the topic's retention.",
+    ["group", "topic"],
+)
+REWINDS: Final = Counter(
+    "slop_consumer_rewinds",
+    "Partitions that were set back: the log is another one (log), or Redis has lost what it was told (redis).",
+    ["group", "topic", "reason"],
+)
+REASONS: Final = ("log", "redis")
+EPOCH: Final = re.compile("[0-9a-f]{8}")
+
+log = structlog.get_logger(__name__)
+
+
+class Record(Protocol):
+    """What is consumed."""
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+
+
+class NotJoined(RuntimeError):  # noqa: N818
+    """The brokers have not admitted this process to its consumer group yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a group has committed of a partition.
+
+    Attributes:
+        offset: of the next record; None before the first commit.
+        note: what `Subscription.commit` noted beside it; always empty on brokers that keep no notes, as Tansu.
+    """
+
+    offset: int | None
+    note: str = ""
+
+
+class Subscription:
+    """A member of a consumer group, which connects when it is polled and again after an error.
+
+    Offsets are committed only by `commit`, so a record that was polled and not committed is delivered again after a
+    crash. Only `check` and `check_progress` may be called from another thread.
+
+    A topic that was deleted and created again, or lost with its broker's volume, is another log whose offsets begin
+    anew. It is read from its beginning, whatever was committed of the former one; `epoch` tells the two apart.
+    """
+
+    def __init__(
+        self,
+        settings: CommonSettings,
+        group: str,
+        topics: Sequence[Topic],
+        instance: str = "",
+        fetch_wait_ms: int | None = None,
+    ) -> None:
+        """Does not connect yet.
+
+        Args:
+            settings: where the brokers are, and the session's timeout.
+            group: the consumer group.
+            topics: created if missing.
+            instance: a name that no other member of the group has; with it a restarted process takes its predecessor's
+                place at once instead of after the session's timeout.
+            fetch_wait_ms: instead of `settings.kafka_fetch_wait_ms`.
+        """
+        self._settings, self.group, self._instance = settings, group, instance
+        self._fetch_wait_ms = fetch_wait_ms or settings.kafka_fetch_wait_ms
+        self._topics = {topic.name: topic for topic in topics}
+        self._consumer: Any = None
+        self._log: LogEpochs | None = None
+        self._epochs: dict[str, int] = {}
+        self._looked_at = self._joined_at = 0.0
+        self._next: dict[TopicPartition, int | None] = {}  # of each partition that is ours, the offset that comes next
+        self._assigned: dict[TopicPartition, Committed] = {}
+        self._polled: dict[TopicPartition, int] = {}
+        self._uncommitted: dict[TopicPartition, int] = {}
+        self._progress, self._taken = Progress(settings.stalled_s), 0
+        for name in self._topics:
+            for metric in (LAG_RECORDS, UNCOMMITTED_RECORDS, SKIPPED_RECORDS):
+                metric.labels(group, name)
+            for reason in REASONS:
+                REWINDS.labels(group, name, reason)
+
+    def poll(self, wait_s: float, max_records: int) -> list[Record]:
+        """The next records, as soon as there are any; none if there are none within `wait_s`.
+
+        Who polls again has done the work that its last call gave it.
+
+        Raises:
+            kafka.errors.KafkaError: the brokers are away or refuse; call it again, with patience.
+        """
+        done, self._taken = self._taken, 0
+        try:
+            if self._consumer is None:
+                self._connect()
+            polled = self._consumer.poll(timeout_ms=round(1000 * wait_s), max_records=max_records)
+            self._require_joined()
+            wanted = self._wanted(look=bool(polled))
+            polled = {at: records for at, records in polled.items() if at in wanted}
+            for partition, records in polled.items():
+                self._expect(partition, records)
+            self._polled = {partition: len(records) for partition, records in polled.items()}
+            behind = self._show_lag()
+        except KafkaError:
+            self.close()
+            raise
+        self._taken = sum(self._polled.values())
+        self._progress.came_round(done, behind)
+        return list(chain.from_iterable(polled.values()))
+
+    def epoch(self, topic_name: str) -> int:
+        """Which log of this name the records polled last are of: a digest of the topic's own id, never 0.
+
+        The id is looked up before the first poll and after every poll that brought records: where it is the same both
+        times, what came in between is of that log. Otherwise what came is not handed on, and the new log is read from
+        its beginning. Two things remain. In a cluster a broker may answer with the former id for the moment in which
+        it does not know of the new one. And a broker that has lost its last records (a power cut, with one replica)
+        gives their offsets to other records, under the same id; `poll` logs it when an offset comes a second time.
+
+        Raises:
+            KeyError: nothing was polled yet, or the topic is none of this subscription's.
+        """
+        return self._epochs[topic_name]
+
+    def done(self) -> dict[TopicPartition, int]:
+        """Everything that was polled is done with; returns the offsets that may be committed for it."""
+        for partition, records in self._polled.items():
+            self._uncommitted[partition] = self._uncommitted.get(partition, 0) + records
+        self._polled = {}
+        self._show_lag()
+        return {at: self._position(at, offset) for at, offset in self._next.items() if offset is not None}
+
+    def commit(self, offsets: Mapping[TopicPartition, int] | None = None, note: str = "") -> None:
+        """Commit what `done` has returned, or everything that was polled; `note` is kept beside it.
+
+        Partitions that this member has no more are passed over.
+
+        Raises:
+            kafka.errors.KafkaError: nothing is committed; a later commit makes up for it.
+        """
+        offsets = self.done() if offsets is None else offsets
+        ours = {at: offset for at, offset in offsets.items() if at in self._next}
+        notes = {name: f"{epoch:08x} {note}".strip() for name, epoch in self._epochs.items()}
+        commits = {at: OffsetAndMetadata(offset, notes[at.topic], -1) for at, offset in ours.items()}
+        self._connected().commit(commits, timeout_ms=COMMIT_MS)
+        for partition, offset in ours.items():
+            self._uncommitted[partition] = max(0, (self._next[partition] or offset) - offset)
+        self._show_lag()
+
+    def assigned(self) -> dict[TopicPartition, Committed]:
+        """The partitions that this member was given since the last call, with what was committed of them."""
+        assigned, self._assigned = self._assigned, {}
+        return assigned
+
+    def committed(self) -> dict[TopicPartition, Committed]:
+        """What is committed of all partitions that this member has.
+
+        Raises:
+            kafka.errors.KafkaError: the brokers are away.
+        """
+        return {partition: self._committed(partition)[0] for partition in self._next}
+
+    def rewind(self, offsets: Mapping[TopicPartition, int | None], reason: str) -> None:
+        """Read partitions anew, from offsets or (None) from their beginnings; what was polled last is to be dropped.
+
+        Raises:
+            kafka.errors.KafkaError: it is not connected.
+        """
+        consumer = self._connected()
+        for partition, offset in offsets.items():
+            if offset is None:
+                consumer.seek_to_beginning(partition)
+            else:
+                consumer.seek(partition, offset)
+            self._next[partition] = offset
+            self._polled.pop(partition, None)
+            self._uncommitted.pop(partition, None)
+            REWINDS.labels(self.group, partition.topic, reason).inc()
+
+    def check(self) -> None:
+        """Look whether a broker answers and this process is a member of the group.
+
+        Raises:
+            NotJoined: it is not.
+            kafka.errors.KafkaError: no broker answers.
+        """
+        require_broker(self._settings.kafka_bootstrap)
+        consumer = self._consumer
+        if consumer is None or consumer.group_metadata().state is not MemberState.STABLE:
+            raise NotJoined(f"not yet a member of the group {self.group}")
+
+    def check_progress(self) -> None:
+        """Raise kit.progress.Stalled if there are records and none was done for too long, or nobody polls any more."""
+        self._progress.check()
+
+    def close(self) -> None:
+        """Leave the group, without committing."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+        log_epochs, self._log = self._log, None
+        if log_epochs is not None:
+            log_epochs.close()
+        self._next, self._assigned, self._polled, self._uncommitted = {}, {}, {}, {}
+
+    def _require_joined(self) -> None:
+        """Give a client up that does not get into its group: a new one does where kafka-python 3.0.12 joins for ever.
+
+        Raises:
+            kafka.errors.KafkaTimeoutError: it has been no member for SESSIONS_TO_JOIN times the session's timeout.
+        """
+        now = time.monotonic()
+        if self._consumer.group_metadata().state is MemberState.STABLE:
+            self._joined_at = now
+        elif now - self._joined_at > SESSIONS_TO_JOIN * self._settings.kafka_session_timeout_ms / 1000:
+            raise KafkaTimeoutError(f"not admitted to the group {self.group} in time; it is joined anew")
+
+    def _wanted(self, *, look: bool) -> set[TopicPartition]:
+        """The partitions whose records may be handed on; those of a log that was not known are set back."""
+        ours: set[TopicPartition] = self._consumer.assignment()
+        look |= time.monotonic() - self._looked_at > LOOK_AT_LOG_S
+        other = self._of_other_logs(self._log) if self._log is not None and look else set()
+        for partition in self._next.keys() - ours:
+            del self._next[partition]
+            self._uncommitted.pop(partition, None)
+        for partition in ours - self._next.keys():
+            committed, epoch = self._committed(partition)
+            self._next[partition], self._assigned[partition] = committed.offset, committed
+            if epoch and epoch != self._epochs[partition.topic]:
+                other.add(partition)
+        other &= ours
+        if other:
+            log.error("another log of the same name, read from its beginning", group=self.group, partitions=len(other))
+            self.rewind(dict.fromkeys(other), "log")
+        return ours - other
+
+    def _of_other_logs(self, logs: LogEpochs) -> set[TopicPartition]:
+        """Look which logs there are; returns the partitions of those that were others before."""
+        before, self._epochs = self._epochs, logs.look()
+        self._looked_at = time.monotonic()
+        return {at for at in self._next if self._epochs[at.topic] != before[at.topic]}
+
+    def _committed(self, partition: TopicPartition) -> tuple[Committed, int]:
+        """What is committed of a partition, and of which log; 0 if that is not known."""
+        found = self._consumer.committed(partition, metadata=True, timeout_ms=COMMIT_MS)
+        if found is None:
+            return Committed(None), 0
+        epoch, _, note = (found.metadata or "").partition(" ")
+        return Committed(found.offset, note), int(epoch, 16) if EPOCH.fullmatch(epoch) else 0
+
+    def _expect(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+        """What comes next; tell of what should have come before, and of what has come before already."""
+        expected, first = self._next[partition], records[0].offset
+        self._next[partition] = records[-1].offset + 1
+        if expected is None or expected == first:
+            return
+        if first < expected:
+            log.error("the log was cut: its offsets are given again", partition=str(partition), at=first, was=expected)
+        elif not self._topics[partition.topic].compacted:
+            SKIPPED_RECORDS.labels(self.group, partition.topic).inc(first - expected)
+            log.error("records were deleted before they were read", group=self.group, records=first - expected)
+
+    def _position(self, partition: TopicPartition, after_last: int) -> int:
+        """The offset to commit: behind the last record, and behind what compaction has left of others after it."""
+        if not self._topics[partition.topic].compacted:
+            return after_last
+        return max(after_last, self._consumer.position(partition) or 0)
+
+    def _show_lag(self) -> int:
+        """Show how far behind it is; returns the records over all topics."""
+        lags = dict.fromkeys(self._topics, 0)
+        uncommitted = dict.fromkeys(self._topics, 0)
+        for partition in self._next:
+            lags[partition.topic] += self._lag(partition)
+            uncommitted[partition.topic] += self._uncommitted.get(partition, 0)
+        for topic in self._topics:
+            LAG_RECORDS.labels(self.group, topic).set(lags[topic])
+            UNCOMMITTED_RECORDS.labels(self.group, topic).set(uncommitted[topic])
+        return sum(lags.values())
+
+    def _lag(self, partition: TopicPartition) -> int:
+        end = self._consumer.highwater(partition)
+        position = None if end is None else self._consumer.position(partition, timeout_ms=POSITION_MS)
+        if position is None:  # nothing has been fetched yet, or not since it was set back
+            return 0
+        return max(0, int(end - position)) + self._polled.get(partition, 0)
+
+    def _connected(self) -> Any:
+        if self._consumer is None:
+            raise KafkaConnectionError(f"{self.group} is not connected")
+        return self._consumer
+
+    def _connect(self) -> None:
+        bootstrap, names = self._settings.kafka_bootstrap, list(self._topics)
+        create_topics(bootstrap)
+        self._log = LogEpochs(bootstrap, names)
+        self._epochs, self._looked_at = self._log.look(), time.monotonic()
+        self._consumer = KafkaConsumer(
+            bootstrap_servers=bootstrap.split(","),
+            bootstrap_timeout_ms=CONNECT_MS,
+            group_id=self.group,
+            group_instance_id=self._instance or None,
+            session_timeout_ms=self._settings.kafka_session_timeout_ms,
+            heartbeat_interval_ms=self._settings.kafka_session_timeout_ms // 4,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=self._fetch_wait_ms,
+            reconnect_backoff_max_ms=1_000,
+        )
+        # Known before joining: a member that leads its group and learns of the partitions meanwhile joins anew, and may
+        # be stuck in that (kafka-python 3.0.12, after KAFKA-3949). Of a topic just created brokers tell them by and by.
+        deadline = time.monotonic() + KNOWN_S
+        for name, partitions in self._log.partitions().items():
+            while len(self._consumer.partitions_for_topic(name) or ()) < partitions and time.monotonic() < deadline:
+                time.sleep(LOOK_AGAIN_S)
+        self._joined_at = time.monotonic()
+        self._consumer.subscribe(names)
+
+
+class GroupLag:
+    """How far a consumer group is behind ends of a topic that were seen before; and to move one that has no members."""
+
+    def __init__(self, settings: CommonSettings, group: str, topic: Topic) -> None:
+        """Connects; it does not join the group.
+
+        Raises:
+            kafka.errors.KafkaError: the brokers are away, here and below.
+        """
+        self._topic, self._consumer = topic, log_reader(settings, group)
+
+    def ends(self) -> dict[TopicPartition, int]:
+        """The ends of the topic's partitions now; none of a topic that is not there yet."""
+        numbers = self._consumer.partitions_for_topic(self._topic.name) or ()
+        partitions = [TopicPartition(self._topic.name, number) for number in numbers]
+        self._consumer.assign(partitions)
+        for partition, end in self._consumer.end_offsets(partitions).items():
+            self._consumer.seek(partition, end)
+        for _ in range(MOST_TAIL_POLLS):  # Tansu leaves out the end of the last batch
+            if not self._consumer.poll(TAIL_POLL_MS, max_records=LOG_RECORDS):
+                break
+        return {partition: self._consumer.position(partition) for partition in partitions}
+
+    def behind(self, ends: Mapping[TopicPartition, int]) -> int:
+        """Records up to `ends` that the group has not done with."""
+        begins = self._consumer.beginning_offsets(list(ends))
+        return sum(max(0, end - max(begins[at], self._consumer.committed(at) or 0)) for at, end in ends.items())
+
+    def rewind(self) -> None:
+        """Have the group read the topic from its beginning."""
+        self._move(self._consumer.beginning_offsets(list(self.ends())))
+
+    def begin_at(self, time_ms: int) -> None:
+        """Have the group read what was written from then on, in milliseconds since the epoch."""
+        ends = self.ends()
+        found = self._consumer.offsets_for_times(dict.fromkeys(ends, time_ms))
+        self._move({at: ends[at] if found.get(at) is None else found[at].offset for at in ends})
+
+    def skip(self) -> None:
+        """Have the group read only what is written from now on."""
+        self._move(self.ends())
+
+    def _move(self, offsets: Mapping[TopicPartition, int]) -> None:
+        moved = {at: OffsetAndMetadata(offset, "", -1) for at, offset in offsets.items()}
+        self._consumer.commit(moved, timeout_ms=COMMIT_MS)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
+
+
+def log_reader(settings: CommonSettings, group: str | None = None) -> Any:
+    """A consumer that reads where it is told to and joins no group; `group` is whose offsets it sees and moves.
+
+    Raises:
+        kafka.errors.KafkaError: the brokers are away.
+    """
+    require_broker(settings.kafka_bootstrap)
+    return KafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap.split(","),
+        bootstrap_timeout_ms=CONNECT_MS,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+
+
+def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[Record]:
+    """Every record of a topic that was written before now, a partition after the other, in order.
+
+    Raises:
+        kafka.errors.KafkaError: the brokers are away.
+        TimeoutError: no record came for LOG_STALLED_S, short of the end.
+    """
+    now_ms = round(1_000 * time.time())
+    with closing(log_reader(settings)) as consumer:
+        for number in sorted(consumer.partitions_for_topic(topic.name) or ()):
+            yield from _whole_partition(consumer, TopicPartition(topic.name, number), now_ms)
+
+
+def _whole_partition(consumer: Any, partition: TopicPartition, now_ms: int) -> Iterator[Record]:
+    consumer.assign([partition])
+    consumer.seek_to_beginning(partition)
+    end = consumer.end_offsets([partition])[partition]  # at least so far; Tansu tells it late
+    heard_at = time.monotonic()
+    while True:
+        records = list(chain.from_iterable(consumer.poll(LOG_POLL_MS, max_records=LOG_RECORDS).values()))
+        yield from (record for record in records if record.timestamp <= now_ms)
+        if records:
+            heard_at = time.monotonic()
+        if consumer.position(partition) >= end and (not records or records[-1].timestamp > now_ms):
+            return
+        if time.monotonic() - heard_at > LOG_STALLED_S:
+            raise TimeoutError(f"{partition.topic}/{partition.partition}: no record for {LOG_STALLED_S:.0f} s")
+
+
+def worker_producer(settings: CommonSettings) -> Any:
+    """A producer for a worker that flushes before it commits: acks=all, idempotent, `send` blocks BLOCK_MS at most.
+
+    Topics that are missing are created first, with their settings; a broker would create them with its own.
+
+    Raises:
+        kafka.errors.KafkaError: the brokers are away.
+    """
+    create_topics(settings.kafka_bootstrap)
+    return KafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap.split(","),
+        bootstrap_timeout_ms=CONNECT_MS,
+        acks="all",
+        linger_ms=5,
+        max_block_ms=BLOCK_MS,
+    )

@@ -1,0 +1,1 @@
+"""Everything about Redis: the keys, the scripts, and what is kept under them."""

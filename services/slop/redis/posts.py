@@ -1,0 +1,263 @@
+"""Posts in Redis: their texts, which all bases share, and their features under each version of text features.
+
+A post is kept for POST_TTL_S seconds after it was last used. What was forgotten is unknown, as if it had never been.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, Self
+from urllib.parse import quote, unquote
+
+import numpy as np
+import numpy.typing as npt
+from redis import Redis
+from redis import asyncio as aioredis
+
+from slop.basis import Basis
+from slop.redis.profiles import delete_keys
+from slop.redis.scripts import Call, Script
+from slop.v1.post_pb2 import Post
+
+Floats = npt.NDArray[np.float32]
+
+DAY_S: Final = 24 * 3600
+POST_TTL_S: Final = 30 * DAY_S
+_EXPIRY: Final = (POST_TTL_S, POST_TTL_S - DAY_S)  # a use renews it, once a day
+DIGEST_BYTES: Final = 16
+
+# KEYS: text, parked. ARGV: text, arm, for_user_id, digest, at ms, expiry s, '1' if it may change a known text.
+# Tells whether the text is new to the post, and whether interactions are parked that wait for it.
+_PUT_TEXT: Final = Script("""
+local known, new = redis.call('HMGET', KEYS[1], 'digest', 'at_ms', 'arm'), 0
+local later = tonumber(ARGV[5]) - tonumber(known[2] or '-1')
+if not known[1] or (ARGV[7] == '1' and known[1] ~= ARGV[4] and later >= 0) then
+  redis.call('HSET', KEYS[1], 'text', ARGV[1], 'arm', ARGV[2], 'for_user_id', ARGV[3], 'digest', ARGV[4],
+    'at_ms', ARGV[5])
+  redis.call('EXPIRE', KEYS[1], ARGV[6])
+  new = 1
+elseif ARGV[7] == '1' and known[1] == ARGV[4] then
+  if ARGV[2] ~= '' and (known[3] or '') == '' then
+    redis.call('HSET', KEYS[1], 'arm', ARGV[2], 'for_user_id', ARGV[3])
+  end
+  if later > 0 then
+    redis.call('HSET', KEYS[1], 'at_ms', ARGV[5])
+    redis.call('EXPIRE', KEYS[1], ARGV[6])
+  end
+end
+return {new, redis.call('EXISTS', KEYS[2])}
+""")
+
+# KEYS: text, features. ARGV: expiry s, the rest s of it at which it is renewed. Returns false, or the text, its arm,
+# its reader, and its features or false. A Redis that takes no writes still answers.
+_FIND: Final = Script("""
+local post = redis.call('HMGET', KEYS[1], 'text', 'arm', 'for_user_id', 'digest')
+if not post[1] then return false end
+local function used(key)
+  if redis.call('TTL', key) < tonumber(ARGV[2]) then redis.pcall('EXPIRE', key, ARGV[1]) end
+end
+local features = redis.call('GET', KEYS[2])
+used(KEYS[1])
+if features and post[4] and features:sub(1, #post[4]) == post[4] then
+  used(KEYS[2])
+  return {post[1], post[2], post[3], features:sub(#post[4] + 1)}
+end
+return {post[1], post[2], post[3], false}
+""")
+
+
+def text_digest(text: str) -> bytes:
+    """What a text is known by: DIGEST_BYTES bytes."""
+    return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+
+
+@lru_cache(maxsize=65_536)
+def _key(names: tuple[str, str]) -> str:
+    return "/".join(quote(name, safe="") for name in names)
+
+
+class PostRef(NamedTuple):
+    """Which post it is."""
+
+    tenant: str
+    post_id: str
+
+    @property
+    def key(self) -> str:
+        """One string for both."""
+        return _key(self)
+
+    @classmethod
+    def of_key(cls, key: str) -> Self:
+        """Which post has this key."""
+        tenant, _, post_id = key.partition("/")
+        return cls(unquote(tenant), unquote(post_id))
+
+
+def text_key(post: PostRef) -> str:
+    """A post's text, with the arm and the reader of a generated one; a hash."""
+    return f"slop:text:{{{post.key}}}"
+
+
+def features_key(text_version: str, post: PostRef) -> str:
+    """A post's text features, behind the digest of the text that they are of."""
+    return f"slop:features:{text_version}:{{{post.key}}}"
+
+
+def parked_key(post: PostRef) -> str:
+    """Interactions that wait for a post (see `slop.redis.parking`)."""
+    return f"slop:parked:{{{post.key}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class PostText:
+    """A post's text and, of a generated post, the experiment arm that wrote it and the reader whom it was for."""
+
+    text: str
+    arm: str = ""
+    for_user_id: str = ""
+
+    def arm_for(self, user_id: str) -> str:
+        """The arm that wrote it for this very user; empty if none did."""
+        return self.arm if self.for_user_id == user_id else ""
+
+
+class Origin(StrEnum):
+    """Where a text comes from, and what it may do."""
+
+    POST = "post"  # from slop.posts.v1, or written by generation itself: it changes what is known if it is newer
+    COPY = "copy"  # sent along with an interaction, by whomever: it makes an unknown post known, and nothing else
+
+
+@dataclass(frozen=True, slots=True)
+class SentText:
+    """A text on its way to its post.
+
+    Attributes:
+        text: with its arm.
+        at_ms: when the post was written or changed; of two posts of the same id the later one holds.
+        origin: what it may do.
+    """
+
+    text: PostText
+    at_ms: int = 0
+    origin: Origin = Origin.COPY
+
+    def call(self, post: PostRef) -> Call:
+        """Of the script that stores it."""
+        text, is_post = self.text, self.origin is Origin.POST
+        at_ms = max(0, self.at_ms) if is_post else -1  # any post is later than a copy
+        digest = text_digest(text.text)
+        arguments = [text.text, text.arm, text.for_user_id, digest, at_ms, POST_TTL_S, int(is_post)]
+        return Call([text_key(post), parked_key(post)], arguments)
+
+
+class Put(NamedTuple):
+    """What became of a text.
+
+    Attributes:
+        new: it is its post's text now, and was not before.
+        awaited: interactions are parked that wait for it.
+    """
+
+    new: bool
+    awaited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPost:
+    """A post's text and its text features, (T,) float32; None where there are none of this text yet."""
+
+    text: PostText
+    text_features: Floats | None = None
+
+
+class Posts:
+    """The featurizer's view of posts, under one version of text features."""
+
+    def __init__(self, redis: Redis, basis: Basis) -> None:
+        """Posts with text features under `basis`. Every call may raise redis.exceptions.RedisError."""
+        self._redis, self._size, self._text_version = redis, basis.text_size, basis.text_version
+
+    def find(self, posts: Sequence[PostRef]) -> dict[PostRef, FoundPost]:
+        """The posts whose text is known, in one round trip; finding a post uses it."""
+        answers = _FIND.run(self._redis, [_find_call(self._text_version, post) for post in posts])
+        found = ((post, _found(answer, self._size)) for post, answer in zip(posts, answers, strict=True))
+        return {post: at for post, at in found if at is not None}
+
+    def put_texts(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[Put]:
+        """Store texts, in this order; says what became of each."""
+        answers = _PUT_TEXT.run(self._redis, [text.call(post) for post, text in texts])
+        return [Put(bool(new), bool(awaited)) for new, awaited in answers]
+
+    def put_features(self, features: Mapping[PostRef, FoundPost]) -> None:
+        """Store features beside the texts that they are of; those of a text that is no longer its post's do no harm."""
+        pipe = self._redis.pipeline(transaction=False)
+        for post, found in features.items():
+            if found.text_features is not None:
+                packed = text_digest(found.text.text) + found.text_features.astype("<f4").tobytes()
+                pipe.set(features_key(self._text_version, post), packed, ex=POST_TTL_S)
+        pipe.execute()
+
+
+class RankedPosts:
+    """Posts of one tenant as generation sees them, without blocking."""
+
+    def __init__(self, redis: aioredis.Redis, basis: Basis, tenant: str) -> None:
+        """Every call may raise redis.exceptions.RedisError."""
+        self._redis, self._basis, self.tenant = redis, basis, tenant
+
+    async def features(self, post_ids: Sequence[str]) -> list[Floats | str | None]:
+        """All features of posts, (F,) float32 each, in the order asked for.
+
+        The text of one whose features are not computed yet; None for one that is not known. Finding a post uses it.
+        """
+        refs = [PostRef(self.tenant, post_id) for post_id in post_ids]
+        calls = [_find_call(self._basis.text_version, post) for post in refs]
+        answers = await _FIND.run_soon(self._redis, calls)
+        return [self._features(post, answer) for post, answer in zip(refs, answers, strict=True)]
+
+    def _features(self, post: PostRef, answer: Any) -> Floats | str | None:
+        found = _found(answer, self._basis.text_size)
+        if found is None:
+            return None
+        if found.text_features is None:
+            return found.text.text
+        return self._basis.features(found.text_features, post.key)
+
+
+async def put_texts_soon(redis: aioredis.Redis, texts: Sequence[tuple[PostRef, SentText]]) -> None:
+    """As `Posts.put_texts`, of a client on an event loop."""
+    await _PUT_TEXT.run_soon(redis, [text.call(post) for post, text in texts])
+
+
+def ref_of(post: Post) -> PostRef:
+    """Which post it is."""
+    return PostRef(post.tenant, post.post_id)
+
+
+def sent_text(post: Post) -> SentText:
+    """Its text, as it is stored."""
+    return SentText(PostText(post.text, post.arm, post.for_user_id), post.created_at_ms, Origin.POST)
+
+
+def delete_features(redis: Redis, text_version: str, batch: int = 1_000) -> Iterator[int]:
+    """Delete the features of all posts under a version; yields how many went with each batch of about `batch`."""
+    return delete_keys(redis, f"slop:features:{text_version}:*", batch)
+
+
+def _find_call(text_version: str, post: PostRef) -> Call:
+    return Call([text_key(post), features_key(text_version, post)], _EXPIRY)
+
+
+def _found(answer: "Sequence[bytes | None] | None", size: int) -> FoundPost | None:
+    if answer is None:
+        return None
+    text, arm, for_user_id, features = answer
+    known = PostText(*((value or b"").decode(errors="replace") for value in (text, arm, for_user_id)))
+    if features is None or len(features) != 4 * size:
+        return FoundPost(known)
+    vector = np.frombuffer(features, dtype="<f4").astype(np.float32)
+    return FoundPost(known, vector if np.isfinite(vector).all() else None)

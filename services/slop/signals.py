@@ -1,0 +1,124 @@
+"""From records of slop.signals.v1 to signals that can be learned."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain, islice
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from slop.basis import Basis
+from slop.kafka.streams import Record
+from slop.profiles import usable
+from slop.v1.signal_pb2 import Signal
+
+Floats = npt.NDArray[np.float32]
+
+CHUNK: Final = 2_000
+
+
+class Reason(StrEnum):
+    """Why a record can't be learned; the same words in slop.rejected.v1 and in metrics."""
+
+    NOT_PROTOBUF = "not_protobuf"
+    WRONG_LENGTH = "wrong_length"
+    NOT_FINITE = "not_finite"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Refused:
+    """A record that can't be learned: where it is among the records given, why, and what exactly, for people."""
+
+    index: int
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """N signals in the order of their records, and the records that were left out.
+
+    Attributes:
+        signals: N messages.
+        features: (N, F) float32, finite and within bounds, as are the labels and weights.
+        labels: (N,) float32.
+        weights: (N,) float32.
+        other_basis: signals whose features are of another basis.
+        refused: records that are broken: not decodable, of a wrong length, not finite or out of bounds.
+    """
+
+    signals: list[Signal]
+    features: Floats
+    labels: Floats
+    weights: Floats
+    other_basis: int = 0
+    refused: tuple[Refused, ...] = ()
+
+    @classmethod
+    def of(cls, values: Sequence[bytes | None], basis: str, size: int) -> Self:
+        """Decode and check records.
+
+        Args:
+            values: the records' values.
+            basis: version of the basis whose profiles are learned.
+            size: F, how many features a signal has.
+        """
+        refused: list[Refused] = []
+        decoded = [(index, signal) for index, value in enumerate(values) if (signal := _decoded(index, value, refused))]
+        ours = [(index, signal) for index, signal in decoded if signal.basis == basis]
+        whole = [(index, signal) for index, signal in ours if _is_whole(index, signal, size, refused)]
+        signals = [signal for _, signal in whole]
+        features = _floats(chain.from_iterable(s.features for s in signals), len(whole) * size).reshape(-1, size)
+        labels = _floats((s.label for s in signals), len(whole))
+        weights = _floats((s.weight for s in signals), len(whole))
+        good = usable(features, labels, weights)
+        detail = "a feature, the label or the weight is not finite or out of bounds"
+        refused += [Refused(whole[row][0], Reason.NOT_FINITE, detail) for row in np.flatnonzero(~good).tolist()]
+        return cls(
+            signals=[signal for signal, fits in zip(signals, good.tolist(), strict=True) if fits],
+            features=features[good],
+            labels=labels[good],
+            weights=weights[good],
+            other_basis=len(decoded) - len(ours),
+            refused=tuple(sorted(refused)),
+        )
+
+
+def learnable(records: Iterable[Record], basis: Basis) -> Iterator[Signal]:
+    """The signals under a basis that the learner would learn, retries included."""
+    records = iter(records)
+    while chunk := list(islice(records, CHUNK)):
+        yield from Batch.of([record.value for record in chunk], basis.version, basis.feature_count).signals
+
+
+def _decoded(index: int, value: bytes | None, refused: list[Refused]) -> Signal | None:
+    """The signal; None where there is none, which is added to those refused."""
+    if not value:
+        refused.append(Refused(index, Reason.NOT_PROTOBUF, "it is empty"))
+        return None
+    try:
+        return Signal.FromString(value)
+    except DecodeError as error:
+        refused.append(Refused(index, Reason.NOT_PROTOBUF, str(error)))
+    except Exception as error:  # whatever a record does, the others are learned
+        refused.append(Refused(index, Reason.FAILED, f"{type(error).__name__}: {error}"))
+    return None
+
+
+def _is_whole(index: int, signal: Signal, size: int, refused: list[Refused]) -> bool:
+    """Whether a signal has a source and so many features; else it is added to those refused."""
+    if len(signal.features) != size:
+        refused.append(Refused(index, Reason.WRONG_LENGTH, f"{len(signal.features)} features, not {size}"))
+    elif not signal.HasField("source"):
+        refused.append(Refused(index, Reason.FAILED, "it has no source"))
+    else:
+        return True
+    return False
+
+
+def _floats(values: Iterable[float], count: int) -> Floats:
+    return np.fromiter(values, dtype=np.float32, count=count)

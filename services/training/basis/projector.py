@@ -1,0 +1,329 @@
+"""A projector from all of a reader's weights to one soft prompt: `python -m training.basis.projector --help`.
+
+Embedding-to-Prefix (arXiv 2505.17051) maps what is known of a user to a prefix of a frozen model by a small network.
+Here that is the average of the basis' prompts by the reader's shares, which is a prompt itself for a reader of one
+taste, and a learned residual. Training makes up readers with one, two or four clusters of the catalogue as tastes.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from slop.basis import Basis
+from slop.settings import DEFAULT_BASIS
+from slop.soft_prompts import checked
+from training import CATALOGUE
+from training.basis.build import read_catalogue
+from training.basis.checkpoint import save_checkpoint
+from training.basis.clusters import Labels
+from training.basis.tuning import LEARNING_RATE, assigned, learning_rate
+from training.heap import keep_freed_memory
+from training.language_model import LanguageModel, revision_of
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+ABOUT: Final = "projector"
+TRAINING, HELD_OUT = 0, 1  # which posts, and which stream of random numbers
+
+
+class InvalidProjector(ValueError):  # noqa: N818
+    """A projector file that is missing, broken, or of another basis."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectorOptions:
+    """How a projector is trained.
+
+    Attributes:
+        steps: of the optimiser.
+        mixtures: made-up readers a step.
+        posts: of each of them.
+        tastes: how many clusters a reader has; drawn evenly.
+        concentration: of the Dirichlet distribution of a reader's shares; 1 is even over all of them.
+        rank: hidden units of the residual.
+        rate: the learning rate's peak, which comes down as that of prompts does.
+        held_out: share of posts that only choose the best step.
+        check_every: steps between looks at held-out posts, and between checkpoints.
+        checked: made-up readers of held-out posts.
+        seed: of everything random.
+    """
+
+    steps: int = 300
+    mixtures: int = 16
+    posts: int = 4
+    tastes: tuple[int, ...] = (1, 2, 4)
+    concentration: float = 1.0
+    rank: int = 64
+    rate: float = 1e-3
+    held_out: float = 0.1
+    check_every: int = 20
+    checked: int = 64
+    seed: int = 0
+
+
+def within(rows: Tensor, norms: tuple[float, float]) -> Tensor:
+    """(..., d) rows brought to the nearest norm of a range; differentiable."""
+    length: Tensor = rows.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+    return rows * (length.clamp(*norms) / length)
+
+
+class Projector(nn.Module):
+    """f(w) = rows(sum_k w_k P_k + B gelu(A w + a) + b), with rows brought into the basis' range of norms.
+
+    B and b are zero at first, so that f(w) begins as the weighted average of the prompts.
+
+    Attributes:
+        prompts: (K, k, d), the P_k.
+        about: what is said of its training.
+    """
+
+    prompts: Tensor
+
+    def __init__(self, basis: Basis, rank: int, seed: int = 0) -> None:
+        super().__init__()
+        self._basis = basis
+        self._norms = basis.norm_range
+        self.about: dict[str, Any] = {}
+        self.register_buffer("prompts", torch.from_numpy(basis.prompts), persistent=False)
+        self.inner, self.outer = nn.Linear(basis.size, rank), nn.Linear(rank, basis.prompts[0].size)
+        with torch.no_grad():
+            self.inner.weight.normal_(generator=torch.Generator().manual_seed(seed))
+            for parameter in (self.inner.bias, self.outer.weight, self.outer.bias):
+                parameter.zero_()
+
+    def forward(self, shares: Tensor) -> Tensor:
+        """(M, K) shares, each row summing to 1, to (M, k, d) soft prompts."""
+        average = torch.einsum("mk,krd->mrd", shares, self.prompts)
+        residual = self.outer(nn.functional.gelu(self.inner(shares)))
+        prompts: Tensor = within(average + residual.view_as(average), self._norms)
+        return prompts
+
+    @torch.inference_mode()
+    def prompt(self, shares: Doubles) -> Floats:
+        """A reader's soft prompt, (k, d), from the (K,) shares of the prompts.
+
+        Raises:
+            slop.soft_prompts.UnsafeSoftPrompt: it must not reach the engine.
+        """
+        row = torch.from_numpy(shares).float().to(self.prompts.device)
+        half = self(row[None])[0].half().float()  # as precise as the basis' own prompts
+        return checked(half.cpu().numpy(), self._basis)
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file: the residual, what basis it is of, and what is said of its training."""
+        said = {ABOUT: json.dumps([self._basis.text_version, self.about])}  # one entry, since their order is random
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".new")
+        save_file({name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}, unfinished, said)
+        unfinished.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, basis: Basis) -> Self:
+        """Read a projector of a basis, onto the CPU.
+
+        Raises:
+            InvalidProjector: the file is missing or broken, of another basis, or its values are not finite.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                of, about = json.loads(file.metadata()[ABOUT])
+            tensors = load_file(path)
+            projector = cls(basis, tensors["inner.bias"].numel())
+            projector.load_state_dict(tensors)
+            projector.about = about
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InvalidProjector(f"no usable projector in {path}: {error}") from error
+        if of != basis.text_version:
+            raise InvalidProjector(f"{path} is a projector of basis {of}, not of {basis.text_version}")
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise InvalidProjector(f"{path} has values that are not finite")
+        return projector
+
+
+@dataclass(frozen=True, slots=True)
+class Mixtures:
+    """Made-up readers: (M, K) shares of the prompts, and for each of them the numbers of some posts."""
+
+    shares: Floats
+    posts: list[list[int]]
+
+
+def drawn(members: Sequence[Labels], count: int, options: ProjectorOptions, rng: np.random.Generator) -> Mixtures:
+    """Make up readers.
+
+    Args:
+        members: for each of K clusters the numbers of its posts; clusters without a post are nobody's taste.
+        count: how many readers.
+        options: how many tastes and posts they have.
+        rng: source of the draw.
+    """
+    usable = np.flatnonzero([own.size > 0 for own in members])
+    shares, posts = np.zeros((count, len(members)), np.float32), []
+    for row in shares:
+        tastes = rng.choice(usable, min(int(rng.choice(options.tastes)), usable.size), replace=False)
+        weights = rng.dirichlet(np.full(tastes.size, options.concentration))
+        row[tastes] = weights
+        posts.append([int(rng.choice(members[k])) for k in rng.choice(tastes, options.posts, p=weights)])
+    return Mixtures(shares, posts)
+
+
+def mixture_losses(model: LanguageModel, projector: Projector, tokens: Sequence[Tensor], readers: Mixtures) -> Tensor:
+    """Loss a token of made-up readers' posts under their prompts: (B,) nats, in the order of the posts."""
+    prompts = projector(torch.from_numpy(readers.shares).to(model.device))
+    return model.losses(prompts, [[tokens[i] for i in posts] for posts in readers.posts])
+
+
+class Training:
+    """Trains a projector; `run` may be called again after an interruption."""
+
+    def __init__(
+        self, model: LanguageModel, basis: Basis, posts: Sequence[str], options: ProjectorOptions, checkpoint: Path
+    ) -> None:
+        self._lm, self._options, self._checkpoint = model, options, checkpoint
+        self._of = [basis.text_version, json.dumps(asdict(options)), len(posts)]
+        self._tokens = [model.post_tokens(text) for text in posts]
+        self._held = np.random.default_rng(options.seed).random(len(posts)) < options.held_out
+        self._projector = Projector(basis, options.rank, options.seed).to(model.device)
+        self._optimizer = torch.optim.Adam(self._projector.parameters(), lr=options.rate)
+        self._best = copied_state(self._projector)
+        self._step, self._first_loss, self._best_loss = 0, math.inf, math.inf
+
+    def run(self) -> Projector:
+        """The projector as it was best on held-out posts."""
+        labels = self._resume()
+        if labels is None:
+            labels = assigned(self._lm, self._projector.prompts, self._tokens)
+            self._check(labels)
+        members, steps = self._members(labels, ~self._held), self._options.steps
+        with tqdm(total=steps, initial=self._step, desc="projector", unit="step") as bar:
+            while self._step < steps:
+                bar.set_postfix(loss=f"{self._train_step(members):.3f}", held_out=f"{self._best_loss:.3f}")
+                bar.update()
+                if self._step % self._options.check_every == 0 or self._step == steps:
+                    self._check(labels)
+        self._projector.load_state_dict(self._best)
+        losses = {"held_out_loss_at_start": self._first_loss, "held_out_loss": self._best_loss}
+        self._projector.about = {"options": asdict(self._options), **losses}
+        return self._projector
+
+    def _members(self, labels: Labels, chosen: npt.NDArray[np.bool_]) -> list[Labels]:
+        return [np.flatnonzero((labels == k) & chosen) for k in range(self._projector.prompts.shape[0])]
+
+    def _train_step(self, members: Sequence[Labels]) -> float:
+        # Seeded by place, so that a resumed training draws what an uninterrupted one draws.
+        rng = np.random.default_rng([self._options.seed, TRAINING, self._step])
+        readers = drawn(members, self._options.mixtures, self._options, rng)
+        share = learning_rate(self._step, self._options.steps) / LEARNING_RATE
+        self._optimizer.param_groups[0]["lr"] = self._options.rate * share
+        self._optimizer.zero_grad()
+        loss = mixture_losses(self._lm, self._projector, self._tokens, readers).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._step += 1
+        return float(loss.detach())
+
+    def _check(self, labels: Labels) -> None:
+        """Keep the best on held-out posts, and a checkpoint."""
+        loss = self._held_out_loss(labels)
+        if self._step == 0:
+            self._first_loss = loss
+        if loss < self._best_loss:
+            self._best_loss, self._best = loss, copied_state(self._projector)
+        save_checkpoint({"of": self._of, "labels": torch.from_numpy(labels)} | self._state(), self._checkpoint)
+
+    @torch.inference_mode()
+    def _held_out_loss(self, labels: Labels) -> float:
+        """Of the same made-up readers each time; without held-out posts ever less, so that the last step is kept."""
+        if not self._held.any():
+            return -float(self._step)
+        rng = np.random.default_rng([self._options.seed, HELD_OUT])
+        readers = drawn(self._members(labels, self._held), self._options.checked, self._options, rng)
+        losses, size = [], self._options.mixtures
+        for at in range(0, self._options.checked, size):
+            some = Mixtures(readers.shares[at : at + size], readers.posts[at : at + size])
+            losses.append(mixture_losses(self._lm, self._projector, self._tokens, some).double())
+        return float(torch.cat(losses).mean())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "projector": self._projector.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "best": self._best,
+            "progress": [self._step, self._first_loss, self._best_loss],
+        }
+
+    def _resume(self) -> Labels | None:
+        """Go on from a checkpoint of the same training, if there is one; returns the posts' prompts."""
+        if not self._checkpoint.exists():
+            return None
+        state = torch.load(self._checkpoint, weights_only=True, map_location=self._lm.device)
+        if state["of"] != self._of:
+            return None
+        self._projector.load_state_dict(state["projector"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._best = state["best"]
+        self._step, self._first_loss, self._best_loss = state["progress"]
+        print(f"resumed from {self._checkpoint}: step {self._step}")
+        labels: Labels = state["labels"].cpu().numpy()
+        return labels
+
+
+def copied_state(module: nn.Module) -> dict[str, Tensor]:
+    """A module's parameters as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def train_projector(
+    model: LanguageModel, basis: Basis, posts: Sequence[str], out: Path, options: ProjectorOptions, checkpoint: Path
+) -> Projector:
+    """Train a projector of a basis on a catalogue's posts and write it to a file.
+
+    Its `about` has the options, and the loss on held-out posts before and after, in nats a token.
+    """
+    projector = Training(model, basis, posts, options, checkpoint).run()
+    projector.save(out)
+    checkpoint.unlink(missing_ok=True)
+    return projector
+
+
+def main() -> None:
+    """The command line."""
+    defaults = ProjectorOptions()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--model", required=True, type=Path, help="folder of the base model")
+    parser.add_argument("--basis", type=Path, default=DEFAULT_BASIS, help="folder of the basis")
+    parser.add_argument("--catalogue", type=Path, default=CATALOGUE, help="posts to train on")
+    parser.add_argument("--out", required=True, type=Path, help="file of the projector")
+    parser.add_argument("--checkpoint", type=Path, default=Path(".run/basis/projector.pt"), help="to go on from")
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="of the optimiser")
+    parser.add_argument("--mixtures", type=int, default=defaults.mixtures, help="made-up readers a step")
+    parser.add_argument("--posts", type=int, default=defaults.posts, help="of each of them")
+    parser.add_argument("--rate", type=float, default=defaults.rate, help="the learning rate's peak")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of everything random")
+    args = parser.parse_args()
+    basis = Basis.load(args.basis)
+    if basis.revision != (revision := revision_of(args.model)):
+        parser.error(f"the basis is of {basis.model} {basis.revision}, the model is {revision}")
+    keep_freed_memory()
+    chosen = {name: getattr(args, name) for name in ("steps", "mixtures", "posts", "rate", "seed")}
+    model, posts = LanguageModel.load(args.model, basis.template), read_catalogue(args.catalogue)
+    about = train_projector(model, basis, posts, args.out, ProjectorOptions(**chosen), args.checkpoint).about
+    start, end = about["held_out_loss_at_start"], about["held_out_loss"]
+    print(f"projector of basis {basis.version}, in {args.out}: held-out posts {start:.3f}, now {end:.3f} nats a token")
+
+
+if __name__ == "__main__":
+    main()

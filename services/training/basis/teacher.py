@@ -1,0 +1,142 @@
+"""What a basis' head learns from: posts, and how likely the language model makes them under each prompt.
+
+Besides the catalogue there are posts that the model writes under the prompts, each prompt as many. How likely a post is
+under all prompts takes seconds of a core; so it is computed whole under the few prompts that may have written it, by a
+first head that learned who wrote what, and the others count as having nothing to do with it.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from training.basis.checkpoint import save_checkpoint
+from training.language_model import LanguageModel, copied
+
+Doubles = npt.NDArray[np.float64]
+Candidates = npt.NDArray[np.bool_]
+
+MAX_TOKENS: Final = 60
+TEMPERATURE: Final = 0.8
+MIN_P: Final = 0.05
+AT_ONCE: Final = {"cpu": 48, "cuda": 384}
+SAVED_EVERY: Final = 10  # batches
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Posts that the model wrote under the prompts.
+
+    Attributes:
+        texts: N posts.
+        prompts: (N,), which of them each was written under.
+    """
+
+    texts: list[str]
+    prompts: npt.NDArray[np.intp]
+
+
+class Lessons:
+    """What is kept of a teaching that may be interrupted: the posts that were written, and what is known of them."""
+
+    def __init__(self, path: Path, of: str) -> None:
+        """Those kept in a file, if they are of the same prompts and posts, as the digest `of` says."""
+        self._path, self._of = path, of
+        self._state: dict[str, Any] = {"of": of}
+        if path.exists():
+            state = torch.load(path, weights_only=True)
+            if state.get("of") == of:
+                self._state = state
+                print(f"resumed from {path}")
+
+    @classmethod
+    def at(cls, path: Path, prompts: Tensor, posts: Sequence[str], written: int, seed: int) -> Self:
+        """Of these (K, k, d) prompts and posts, with so many written under each prompt."""
+        digest = hashlib.sha256(json.dumps([list(posts), written, seed]).encode())
+        digest.update(prompts.half().cpu().numpy().tobytes())
+        return cls(path, digest.hexdigest())
+
+    def get(self, name: str) -> Any:
+        """What was kept under a name; None if nothing was."""
+        return self._state.get(name)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep something that `torch.load(weights_only=True)` reads."""
+        self._state[name] = value
+        save_checkpoint(self._state, self._path)
+
+
+def written_under(model: LanguageModel, prompts: Tensor, each: int, seed: int, lessons: Lessons) -> Written:
+    """Posts written under (K, k, d) prompts, `each` under every one; empty ones are left out."""
+    texts: list[str] = lessons.get("written") or []
+    owners = np.tile(np.arange(len(prompts)), each)
+    size = AT_ONCE[model.device.type]
+    with torch.inference_mode():
+        prefixes = list(model.prefix(prompts.to(model.device)))
+    starts = range(len(texts), len(owners), size)
+    for start in tqdm(starts, desc="writing posts under the prompts", unit="batch", disable=not starts):
+        torch.manual_seed(seed + start)  # by place, so that a resumed teaching writes what an uninterrupted one writes
+        some = [prefixes[k] for k in owners[start : start + size]]
+        texts = [*texts, *model.write(some, MAX_TOKENS, TEMPERATURE, MIN_P)]
+        lessons.keep("written", texts)
+    kept = [place for place, text in enumerate(texts) if text]
+    return Written([texts[place] for place in kept], owners[kept])
+
+
+def likelihoods(
+    model: LanguageModel, prompts: Tensor, texts: Sequence[str], candidates: Candidates, lessons: Lessons
+) -> Doubles:
+    """How likely whole posts are under the prompts that they may have to do with.
+
+    Args:
+        model: the frozen model.
+        prompts: (K, k, d).
+        texts: N posts.
+        candidates: (N, K), whether a post's likelihood under a prompt is asked for.
+        lessons: keeps what is known already.
+
+    Returns:
+        (N, K) log p(post | P_k) in nats, -inf where it was not asked for.
+    """
+    kept = lessons.get("logs")
+    logs = torch.full(candidates.shape, torch.nan, dtype=torch.float64) if kept is None else kept
+    tokens = [model.post_tokens(text) for text in texts]
+    batches = [batch for batch in _batches(model, tokens, candidates) if bool(logs[batch[0]].isnan().all())]
+    with torch.inference_mode():
+        states, cache = model.read(model.prefix(prompts.to(model.device)), None)
+        for number, batch in enumerate(
+            tqdm(batches, desc="likelihoods of posts", unit="batch", disable=not batches), 1
+        ):
+            # By prompt, as `losses_after` has it.
+            pairs = [(k, n) for k in range(len(prompts)) for n in batch if candidates[n, k]]
+            chosen = sorted({k for k, _ in pairs})
+            posts = [[tokens[n] for owner, n in pairs if owner == k] for k in chosen]
+            losses = model.losses_after(states[chosen, -1:], copied(cache, torch.tensor(chosen)), posts)
+            logs[batch] = -torch.inf
+            at = torch.tensor(pairs)
+            logs[at[:, 1], at[:, 0]] = -losses.double().sum(dim=1).cpu()
+            if number % SAVED_EVERY == 0 or number == len(batches):
+                lessons.keep("logs", logs)
+    found: Doubles = logs.numpy()
+    return found
+
+
+def _batches(model: LanguageModel, tokens: Sequence[Tensor], candidates: Candidates) -> list[list[int]]:
+    """Numbers of posts of like length in batches of as many rows as go through the model together."""
+    most, batches, rows = AT_ONCE[model.device.type], list[list[int]](), 0
+    for post in sorted(range(len(tokens)), key=lambda n: len(tokens[n])):
+        asked = int(candidates[post].sum())
+        if not batches or rows + asked > most:
+            batches.append([])
+            rows = 0
+        batches[-1].append(post)
+        rows += asked
+    return batches

@@ -1,0 +1,80 @@
+"""Compare a basis with the live one by what readers did: `python -m training.comparison --live FOLDER --next FOLDER`.
+
+It reads slop.signals.v1, where both bases' signals are once the next one has been learned beside the live one. Each
+reader's first half of reactions is learned under both, and the posts of the second half are ranked. A basis is found in
+texts alone, so every reader is one it has not seen; factors were fitted to these very readers, and judged when they
+were (`training.factors`), so both bases rank by their text features here.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from kafka.errors import KafkaError
+
+from slop.basis import Basis, InvalidBasis
+from slop.settings import LearningSettings
+from training.factors.judging import Doubles, Judge, Verdict
+from training.factors.logged import REFUSED, logged
+from training.factors.reactions import Reactions
+from training.factors.refit import FEWEST_HELD_OUT, PriorOf, agreement
+
+
+class NotBetter(ValueError):  # noqa: N818
+    """The next basis ranks no better, or too few readers can tell; the message has the figures."""
+
+
+def compared(
+    live: Basis, following: Basis, reactions: Reactions, texts: Mapping[str, Doubles], prior: PriorOf
+) -> Verdict:
+    """How a basis ranks by its text features, against the live one.
+
+    Args:
+        live: the live basis.
+        following: the next one.
+        reactions: what readers made of posts, with the posts' text features under the live basis.
+        texts: (T,) text features of posts under the next basis by the post's key; other posts are left out.
+        prior: of a basis.
+
+    Raises:
+        NotBetter: it does not rank clearly better, or there are fewer than FEWEST_HELD_OUT readers to judge by.
+    """
+    known = np.array([key in texts for key in reactions.keys], dtype=bool)
+    common = reactions.of_posts(known)
+    moved = replace(common, text_features=np.array([texts[key] for key in common.keys], dtype=np.float64))
+    judge = Judge(common)
+    before = agreement(judge, replace(live, factors=None), common, prior) if judge.size else np.zeros(0)
+    if before.size < FEWEST_HELD_OUT:
+        raise NotBetter(f"{before.size} readers with enough reactions that differ, {FEWEST_HELD_OUT} are needed")
+    verdict = Verdict(before, agreement(judge, replace(following, factors=None), moved, prior))
+    if not verdict.is_better:
+        raise NotBetter(str(verdict))
+    return verdict
+
+
+def main() -> int:
+    """The command line; returns the exit status, REFUSED where the next basis is no better."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--live", required=True, type=Path, help="folder of the live basis")
+    parser.add_argument("--next", required=True, type=Path, help="folder of the next one")
+    args, settings = parser.parse_args(), LearningSettings()
+    try:
+        live, following = Basis.load(args.live), Basis.load(args.next)
+        moved = logged(settings, following)
+        texts = dict(zip(moved.keys, moved.text_features, strict=True))
+        verdict = compared(live, following, logged(settings, live), texts, settings.prior_of)
+    except NotBetter as error:
+        print(f"{error}", file=sys.stderr)
+        return REFUSED
+    except (InvalidBasis, KafkaError, TimeoutError) as error:
+        print(f"training.comparison: {error}", file=sys.stderr)
+        return 1
+    print(verdict)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,22 @@
+"""What the log has of readers' reactions."""
+
+from typing import Final
+
+from slop.basis import Basis
+from slop.kafka.streams import whole_log
+from slop.kafka.topics import SIGNALS
+from slop.settings import LearningSettings
+from slop.signals import learnable
+from training.factors.reactions import Reactions, reactions_of
+
+REFUSED: Final = 3
+"""The exit status of a command whose basis is no better by what the log has."""
+
+
+def logged(settings: LearningSettings, basis: Basis) -> Reactions:
+    """Readers' reactions under a basis, from slop.signals.v1.
+
+    Raises:
+        kafka.errors.KafkaError, TimeoutError: the brokers are away.
+    """
+    return reactions_of(learnable(whole_log(settings, SIGNALS), basis), basis.text_size)

@@ -1,9 +1,0 @@
-"""Where studies put their results, and what they keep for the next time."""
-
-from pathlib import Path
-from typing import Final
-
-from native.settings import ROOT
-
-RESULTS: Final = Path(__file__).parent / "results"
-KEPT: Final = ROOT / ".run" / "studies"

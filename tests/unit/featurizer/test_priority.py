@@ -1,0 +1,116 @@
+import threading
+
+import pytest
+
+from featurizer.priority import PATIENT_TURNS, Priority, Turnstile
+from tests.waiting import eventually
+
+WAIT_S = 20
+
+
+def queued(turnstile: Turnstile, order: list[str], *who: tuple[str, Priority]) -> list[threading.Thread]:
+    """Threads that wait for their turns, in the order given."""
+
+    def take(name: str, priority: Priority) -> None:
+        with turnstile.turn(priority):
+            order.append(name)
+
+    threads = []
+    for name, priority in who:
+        before = len(turnstile._waiting)
+        threads.append(threading.Thread(target=take, args=(name, priority)))
+        threads[-1].start()
+        eventually(lambda before=before: len(turnstile._waiting) > before)
+    return threads
+
+
+def test_what_readers_wait_for_goes_first_and_equals_in_the_order_in_which_they_came() -> None:
+    turnstile, order = Turnstile(), list[str]()
+    with turnstile.turn(Priority.REACTION), turnstile.turn(Priority.PATIENT):
+        threads = queued(
+            turnstile,
+            order,
+            ("patient", Priority.PATIENT),
+            ("asked 1", Priority.ASKED),
+            ("asked 2", Priority.ASKED),
+            ("reaction", Priority.REACTION),
+        )
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert order[:3] == ["reaction", "asked 1", "asked 2"]
+    assert set(order) == {"reaction", "asked 1", "asked 2", "patient"}
+
+
+def test_patient_work_that_is_under_way_holds_nobody_up() -> None:
+    turnstile, order = Turnstile(1), list[str]()
+    with turnstile.turn(Priority.PATIENT):
+        [thread] = queued_now(turnstile, order)
+        thread.join(WAIT_S)
+        assert order == ["reaction"]
+
+
+def queued_now(turnstile: Turnstile, order: list[str]) -> list[threading.Thread]:
+    def take() -> None:
+        with turnstile.turn(Priority.REACTION):
+            order.append("reaction")
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    return [thread]
+
+
+def test_as_many_turns_are_taken_at_a_time_as_there_are_places() -> None:
+    turnstile, inside = Turnstile(2), threading.Barrier(2, timeout=WAIT_S)
+
+    def take() -> None:
+        with turnstile.turn(Priority.ASKED):
+            inside.wait()
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not inside.broken
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_a_turn_ends_when_its_work_fails(priority: Priority) -> None:
+    turnstile = Turnstile()
+    with pytest.raises(RuntimeError), turnstile.turn(priority):
+        raise RuntimeError
+    with turnstile.turn(priority):
+        pass
+
+
+def test_patient_work_gets_on_however_much_others_have_to_do() -> None:
+    turnstile, order = Turnstile(), list[str]()
+    entered = [threading.Event() for _ in range(PATIENT_TURNS + 2)]
+    leave = [threading.Event() for _ in entered]
+
+    def ask(number: int) -> None:
+        with turnstile.turn(Priority.ASKED):
+            entered[number].set()
+            leave[number].wait(WAIT_S)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(entered))]
+
+    def start(number: int, waiting: int) -> None:
+        threads[number].start()
+        eventually(lambda: sum(priority is Priority.ASKED for priority, _ in turnstile._waiting) == waiting)
+
+    start(0, waiting=0)
+    assert entered[0].wait(WAIT_S)
+    start(1, waiting=1)
+    threads += queued(turnstile, order, ("patient", Priority.PATIENT))
+    for number in range(1, PATIENT_TURNS + 1):
+        start(number + 1, waiting=2)  # so that somebody waits when the one before leaves
+        assert order == []
+        leave[number - 1].set()
+        assert entered[number].wait(WAIT_S)
+    eventually(lambda: order == ["patient"])
+    for event in leave:
+        event.set()
+    for thread in threads:
+        thread.join(WAIT_S)

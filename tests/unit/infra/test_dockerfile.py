@@ -1,0 +1,70 @@
+"""What the images' stages copy is enough for what they run."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCKERFILE = ROOT / "infra" / "docker" / "Dockerfile"
+
+
+def copied_by(stage: str) -> list[tuple[list[str], str]]:
+    """The (sources, target) of our own code that a stage copies from the checkout."""
+    _, _, body = DOCKERFILE.read_text().partition(f" AS {stage}\n")
+    lines = re.split(r"^FROM ", body, flags=re.MULTILINE)[0].replace("\\\n", " ").splitlines()
+    words = [line.split()[1:] for line in lines if line.startswith(("COPY services", "COPY infra/"))]
+    return [(sources, target) for *sources, target in words]
+
+
+@pytest.mark.parametrize(
+    ("stage", "module"),
+    [
+        ("converter", "infra.models.model"),
+        ("converter", "infra.models.embedder"),
+        ("converter", "slop.embedder"),
+        ("engine", "infra.engine.vllm"),
+    ],
+)
+def test_a_stage_has_all_of_our_code_that_it_runs(stage: str, module: str, tmp_path: Path) -> None:
+    for sources, target in copied_by(stage):
+        for source in sources:
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, tmp_path / target, dirs_exist_ok=True)
+            else:
+                (tmp_path / target).mkdir(exist_ok=True)
+                shutil.copy(ROOT / source, tmp_path / target)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {module}"], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("name", ["services", "featurizer"])
+def test_the_images_on_the_way_of_every_event_have_no_torch(name: str) -> None:
+    packages = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / f"{name}.txt").read_text(), re.MULTILINE)
+    assert "numpy" in packages
+    assert not {"torch", "transformers", "sentence-transformers", "scikit-learn", "triton"} & set(packages)
+
+
+WITHOUT_TORCH = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "transformers", "sklearn", "scipy", "sentence_transformers"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+import featurizer.app
+"""
+
+
+def test_the_featurizer_is_imported_without_what_its_image_has_not() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], cwd=ROOT / "services", capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()

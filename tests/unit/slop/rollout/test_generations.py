@@ -1,0 +1,34 @@
+"""A basis that its readers are learned anew under is another version of the same content."""
+
+from pathlib import Path
+
+import pytest
+
+from slop.basis import GENERATION_FILE, Basis, InvalidBasis
+from slop.rollout.live import Place
+from tests.basis import random_basis
+
+
+def test_a_generation_is_another_version_of_the_same_content(tmp_path: Path) -> None:
+    first = random_basis()
+    first.save(tmp_path)
+    (tmp_path / GENERATION_FILE).write_text("1a2b\n")
+    second = Basis.load(tmp_path)
+    assert second.version == f"{first.version}.1a2b"
+    assert (second.content_version, second.text_version) == (first.version, first.text_version)
+    assert Place.of(tmp_path).load().version == second.version
+
+
+def test_what_is_saved_is_of_the_first_generation(tmp_path: Path) -> None:
+    basis = random_basis()
+    basis.save(tmp_path)
+    (tmp_path / GENERATION_FILE).write_text("1a2b")
+    Basis.load(tmp_path).save(tmp_path)
+    assert Basis.load(tmp_path).version == basis.version
+
+
+def test_a_generation_that_is_none_is_refused(tmp_path: Path) -> None:
+    random_basis().save(tmp_path)
+    (tmp_path / GENERATION_FILE).write_text("../..")
+    with pytest.raises(InvalidBasis, match="has no generation"):
+        Basis.load(tmp_path)
