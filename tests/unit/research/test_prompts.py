@@ -351,7 +351,7 @@ def test_a_projector_is_trained_if_there_is_none_and_then_kept(
 
 def test_a_projector_of_another_basis_ends_the_study_with_what_to_do(tmp_path: Path) -> None:
     settings = PromptsSettings(_cli_parse_args=[], projector=tmp_path / "p.safetensors")
-    with pytest.raises(UserError, match=r"trainer\.basis\.projector"):
+    with pytest.raises(UserError, match=r"training\.basis\.projector"):
         projector_of(settings, BASIS, [])
 
 

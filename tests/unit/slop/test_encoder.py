@@ -35,7 +35,7 @@ def test_any_text_has_finite_features(text: str) -> None:
 
 
 def test_a_basis_whose_head_reads_another_embedder_is_refused() -> None:
-    with pytest.raises(InvalidBasis, match=r"tiny test.*tiny 2.*SLOP_EMBEDDER.*trainer\.basis\.head"):
+    with pytest.raises(InvalidBasis, match=r"tiny test.*tiny 2.*SLOP_EMBEDDER.*training\.basis\.head"):
         Encoder(BASIS, TinyEmbedder(revision="2"))
 
 
