@@ -18,14 +18,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-from pydantic import Field
 from redis import Redis
 
 from learner.app import Worker, learner_of
-from learner.settings import LearnerSettings
+from loadtests.settings import BenchSettings
 from slop.basis import Basis
 from slop.kafka.durability import DurableCommits, WhenLost
-from slop.kafka.streams import Subscription
+from slop.kafka.subscription import Subscription
 from slop.kafka.topics import SIGNALS
 from slop.profiles import Profile
 from slop.redis.profiles import profile_key
@@ -35,14 +34,6 @@ from tests.learners import publish
 from tests.servers import apache_kafka_home, apache_kafka_server, redis_server, tansu_server
 
 DIMENSIONS = 20
-
-
-class BenchSettings(LearnerSettings):
-    """The learner's settings, and how much to measure."""
-
-    bench_events: int = Field(20_000, ge=1_000, description="signals in the topic")
-    bench_users: int = Field(2_000, ge=1, description="whose signals they are, each equally likely")
-    bench_repetitions: int = Field(5, ge=1, description="of each way, in turns")
 
 
 def signals(settings: BenchSettings, basis: str) -> list[Signal]:

@@ -13,14 +13,13 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import gevent
 from locust import User
 from locust.env import Environment
 from locust.runners import LocalRunner
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 
 from loadtests.engine import WARM_S, Engine, Seen, Written
@@ -30,32 +29,18 @@ from loadtests.ingestion import Ingestion
 from loadtests.last import learned_within
 from loadtests.outcome import Outcome, calls_of, in_words, table_of
 from loadtests.reading import HABITS, Reading
-from loadtests.settings import LoadSettings, WrongSettings
+from loadtests.settings import RunSettings, Scenario, WrongSettings
 from loadtests.settings import in_words as wrong_settings
-from research.screen import console_for_tables
+from client.console import console_for_tables
 
 SPAWN_S: Final = 5.0
 PROGRESS_S: Final = 10.0
 
-Scenario = Literal["readers", "ingestion", "mixed"]
 USERS: Final[dict[Scenario, list[type[User]]]] = {
     "readers": [Reading],
     "ingestion": [Ingestion],
     "mixed": [Reading, Ingestion],
 }
-
-
-def _plain(name: str) -> Any:
-    return AliasChoices(name, name.upper())
-
-
-class RunSettings(LoadSettings):
-    """How long, how many, what."""
-
-    readers: int = Field(20, ge=1, le=10_000, validation_alias=_plain("readers"), description="at a time")
-    seconds: int = Field(60, ge=5, le=3_600, validation_alias=_plain("seconds"), description="for how long")
-    scenario: Scenario = Field("readers", validation_alias=_plain("scenario"), description="who comes")
-    out: Path | None = Field(None, validation_alias=_plain("out"), description="also write JSON here")
 
 
 def load(settings: RunSettings, console: Console) -> Outcome:

@@ -1,19 +1,28 @@
-"""Where the system under test listens, and how it is loaded; from the environment (`SLOP_…`) or `.env`."""
+"""Where the system under test listens, and how it is loaded; from the environment or `.env`."""
 
 from ipaddress import ip_address
-from typing import Annotated, Final, Self
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from learner.settings import LearnerSettings
 
 HERE: Final = "127.0.0.1"
 
+Scenario = Literal["readers", "ingestion", "mixed"]
 Url = Annotated[str, Field(pattern="^https?://"), AfterValidator(lambda url: url.rstrip("/"))]
 
 
 class WrongSettings(Exception):  # noqa: N818
     """The settings can't be used; the message tells a person why and what to do."""
+
+
+def plain(name: str) -> Any:
+    """The alias of a setting that has no prefix in the environment, as `READERS` has none."""
+    return AliasChoices(name, name.upper())
 
 
 class StackSettings(BaseSettings):
@@ -25,16 +34,16 @@ class StackSettings(BaseSettings):
     generation_port: int = Field(8002, description="of generation on this machine")
     featurizer_port: int = Field(8011, description="of the featurizer's metrics on this machine, as the learner's")
     learner_port: int = Field(8012, description="of the learner's metrics on this machine; compose does not publish it")
-    grafana_port: int = Field(3000, description="of Grafana on this machine")
+    grafana_port: int = Field(3000, description="port of Grafana on this machine")
 
     vllm_url: Url = Field(
         "http://127.0.0.1:8000/v1", description="of vLLM on this machine; compose does not publish it"
     )
 
-    collector_url: Url | None = Field(None, description="of a collector elsewhere")
-    generation_url: Url | None = Field(None, description="of a generation service elsewhere")
-    grafana_url: Url | None = Field(None, description="of a Grafana elsewhere")
-    load_allow_remote: bool = Field(False, description="let the URLs name other machines than this one")
+    collector_url: Url | None = Field(None, description="base URL of a collector elsewhere")
+    generation_url: Url | None = Field(None, description="base URL of a generation service elsewhere")
+    grafana_url: Url | None = Field(None, description="base URL of a Grafana elsewhere")
+    load_allow_remote: bool = Field(False, description="whether the URLs may name other machines than this one")
 
     smoke_timeout_s: float = Field(60.0, gt=0, description="how long a check of the smoke command may take")
 
@@ -88,12 +97,29 @@ class LoadSettings(StackSettings):
     load_timeout_s: float = Field(60.0, gt=0, description="how long an answer may take before it is a failure")
 
     load_engine_alone_s: float = Field(
-        45.0, ge=0, le=600, description="how long the engine alone is measured, for comparison, seconds; 0: not at all"
+        45.0, ge=0, le=600, description="how long the engine alone is measured, for comparison; 0: not at all"
     )
     load_batch: int = Field(200, ge=1, le=1_000, description="events in a request of the ingestion scenario")
     load_events_per_s: float = Field(
         200.0, ge=0, description="events a second that one sender of the ingestion scenario aims at; 0: no limit"
     )
+
+
+class RunSettings(LoadSettings):
+    """`make loadtest`: how long, how many, what."""
+
+    readers: int = Field(20, ge=1, le=10_000, validation_alias=plain("readers"), description="readers at a time")
+    seconds: int = Field(60, ge=5, le=3_600, validation_alias=plain("seconds"), description="how long they stay")
+    scenario: Scenario = Field("readers", validation_alias=plain("scenario"), description="who comes")
+    out: Path | None = Field(None, validation_alias=plain("out"), description="also write the figures here, as JSON")
+
+
+class BenchSettings(LearnerSettings):
+    """`make bench`: the learner's settings, and how much to measure."""
+
+    bench_events: int = Field(20_000, ge=1_000, description="signals in the topic")
+    bench_users: int = Field(2_000, ge=1, description="whose signals they are, each equally likely")
+    bench_repetitions: int = Field(5, ge=1, description="how often each way is measured, in turns")
 
 
 def load_settings() -> LoadSettings:

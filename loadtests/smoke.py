@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
+from client.console import console_for_tables
 from client.errors import UserError
 from client.rest import Rest
 from loadtests.checks import CHECKS, Check
 from loadtests.settings import StackSettings, WrongSettings, in_words
 from loadtests.stack import Failed, Skipped, Stack
-from research.screen import console_for_tables
 
 HTTP_TIMEOUT_S: Final = 60.0
 CONCURRENCY: Final = 4

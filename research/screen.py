@@ -10,14 +10,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from client.console import INTERRUPTED, console_for_tables
 from client.errors import UserError
 from infra.local.up import StackFailed
 from infra.models.packages import MissingBinary
 
 Options = TypeVar("Options", bound=BaseSettings)
 
-NARROWEST: Final = 120
-INTERRUPTED: Final = 130
 SILENT_S: Final = 5.0
 LOOK_S: Final = 0.5
 LOCAL: Final = "write with transformers in this process rather than with vLLM, for a GPU without it"
@@ -35,12 +34,6 @@ def options_of(study: str) -> SettingsConfigDict:
         cli_prog_name=f"python -m research.{study}",
         populate_by_name=True,
     )
-
-
-def console_for_tables() -> Console:
-    """Standard output, wide enough for the tables even where it is a file or a log."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, NARROWEST))
 
 
 class Lines(Progress):

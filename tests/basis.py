@@ -11,7 +11,7 @@ from slop.basis import Basis, EmbedderName, LengthScale
 from slop.encoder import Encoder
 from slop.head import Head
 from slop.profiles import Profile
-from slop.style_subject import FactoredBasis, norm_range_of
+from slop.style_subject import StyleSubjectBasis, norm_range_of
 from slop.stylometrics import MEASURES
 
 Floats = npt.NDArray[np.float32]
@@ -76,7 +76,7 @@ def random_basis(size: int = 4, rows: int = 5, width: int = 16, seed: int = 0) -
     return basis_of(prompts)
 
 
-def random_factored(styles: int = 3, subjects: int = 4, width: int = 16, seed: int = 0) -> FactoredBasis:
+def random_factored(styles: int = 3, subjects: int = 4, width: int = 16, seed: int = 0) -> StyleSubjectBasis:
     """A factored basis of random prompts, of three rows a style and two a subject, as it is when read from a file."""
     rng = np.random.default_rng(seed)
     first, second = (
@@ -84,7 +84,7 @@ def random_factored(styles: int = 3, subjects: int = 4, width: int = 16, seed: i
         for count, rows in ((styles, 3), (subjects, 2))
     )
     words = tuple((f"word{number}", "small") for number in range(max(styles, subjects)))
-    return FactoredBasis(
+    return StyleSubjectBasis(
         model="test",
         revision="test",
         styles=first,
@@ -96,7 +96,7 @@ def random_factored(styles: int = 3, subjects: int = 4, width: int = 16, seed: i
     )
 
 
-def factored_for(basis: Basis, of_prompts: Floats, seed: int = 0) -> FactoredBasis:
+def factored_for(basis: Basis, of_prompts: Floats, seed: int = 0) -> StyleSubjectBasis:
     """A factored basis that goes with a basis, whose prompts are spread over styles and subjects so, (K, S, J)."""
     _, styles, subjects = of_prompts.shape
     random = random_factored(styles, subjects, basis.prompts.shape[2], seed)

@@ -97,6 +97,7 @@ class Compose:
         self.environment = {f"SLOP_{name}_PORT": str(free_port()) for name in PUBLISHED}
         self._no_settings = folder / "empty.env"
         self._no_settings.touch()
+        self.environment["SLOP_ENV_FILE"] = str(self._no_settings)
 
     def __call__(self, *arguments: str, stdin: str = "", timeout_s: float = COMMAND_S) -> str:
         """What a command of `docker compose` prints; raises DockerFailed."""

@@ -13,12 +13,12 @@ from redis import Redis
 
 from featurizer.budget import BatchLimits
 from featurizer.enrichment import Enricher
-from featurizer.known_posts import Catalog
-from featurizer.priority import Turnstile
+from featurizer.post_features import PostFeatures
+from featurizer.priority import PrioritySemaphore
 from featurizer.settings import FeaturizerSettings
 from featurizer.text_features import TextFeatures
 from slop.basis import Basis
-from slop.redis.parking import Bounds, Parking
+from slop.redis.parking import Parking, ParkingLimits
 from slop.redis.posts import Origin, PostRef, Posts, PostText, SentText
 from slop.rewards import Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
@@ -29,7 +29,7 @@ LIKE = InteractionType.INTERACTION_TYPE_LIKE
 IMPRESSION = InteractionType.INTERACTION_TYPE_IMPRESSION
 DAY_MS = 24 * 3600 * 1000
 POISON = "poison"
-BOUNDS = Bounds(of_post=100, of_reader=100, in_all=200, expiry_ms=DAY_MS, lease_ms=60_000)
+BOUNDS = ParkingLimits(of_post=100, of_reader=100, in_all=200, expiry_ms=DAY_MS, lease_ms=60_000)
 LIMITS = BatchLimits(posts=8, posts_of_reader=4, late_ms=60_000)
 
 
@@ -95,7 +95,7 @@ class Parts:
     encoder: HashEncoder
     features: TextFeatures
     posts: Posts
-    catalog: Catalog
+    post_features: PostFeatures
     parking: Parking
     live: bool = True
     woken: int = 0
@@ -107,7 +107,7 @@ class Parts:
     def enricher(self, limits: BatchLimits = LIMITS) -> Enricher:
         """One that parks and rejects while `live`."""
         rewards, is_live = Rewards.of({}), lambda: self.live
-        return Enricher(self.catalog, self.parking, self.basis, rewards, limits, is_live, self.wake)
+        return Enricher(self.post_features, self.parking, self.basis, rewards, limits, is_live, self.wake)
 
     def publish(self, **texts: str | PostText) -> None:
         """Make posts known by id, as the worker that reads slop.posts.v1 does."""
@@ -115,7 +115,7 @@ class Parts:
             (ref(post_id), SentText(text if isinstance(text, PostText) else PostText(text), now_ms(), Origin.POST))
             for post_id, text in texts.items()
         ]
-        self.catalog.announce(sent)
+        self.post_features.announce(sent)
 
 
 def ref(post_id: str) -> PostRef:
@@ -124,11 +124,11 @@ def ref(post_id: str) -> PostRef:
 
 
 @contextmanager
-def parts_of(redis: Redis, basis: Basis, bounds: Bounds = BOUNDS, remembered: int = 1_000) -> Iterator[Parts]:
+def parts_of(redis: Redis, basis: Basis, bounds: ParkingLimits = BOUNDS, remembered: int = 1_000) -> Iterator[Parts]:
     """The parts under a basis; they end with the block."""
     encoder = HashEncoder(basis.text_size)
-    features = TextFeatures(encoder, basis.text_size, Turnstile(), remembered, lambda: parts.live)
+    features = TextFeatures(encoder, basis.text_size, PrioritySemaphore(), remembered, lambda: parts.live)
     posts = Posts(redis, basis)
-    parts = Parts(basis, encoder, features, posts, Catalog(posts, features), Parking(redis, basis, bounds))
+    parts = Parts(basis, encoder, features, posts, PostFeatures(posts, features), Parking(redis, basis, bounds))
     yield parts
     features.close()

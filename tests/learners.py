@@ -15,7 +15,8 @@ from kafka.structs import TopicPartition
 from redis import Redis
 
 from infra.local.ports import free_port
-from slop.kafka.topics import SIGNALS, create_topics, encode, key_of
+from slop.kafka.brokers import create_topics
+from slop.kafka.topics import SIGNALS, encode, key_of
 from slop.v1.signal_pb2 import Signal
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,8 +5,9 @@ from contextlib import closing
 
 from kafka import KafkaProducer
 
-from slop.kafka.streams import whole_log
-from slop.kafka.topics import POSTS, create_topics, encode, key_of
+from slop.kafka.brokers import create_topics
+from slop.kafka.log import whole_log
+from slop.kafka.topics import POSTS, encode, key_of
 from slop.settings import CommonSettings
 from slop.v1.post_pb2 import Post
 from tests.learners import wait_until

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from rich.console import Console
 
+from client.console import INTERRUPTED, console_for_tables
 from infra.local.settings import LocalSettings
 from infra.models.packages import MissingBinary
 from loadtests.faults import docs
@@ -25,7 +26,6 @@ from loadtests.faults.outcome import Outcome, Row, show
 from loadtests.faults.settings import FaultSettings
 from loadtests.faults.suite import Suite
 from loadtests.settings import in_words
-from research.screen import INTERRUPTED, console_for_tables
 
 
 def run(settings: FaultSettings, console: Console) -> Outcome:

@@ -23,8 +23,9 @@ from loadtests.faults.services import MODULES
 from loadtests.faults.settings import FaultSettings, toxiproxy
 from loadtests.faults.stack import Addresses, Engine, Stack, at_once, environment_of
 from loadtests.faults.watch import until
-from slop.kafka.topics import POSTS, create_topics, encode, key_of
-from slop.rollout.live import Place
+from slop.kafka.brokers import create_topics
+from slop.kafka.topics import POSTS, encode, key_of
+from slop.rollout.live import BasisRef
 from slop.v1.post_pb2 import Post
 
 CATALOGUE: Final = ROOT / "catalogue" / "posts.jsonl"
@@ -58,7 +59,7 @@ class Lab:
         self.settings, self._folder = settings, folder
         for name in ("stack", "calm"):
             (folder / name).mkdir(parents=True)
-        basis = Place.of(LocalSettings().basis_dir).version
+        basis = BasisRef.of(LocalSettings().basis_dir).version
         engine_url = f"http://{HOST}:{free_port()}/v1"
         environment = environment_of(embedder.prepare(LocalSettings()), engine_url)
         binary = toxiproxy()

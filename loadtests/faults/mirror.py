@@ -14,7 +14,8 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from slop.kafka.topics import INTERACTIONS, require_broker
+from slop.kafka.brokers import require_broker
+from slop.kafka.topics import INTERACTIONS
 from slop.v1.interaction_pb2 import Interaction
 
 POLL_MS: Final = 200

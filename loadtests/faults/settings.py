@@ -3,22 +3,19 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.local.settings import ROOT
+from loadtests.settings import plain
 
 TOOLBOX: Final = ROOT.parent / "shared" / "toolbox"
 NO_TOXIPROXY: Final = (
     "toxiproxy-server is neither on the PATH nor in ../shared/toolbox: install toxiproxy, or say TOXIPROXY=folder"
 )
 NO_KAFKA: Final = "Tansu keeps its log in memory only: unpack Apache Kafka and say KAFKA_HOME=folder"
-
-
-def _plain(name: str) -> Any:
-    return AliasChoices(name, name.upper())
 
 
 class FaultSettings(BaseSettings):
@@ -35,19 +32,23 @@ class FaultSettings(BaseSettings):
         populate_by_name=True,
     )
 
-    rounds: int = Field(20, ge=0, le=1_000, validation_alias=_plain("rounds"), description="kills, the parts in turn")
-    others: bool = Field(
-        True, description="also what is no kill: Redis read-only and full, a volume lost, the network …"
+    rounds: int = Field(
+        20, ge=0, le=1_000, validation_alias=plain("rounds"), description="how many kills, the parts in turn"
     )
-    engine: bool = Field(False, description="run vLLM beside it, and hang it")
-    out: Path | None = Field(None, validation_alias=_plain("out"), description="also write the figures here, as JSON")
-    docs: bool = Field(False, description="write the table into docs/faults.md")
+    others: bool = Field(
+        True,
+        description="whether there are also faults that are no kill: Redis read-only and full, a volume lost, the "
+        "network …",
+    )
+    engine: bool = Field(False, description="whether vLLM runs beside it, and is hung")
+    out: Path | None = Field(None, validation_alias=plain("out"), description="also write the figures here, as JSON")
+    docs: bool = Field(False, description="whether the table is written into docs/faults.md")
 
-    readers: int = Field(16, ge=1, le=200, description="of each round alone, besides those of all rounds")
-    events_per_s: float = Field(60.0, gt=0, le=10_000, description="sent by all readers together")
-    load_s: float = Field(2.0, ge=0, description="for how long events come before a fault, and again after it")
-    down_s: float = Field(1.0, ge=0, description="for how long a part that was killed is away at least")
-    notice_s: float = Field(45.0, gt=0, description="for how long a fault lasts at most until /readyz must tell of it")
+    readers: int = Field(16, ge=1, le=200, description="readers of each round alone, besides those of all rounds")
+    events_per_s: float = Field(60.0, gt=0, le=10_000, description="events a second that all readers send together")
+    load_s: float = Field(2.0, ge=0, description="how long events come before a fault, and again after it")
+    down_s: float = Field(1.0, ge=0, description="how long a part that was killed is away at least")
+    notice_s: float = Field(45.0, gt=0, description="how long a fault lasts at most until /readyz must tell of it")
     recover_s: float = Field(120.0, gt=0, description="how long after a fault all must be ready, and all learned")
     start_s: float = Field(300.0, gt=0, description="how long everything may take to start")
 

@@ -17,7 +17,7 @@ from infra.local.ready import http_answers
 from infra.local.servers import HOST, KafkaServer, Server
 from loadtests.faults.profiles import Store
 from loadtests.faults.services import PYTHONPATH, Service
-from slop.kafka.topics import create_topics
+from slop.kafka.brokers import create_topics
 
 INSTANCE: Final = "faults"
 SESSION_MS: Final = 12_000  # longer than usual: the machine has a lot to do, and members that are alive are to be kept

@@ -34,7 +34,7 @@ from research.stack import writer
 from research.writers import Writer
 from slop.basis import Basis, InvalidBasis
 from slop.settings import DEFAULT_BASIS, LearningSettings
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 from training.language_model import LanguageModel
 
 EXAMPLES: Final = 6
@@ -65,14 +65,14 @@ class CompositionSettings(BaseSettings):
         return Sampling(self.temperature, self.max_tokens, self.min_p)
 
 
-def load_bases(settings: CompositionSettings) -> tuple[Basis, FactoredBasis]:
+def load_bases(settings: CompositionSettings) -> tuple[Basis, StyleSubjectBasis]:
     """The shipped basis and the factored one.
 
     Raises:
         UserError: one is missing or broken.
     """
     try:
-        return Basis.load(LearningSettings().basis_dir), FactoredBasis.load(settings.factored)
+        return Basis.load(LearningSettings().basis_dir), StyleSubjectBasis.load(settings.factored)
     except InvalidBasis as error:
         raise UserError(str(error)) from error
 
@@ -139,7 +139,7 @@ def classifiers_of(catalogue: Catalogue) -> tuple[Classifier, Classifier, dict[s
 
 
 def about(
-    settings: CompositionSettings, chosen: Chosen, basis: FactoredBasis, seen: Mapping[str, float]
+    settings: CompositionSettings, chosen: Chosen, basis: StyleSubjectBasis, seen: Mapping[str, float]
 ) -> dict[str, Any]:
     """What the figures were taken with."""
     options = settings.model_dump(include={"seed", "pairs", "posts", "liked", "temperature", "max_tokens", "min_p"})

@@ -12,7 +12,7 @@ from client.classes import load_classes
 from research.composition.choice import Chosen
 from slop.basis import Basis
 from slop.soft_prompts import checked
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 
 PLAIN: Final = "plain"
 TEXT: Final = "words and description"
@@ -59,7 +59,7 @@ def pairs_of(styles: Sequence[str], topics: Sequence[str], count: int, seed: int
 class Asking:
     """Says how every arm asks for a pair."""
 
-    def __init__(self, basis: Basis, factored: FactoredBasis, chosen: Chosen) -> None:
+    def __init__(self, basis: Basis, factored: StyleSubjectBasis, chosen: Chosen) -> None:
         self.basis, self.factored, self._chosen = basis, factored, chosen
         self._chats = Chats(basis.template)
 

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from research.metrics import Estimate, over_readers
 from slop.basis import Basis, responsibilities
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 from training.language_model import LanguageModel, PromptScorer
 
 Doubles = npt.NDArray[np.float64]
@@ -41,7 +41,9 @@ class Chosen:
     factored_loss: Estimate
 
     @classmethod
-    def by(cls, liked: Liked, model: LanguageModel, basis: Basis, factored: FactoredBasis, progress: Progress) -> Self:
+    def by(
+        cls, liked: Liked, model: LanguageModel, basis: Basis, factored: StyleSubjectBasis, progress: Progress
+    ) -> Self:
         """Score every post under all prompts of the basis and under all pairs of the factored basis."""
         single = _scored(liked, PromptScorer(model, torch.from_numpy(basis.prompts)), "posts under the basis", progress)
         pairs = _scored(liked, PromptScorer(model, torch.from_numpy(factored.pairs())), "posts under pairs", progress)

@@ -47,7 +47,7 @@ from slop.composing import Composer
 from slop.copies import KnownPosts
 from slop.profiles import Profile
 from slop.settings import LearningSettings
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 
 A_TASTE: Final = 4  # held-out posts of each taste whose perplexity is taken
 
@@ -98,7 +98,7 @@ class Prepared:
     members: list[Member]
     tuned: Sequence[tuple[Member, npt.NDArray[np.float32]]] = ()
     effort: Effort | None = None
-    factored: FactoredBasis | None = None
+    factored: StyleSubjectBasis | None = None
     known: KnownPosts = field(default_factory=lambda: KnownPosts.of([]))
 
     def fresh(self) -> list[Member]:
@@ -142,7 +142,7 @@ def prepared(settings: TopicsSettings, catalogue: Catalogue, progress: Progress)
     learner, shown = learner_and_posts(basis, catalogue, settings.shown, progress)
     habits = Habits(settings.readers, settings.noise, settings.exposure)
     members = [m for seed in settings.seeds for kind in Kind for m in members_of(kind, shown, habits, seed)]
-    classifier, factored = Classifier.trained_on(catalogue.held_out), FactoredBasis.beside(folder, basis)
+    classifier, factored = Classifier.trained_on(catalogue.held_out), StyleSubjectBasis.beside(folder, basis)
     known = KnownPosts.beside(folder)
     ready = Prepared(basis, classifier, learner, members, factored=factored, known=known)
     return ready if not settings.tuned_readers else _with_tuned(ready, settings, progress)

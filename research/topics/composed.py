@@ -19,7 +19,7 @@ from research.topics.people import MAIN, Kind, Learner, Member
 from slop.basis import Basis
 from slop.composing import Choice, Composer, Pair, checked_pair
 from slop.soft_prompts import shares
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 
 COMPOSED: Final = "SLOP, composed"
 SERVED: Final = (Kind.BOTH, Kind.TWO)
@@ -61,7 +61,7 @@ def composed_for(wanted: Iterable[Wanted]) -> dict[str, float]:
 class ComposedPosts:
     """Has pairs written, and gives readers what they want."""
 
-    def __init__(self, desk: Desk, basis: Basis, factored: FactoredBasis, sampling: Sampling) -> None:
+    def __init__(self, desk: Desk, basis: Basis, factored: StyleSubjectBasis, sampling: Sampling) -> None:
         self._desk, self._basis, self._factored, self._sampling = desk, basis, factored, sampling
         self._chats = Chats(basis.template)
 

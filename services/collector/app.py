@@ -17,7 +17,7 @@ from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
-from slop.kafka.publisher import Limits, Publisher
+from slop.kafka.publisher import Publisher, PublisherLimits
 
 
 def create_app(settings: CollectorSettings) -> FastAPI:
@@ -52,8 +52,8 @@ def create_app(settings: CollectorSettings) -> FastAPI:
     return app
 
 
-def _limits(settings: CollectorSettings) -> Limits:
-    return Limits(
+def _limits(settings: CollectorSettings) -> PublisherLimits:
+    return PublisherLimits(
         queue_bytes=settings.collector_queue_bytes,
         ack_timeout_s=settings.collector_ack_timeout_s,
         max_block_ms=settings.collector_max_block_ms,

@@ -13,8 +13,8 @@ from collector.records import record_of, record_of_rejection
 from collector.rejections import Rejection
 from collector.wire import MAX_ITEMS, Event, Post
 from slop.fields import Id
-from slop.kafka.delivery import Record
 from slop.kafka.publisher import NotPublished, Publisher
+from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import Topic
 
 Result = dict[str, str]
@@ -54,7 +54,7 @@ class Intake:
         _count(valid)
         return results
 
-    async def _publish(self, records: Sequence[Record]) -> None:
+    async def _publish(self, records: Sequence[ProducerRecord]) -> None:
         try:
             await self._publisher.publish(records)
         except NotPublished as error:

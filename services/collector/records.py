@@ -6,7 +6,7 @@ from typing import Final
 from collector.rejections import Rejection
 from collector.wire import Dwell, Event, Post
 from slop.interaction_types import KINDS
-from slop.kafka.delivery import Record
+from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, Topic, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post as PostRecord
@@ -15,12 +15,12 @@ MAX_PAYLOAD: Final = 4_096
 SERVICE: Final = "collector"
 
 
-def record_of(item: Event | Post, tenant: str, received_ms: int) -> Record:
+def record_of(item: Event | Post, tenant: str, received_ms: int) -> ProducerRecord:
     """What is published of a valid item: an event is keyed by its user, a post by its id."""
     return _of_post(item, tenant, received_ms) if isinstance(item, Post) else _of_event(item, tenant, received_ms)
 
 
-def _of_event(event: Event, tenant: str, received_ms: int) -> Record:
+def _of_event(event: Event, tenant: str, received_ms: int) -> ProducerRecord:
     interaction = Interaction(
         event_id=event.event_id,
         tenant=tenant,
@@ -34,10 +34,10 @@ def _of_event(event: Event, tenant: str, received_ms: int) -> Record:
         context_json=None if event.context is None else json.dumps(event.context),
         view_id=event.view_id if isinstance(event, Dwell) else None,
     )
-    return Record(INTERACTIONS, key_of(interaction), encode(interaction))
+    return ProducerRecord(INTERACTIONS, key_of(interaction), encode(interaction))
 
 
-def _of_post(post: Post, tenant: str, received_ms: int) -> Record:
+def _of_post(post: Post, tenant: str, received_ms: int) -> ProducerRecord:
     record = PostRecord(
         post_id=post.post_id,
         tenant=tenant,
@@ -46,10 +46,10 @@ def _of_post(post: Post, tenant: str, received_ms: int) -> Record:
         topics=post.topics,
         created_at_ms=received_ms,
     )
-    return Record(POSTS, key_of(record), encode(record))
+    return ProducerRecord(POSTS, key_of(record), encode(record))
 
 
-def record_of_rejection(rejection: Rejection, topic: Topic, rejected_ms: int) -> Record:
+def record_of_rejection(rejection: Rejection, topic: Topic, rejected_ms: int) -> ProducerRecord:
     """A rejected item that was meant for `topic`; of what the client sent at most MAX_PAYLOAD bytes are kept."""
     rejected = Rejected(
         reason=rejection.reason,
@@ -59,7 +59,7 @@ def record_of_rejection(rejection: Rejection, topic: Topic, rejected_ms: int) ->
         rejected_at_ms=rejected_ms,
         service=SERVICE,
     )
-    return Record(REJECTED, None, encode(rejected))
+    return ProducerRecord(REJECTED, None, encode(rejected))
 
 
 def _payload(item: object) -> bytes:

@@ -15,18 +15,18 @@ class CollectorSettings(CommonSettings):
         description="records taken and not yet acknowledged by Kafka, with 1 KB of overhead each; beyond it 429",
     )
     collector_ack_timeout_s: float = Field(
-        5.0, ge=0.5, description="how long a request waits for Kafka's acknowledgement before it gets 503, seconds"
+        5.0, ge=0.5, description="how long a request waits for Kafka's acknowledgement before it gets 503"
     )
     collector_max_block_ms: int = Field(
-        300, gt=0, description="how long the producer thread may be held up by missing topic metadata, milliseconds"
+        300, gt=0, description="how long the producer thread may be held up by missing topic metadata"
     )
     collector_linger_ms: int = Field(
-        5, ge=0, le=100, description="how long Kafka's producer waits for more records to a batch, milliseconds"
+        5, ge=0, le=100, description="how long Kafka's producer waits for more records to a batch"
     )
-    collector_reconnect_s: float = Field(0.5, gt=0, description="pause between attempts to reach Kafka, seconds")
-    collector_retry_after_s: int = Field(1, ge=1, description="Retry-After of 429 and 503 answers, seconds")
+    collector_reconnect_s: float = Field(0.5, gt=0, description="pause between attempts to reach Kafka")
+    collector_retry_after_s: int = Field(1, ge=1, description="Retry-After of 429 and 503 answers")
     collector_body_limit: int = Field(512 * 1024, gt=0, description="largest request body, bytes; beyond it 413")
-    collector_body_timeout_s: float = Field(10.0, gt=0, description="how long a body may take to arrive, seconds")
+    collector_body_timeout_s: float = Field(10.0, gt=0, description="how long a body may take to arrive")
     collector_shutdown_s: float = Field(
-        10.0, gt=0, description="how long running requests and the producer may take to finish at the end, seconds each"
+        10.0, gt=0, description="how long running requests, and then the producer, may take to finish at shutdown"
     )

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, model_validator
 
 from featurizer import metrics
-from featurizer.known_posts import Asked
+from featurizer.post_features import Asked
 from featurizer.text_features import PIECE
 from kit.problems import Problem
 from slop.basis import Basis
@@ -62,7 +62,7 @@ class Features(BaseModel):
     features: list[list[float] | None]
 
 
-class Lane(Protocol):
+class FeatureSource(Protocol):
     """What computes features under a basis."""
 
     @property
@@ -73,7 +73,7 @@ class Lane(Protocol):
         """(F,) float32 of each text, None of one that can't have any; blocks."""
 
 
-class Desk:
+class FeatureRequests:
     """Takes requests for features, so many texts at a time, and serves them piece by piece in turn.
 
     A request's next piece comes when those of the others have had theirs, and not at all if its caller has gone.
@@ -85,7 +85,7 @@ class Desk:
         self._pool = ThreadPoolExecutor(threads, "asked-features")
 
     async def features(
-        self, lane: Lane, asked: Sequence[Asked], has_gone: Callable[[], Awaitable[bool]]
+        self, lane: FeatureSource, asked: Sequence[Asked], has_gone: Callable[[], Awaitable[bool]]
     ) -> list[Floats | None]:
         """(F,) float32 of each text, in order; None of one that can't have any.
 
@@ -109,7 +109,7 @@ class Desk:
         """End the threads, without waiting for them."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _piece(self, lane: Lane, asked: Sequence[Asked]) -> list[Floats | None]:
+    async def _piece(self, lane: FeatureSource, asked: Sequence[Asked]) -> list[Floats | None]:
         def compute() -> tuple[list[Floats | None], float]:
             began = time.perf_counter()
             return lane.features_of(asked), time.perf_counter() - began
@@ -132,7 +132,7 @@ class Desk:
         metrics.ASKED_WAITING.set(self._waiting)
 
 
-def features_router(desk: Desk, lane_of: Callable[[str], Lane | None]) -> APIRouter:
+def features_router(requests: FeatureRequests, lane_of: Callable[[str], FeatureSource | None]) -> APIRouter:
     """The route; `lane_of` gives the lane of a basis' version, or the live one's."""
     router = APIRouter(tags=["features"])
 
@@ -141,7 +141,7 @@ def features_router(desk: Desk, lane_of: Callable[[str], Lane | None]) -> APIRou
         lane = lane_of(asked.basis)
         if lane is None:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no basis is followed")
-        found = await desk.features(lane, asked.asked(), request.is_disconnected)
+        found = await requests.features(lane, asked.asked(), request.is_disconnected)
         return Features(basis=lane.basis.version, features=[None if x is None else x.tolist() for x in found])
 
     return router

@@ -15,12 +15,12 @@ from typing import Final
 import structlog
 from redis import Redis
 
-from featurizer.api import Desk, features_router
+from featurizer.api import FeatureRequests, features_router
 from featurizer.enrichment import Enricher
-from featurizer.known_posts import Asked, Catalog
 from featurizer.new_posts import PatientFeatures
+from featurizer.post_features import Asked, PostFeatures
 from featurizer.post_texts import ReactedPosts, Texts, TextsRead
-from featurizer.priority import Turnstile
+from featurizer.priority import PrioritySemaphore
 from featurizer.settings import FeaturizerSettings
 from featurizer.text_features import TextFeatures
 from featurizer.workers import ParkingWorker, PostWorker, SignalWorker
@@ -28,13 +28,14 @@ from kit.worker import health_server, in_thread
 from slop.basis import Basis
 from slop.embedder import Embedder
 from slop.encoder import Encoder
-from slop.kafka.topics import Groups
+from slop.kafka.groups import Groups
+from slop.redis.client import redis_client
 from slop.redis.parking import Parking
 from slop.redis.posts import Floats, Posts
 from slop.redis.writable import require_writable
 from slop.rewards import Rewards
 from slop.rollout.following import Following, LaneThreads
-from slop.rollout.live import LiveBases, Place
+from slop.rollout.live import BasisRef, LiveBases
 
 log = structlog.get_logger(__name__)
 
@@ -85,10 +86,10 @@ class FeaturizerLane:
         def is_asked_for() -> bool:
             return is_live() or shares_features()
 
-        self._catalog, woken = Catalog(Posts(redis, basis), features), threading.Event()
+        self._post_features, woken = PostFeatures(Posts(redis, basis), features), threading.Event()
         parking = Parking(redis, basis, settings.parking_bounds())
         enricher = Enricher(
-            self._catalog,
+            self._post_features,
             parking,
             basis,
             Rewards.of(settings.reward_weights),
@@ -98,8 +99,8 @@ class FeaturizerLane:
         )
         groups, name = Groups.of(basis), instance_under(basis, settings)
         # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
-        texts = Texts(self._catalog, parking, partial(ReactedPosts.of_log, settings), woken.set)
-        patient = PatientFeatures(self._catalog, is_asked_for, self._threads.stop)
+        texts = Texts(self._post_features, parking, partial(ReactedPosts.of_log, settings), woken.set)
+        patient = PatientFeatures(self._post_features, is_asked_for, self._threads.stop)
         texts_read = TextsRead(settings, groups.texts)
         self._workers: dict[str, SignalWorker | PostWorker] = {
             "interactions": SignalWorker(settings, redis, groups.interactions, enricher, texts_read, is_live, name),
@@ -110,7 +111,7 @@ class FeaturizerLane:
         }
         for part, worker in self._workers.items():
             self._threads.start(part, worker.run)
-        self._threads.start("parking", ParkingWorker(settings, parking, self._catalog, is_live, woken).run)
+        self._threads.start("parking", ParkingWorker(settings, parking, self._post_features, is_live, woken).run)
 
     @property
     def error(self) -> str:
@@ -119,7 +120,7 @@ class FeaturizerLane:
 
     def features_of(self, asked: Sequence[Asked]) -> list[Floats | None]:
         """(F,) float32 of each text that a request asks for; None of one that can't have any."""
-        rows = self._catalog.answer(asked)
+        rows = self._post_features.answer(asked)
         return [
             None if row is None else self.basis.features(row, None if post is None else post.key)
             for (post, _), row in zip(asked, rows, strict=True)
@@ -156,11 +157,10 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
         slop.embedder.InvalidEmbedder: the settings name none that is usable.
         OSError: the health port is taken.
     """
-    configured, places = Place.of(settings.basis_dir), places_of(settings)
-    embedder, turnstile = Embedder.of(settings), Turnstile(places)
+    configured, places = BasisRef.of(settings.basis_dir), places_of(settings)
+    embedder, semaphore = Embedder.of(settings), PrioritySemaphore(places)
     Encoder(configured.load(), embedder)  # ends the process where no post can ever be encoded
-    timeout_s = settings.featurizer_redis_timeout_s
-    redis = Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    redis = redis_client(settings.redis_url, settings.featurizer_redis_timeout_s)
 
     def start(basis: Basis) -> FeaturizerLane:
         def is_live() -> bool:
@@ -171,7 +171,7 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
             return live is not None and live.text_version == text_version
 
         remembered, text_version = settings.featurizer_cached_posts, basis.text_version
-        features = TextFeatures(Encoder(basis, embedder), basis.text_size, turnstile, remembered, is_live)
+        features = TextFeatures(Encoder(basis, embedder), basis.text_size, semaphore, remembered, is_live)
         return FeaturizerLane(settings, redis, basis, features, is_live, shares_features)
 
     following = Following(LiveBases(redis, configured), "featurizer", start)
@@ -180,10 +180,10 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
         "kafka": in_thread(following.check),
         "progress": in_thread(following.check_progress),
     }
-    desk = Desk(settings.featurizer_asked_texts, places)
-    router = features_router(desk, lambda version: following.lanes.get(version) or following.live)
+    requests = FeatureRequests(settings.featurizer_asked_texts, places)
+    router = features_router(requests, lambda version: following.lanes.get(version) or following.live)
     with health_server(settings.host, settings.featurizer_port, checks, router, requests=REQUESTS) as port:
         log.info("featurizer started", port=port, basis=configured.version, embedder=embedder.name)
         following.run(settings.follow_s, stop)
-    desk.close()
+    requests.close()
     log.info("featurizer stopped")

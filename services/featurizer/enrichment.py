@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from featurizer import metrics
 from featurizer.budget import BatchLimits, Budget, Wanted, cost_of
-from featurizer.known_posts import Catalog
+from featurizer.post_features import PostFeatures
 from featurizer.priority import Priority
 from featurizer.text_features import NotEncoded
 from kit.isolation import isolated
@@ -24,7 +24,7 @@ from slop.basis import Basis
 from slop.decisions import Decision, decision_of
 from slop.interaction_types import kind_of
 from slop.kafka.dead_letters import rejected
-from slop.kafka.streams import Record
+from slop.kafka.records import ConsumerRecord
 from slop.redis.parking import Outcome, Parked, Parking, reader_key
 from slop.redis.posts import FoundPost, PostRef, PostText, SentText
 from slop.rewards import Reward, Rewards
@@ -76,7 +76,7 @@ class Enriched:
 class Item(NamedTuple):
     """An interaction of a batch, with its record."""
 
-    record: Record
+    record: ConsumerRecord
     interaction: Interaction
 
     @property
@@ -111,7 +111,7 @@ class Enricher:
 
     def __init__(
         self,
-        catalog: Catalog,
+        post_features: PostFeatures,
         parking: Parking,
         basis: Basis,
         rewards: Rewards,
@@ -122,7 +122,7 @@ class Enricher:
         """Signals under `basis`.
 
         Args:
-            catalog: where posts are found.
+            post_features: where posts are found.
             parking: where interactions wait for them.
             basis: whose features signals have.
             rewards: what interactions say.
@@ -130,10 +130,10 @@ class Enricher:
             is_live: while it is not, nothing is parked, and what can't be known is passed over.
             wake: called when something is parked that may be published again as soon as features are computed.
         """
-        self._catalog, self._parking, self._rewards, self._limits = catalog, parking, rewards, limits
+        self._post_features, self._parking, self._rewards, self._limits = post_features, parking, rewards, limits
         self._basis, self._version, self._is_live, self._wake = basis, basis.version, is_live, wake
 
-    def enrich(self, records: Sequence[Record], epoch: int) -> Enriched:
+    def enrich(self, records: Sequence[ConsumerRecord], epoch: int) -> Enriched:
         """What becomes of a batch; an exception over one record rejects that record alone.
 
         It may be done again with the same records: what is parked is not parked twice.
@@ -151,7 +151,7 @@ class Enricher:
             isolated(lambda some: self._joined(some, batch), records, lambda *one: [_failed(*one)], but=(RedisError,))
         )
 
-    def _joined(self, records: Sequence[Record], batch: _Batch) -> list[Result]:
+    def _joined(self, records: Sequence[ConsumerRecord], batch: _Batch) -> list[Result]:
         results: dict[int, Result] = {}
         waiting: dict[int, Item] = {}
         for place, record in enumerate(records):
@@ -174,13 +174,13 @@ class Enricher:
 
     def _looked(self, items: Sequence[Item], batch: _Batch) -> _Looked:
         """The posts of a batch, with features as far as they are there or may be computed now."""
-        looked = _Looked(self._catalog.find([item.post for item in items]))
+        looked = _Looked(self._post_features.find([item.post for item in items]))
         looked.posts |= self._copied(items, looked.posts)
         missing = [item for item in items if self._needs_features(item, looked.posts)]
         metrics.LOOKUPS.labels("hit").inc(len(items) - len(missing))
         metrics.LOOKUPS.labels("miss").inc(len(missing))
         chosen = {post: looked.posts[post] for post in self._chosen(missing, looked.posts, batch)}
-        computed, looked.failed = self._catalog.compute(chosen, Priority.REACTION)
+        computed, looked.failed = self._post_features.compute(chosen, Priority.REACTION)
         looked.posts |= computed
         return looked
 
@@ -192,9 +192,9 @@ class Enricher:
                 texts.setdefault(item.post, SentText(PostText(item.interaction.post_text)))
         if not texts:
             return {}
-        puts = self._catalog.announce(list(texts.items()))
+        puts = self._post_features.announce(list(texts.items()))
         self._want([post for post, put in zip(texts, puts, strict=True) if put.awaited])
-        return self._catalog.find(list(texts))
+        return self._post_features.find(list(texts))
 
     def _needs_features(self, item: Item, posts: Mapping[PostRef, FoundPost]) -> bool:
         post = posts.get(item.post)
@@ -219,7 +219,7 @@ class Enricher:
         chosen, wanted = set(), []
         for item in missing:
             free = not batch.live or item.interaction.received_at_ms < late_ms
-            if free or self._catalog.is_free(posts[item.post]):
+            if free or self._post_features.is_free(posts[item.post]):
                 chosen.add(item.post)
             else:
                 cost = cost_of(posts[item.post].text.text)
@@ -321,7 +321,7 @@ def _unknown(item: Item) -> Rejected:
     return rejected(item.record, "unknown_post", f"no text for {_named(item)}", SERVICE)
 
 
-def _failed(record: Record, error: Exception) -> Rejected:
+def _failed(record: ConsumerRecord, error: Exception) -> Rejected:
     log.warning("interaction failed", partition=record.partition, offset=record.offset, error=repr(error))
     return rejected(record, "failed", f"{type(error).__name__}: {error}", SERVICE)
 

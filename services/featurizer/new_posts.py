@@ -10,12 +10,12 @@ from google.protobuf.message import DecodeError
 
 from featurizer import metrics
 from featurizer.enrichment import SERVICE
-from featurizer.known_posts import Catalog
+from featurizer.post_features import PostFeatures
 from featurizer.post_texts import is_old, post_of
 from featurizer.priority import Priority
 from kit.worker import Stopped
 from slop.kafka.dead_letters import rejected
-from slop.kafka.streams import Record
+from slop.kafka.records import ConsumerRecord
 from slop.redis.posts import FoundPost, PostRef, ref_of, sent_text
 from slop.v1.interaction_pb2 import Rejected
 from slop.v1.post_pb2 import Post
@@ -30,11 +30,11 @@ class PatientFeatures:
     somebody asks for they are computed then.
     """
 
-    def __init__(self, catalog: Catalog, are_asked_for: Callable[[], bool], stop: threading.Event) -> None:
+    def __init__(self, post_features: PostFeatures, are_asked_for: Callable[[], bool], stop: threading.Event) -> None:
         """Computes while they `are_asked_for`; `stop` ends it between two posts, and what is left comes again."""
-        self._catalog, self._are_asked_for, self._stop = catalog, are_asked_for, stop
+        self._post_features, self._are_asked_for, self._stop = post_features, are_asked_for, stop
 
-    def __call__(self, records: Sequence[Record]) -> list[Rejected]:
+    def __call__(self, records: Sequence[ConsumerRecord]) -> list[Rejected]:
         """Compute the features that are missing; returns the posts that can't have any.
 
         Raises:
@@ -45,7 +45,7 @@ class PatientFeatures:
             metrics.POSTS.labels("passed").inc(len(records))
             return []
         sent = _newest(records)
-        found = self._catalog.find(list(sent))
+        found = self._post_features.find(list(sent))
         missing: dict[PostRef, FoundPost] = {}
         for ref, (_, post) in sent.items():
             there = found.get(ref)
@@ -57,22 +57,24 @@ class PatientFeatures:
                 metrics.POSTS.labels("known").inc()
         return self._computed(missing, sent)
 
-    def _computed(self, missing: dict[PostRef, FoundPost], sent: dict[PostRef, tuple[Record, Post]]) -> list[Rejected]:
+    def _computed(
+        self, missing: dict[PostRef, FoundPost], sent: dict[PostRef, tuple[ConsumerRecord, Post]]
+    ) -> list[Rejected]:
         refused: list[Rejected] = []
         left = iter(missing.items())
         while some := dict(islice(left, POSTS_BETWEEN_LOOKS)):
             if self._stop.is_set():
                 raise Stopped("posts are left")
-            computed, failed = self._catalog.compute(some, Priority.PATIENT)
+            computed, failed = self._post_features.compute(some, Priority.PATIENT)
             metrics.POSTS.labels("computed").inc(len(computed))
             metrics.POSTS.labels("broken").inc(len(failed))
             refused += [rejected(sent[ref][0], "failed", why.error, SERVICE) for ref, why in failed.items()]
         return refused
 
 
-def _newest(records: Sequence[Record]) -> dict[PostRef, tuple[Record, Post]]:
+def _newest(records: Sequence[ConsumerRecord]) -> dict[PostRef, tuple[ConsumerRecord, Post]]:
     """The last of each post's; who reads the texts rejects what is no post."""
-    posts: dict[PostRef, tuple[Record, Post]] = {}
+    posts: dict[PostRef, tuple[ConsumerRecord, Post]] = {}
     for record in records:
         with suppress(DecodeError):
             if (post := post_of(record)) is not None:

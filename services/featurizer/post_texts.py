@@ -13,9 +13,11 @@ import structlog
 from google.protobuf.message import DecodeError
 from kafka.errors import KafkaError
 
-from featurizer.known_posts import Catalog
+from featurizer.post_features import PostFeatures
 from kit.worker import retry
-from slop.kafka.streams import GroupLag, Record, whole_log
+from slop.kafka.group_lag import GroupLag
+from slop.kafka.log import whole_log
+from slop.kafka.records import ConsumerRecord
 from slop.kafka.topics import INTERACTIONS, POSTS
 from slop.redis.parking import Parking
 from slop.redis.posts import POST_TTL_S, PostRef, ref_of, sent_text
@@ -30,7 +32,7 @@ MOST_UNSORTED: Final = 1_000_000
 log = structlog.get_logger(__name__)
 
 
-def post_of(record: Record) -> Post | None:
+def post_of(record: ConsumerRecord) -> Post | None:
     """The post of a record; None of a tombstone.
 
     Raises:
@@ -91,16 +93,16 @@ class Texts:
 
     def __init__(
         self,
-        catalog: Catalog,
+        post_features: PostFeatures,
         parking: Parking,
         reacted: Callable[[], ReactedPosts],
         wake: Callable[[], object] = lambda: None,
     ) -> None:
         """`reacted` reads the log, which may take minutes; it is called once, if there are old posts."""
-        self._catalog, self._parking, self._read, self._wake = catalog, parking, reacted, wake
+        self._post_features, self._parking, self._read, self._wake = post_features, parking, reacted, wake
         self._reacted: ReactedPosts | None = None
 
-    def __call__(self, records: Sequence[Record]) -> None:
+    def __call__(self, records: Sequence[ConsumerRecord]) -> None:
         """Store the texts of a batch.
 
         Raises:
@@ -108,7 +110,7 @@ class Texts:
             redis.exceptions.RedisError, kafka.errors.KafkaError, TimeoutError: a server is away.
         """
         texts = [(ref_of(post), sent_text(post)) for post in map(post_of, records) if post and self._is_kept(post)]
-        puts = self._catalog.announce(texts)
+        puts = self._post_features.announce(texts)
         if awaited := {ref for (ref, _), put in zip(texts, puts, strict=True) if put.awaited}:
             self._parking.want(awaited)
             self._wake()
@@ -152,7 +154,7 @@ class TextsRead:
         self.done = True
 
 
-def _reacted_to(records: Iterable[Record]) -> Iterable[PostRef]:
+def _reacted_to(records: Iterable[ConsumerRecord]) -> Iterable[PostRef]:
     for record in records:
         try:
             interaction = Interaction.FromString(record.value or b"")

@@ -19,7 +19,7 @@ class Priority(IntEnum):
     PATIENT = 2  # nobody
 
 
-class Turnstile:
+class PrioritySemaphore:
     """Lets so many threads in at a time, by priority and then in the order in which they came.
 
     Patient work takes none of the places: it has one of its own, where it begins when nobody else waits, or when others

@@ -14,7 +14,7 @@ import structlog
 from cachetools import LRUCache
 
 from featurizer import metrics
-from featurizer.priority import Priority, Turnstile
+from featurizer.priority import Priority, PrioritySemaphore
 from kit.isolation import isolated
 from slop.redis.posts import text_digest
 
@@ -46,18 +46,18 @@ class TextFeatures:
     """Features of texts under a basis; any thread may ask."""
 
     def __init__(
-        self, encoder: Encoder, size: int, turnstile: Turnstile, remembered: int, is_live: Callable[[], bool]
+        self, encoder: Encoder, size: int, semaphore: PrioritySemaphore, remembered: int, is_live: Callable[[], bool]
     ) -> None:
         """Features of length T = `size`, of which those of `remembered` texts are kept in memory.
 
         Args:
             encoder: computes them; may be called by several threads at a time.
             size: how many there are of a text.
-            turnstile: shared with whoever computes on the same cores.
+            semaphore: shared with whoever computes on the same cores.
             remembered: so many texts' features are kept.
             is_live: while it is not, everything is patient.
         """
-        self._encoder, self._size, self._turnstile, self._is_live = encoder, size, turnstile, is_live
+        self._encoder, self._size, self._semaphore, self._is_live = encoder, size, semaphore, is_live
         self._remembered: LRUCache[bytes, Floats] = LRUCache(remembered)
         self._lock = threading.Lock()
         self._patient = ThreadPoolExecutor(1, "patient-features", initializer=_give_way)
@@ -90,7 +90,7 @@ class TextFeatures:
         return self._in_turn(texts, priority)
 
     def _in_turn(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, Floats | NotEncoded]:
-        with self._turnstile.turn(priority):
+        with self._semaphore.turn(priority):
             began = time.perf_counter()
             rows: list[Floats | NotEncoded] = isolated(self._encoded, list(texts.values()), _not_encoded)
             seconds = (time.perf_counter() - began) / len(rows)

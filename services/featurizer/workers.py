@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from featurizer import metrics
 from featurizer.enrichment import SERVICE, Enriched, Enricher, Fate
-from featurizer.known_posts import Catalog
+from featurizer.post_features import PostFeatures
 from featurizer.post_texts import TextsRead
 from featurizer.priority import Priority
 from featurizer.settings import FeaturizerSettings
@@ -25,10 +25,10 @@ from featurizer.text_features import NotEncoded
 from kit.isolation import isolated
 from kit.worker import Stopped, retry
 from slop.kafka.dead_letters import MAX_DETAIL, rejected
-from slop.kafka.delivery import Record as Sent
 from slop.kafka.durability import DurableCommits, WhenLost
 from slop.kafka.outbox import Outbox
-from slop.kafka.streams import PATIENT_FETCH_WAIT_MS, Record, Subscription
+from slop.kafka.records import ConsumerRecord, ProducerRecord
+from slop.kafka.subscription import PATIENT_FETCH_WAIT_MS, Subscription
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, encode, key_of
 from slop.redis.parking import Claim, Parked, Parking
 from slop.v1.interaction_pb2 import Interaction, Rejected
@@ -83,10 +83,10 @@ class SignalWorker:
         self._commits.close()
         self.subscription.close()
 
-    def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
+    def _work(self, records: Sequence[ConsumerRecord], stop: threading.Event) -> None:
         epoch = self.subscription.epoch(INTERACTIONS.name)
         enriched = retry(lambda: self._enricher.enrich(records, epoch), (RedisError,), stop, "join interactions")
-        sent = [Sent(SIGNALS, key_of(signal), encode(signal)) for signal in enriched.signals]
+        sent = [ProducerRecord(SIGNALS, key_of(signal), encode(signal)) for signal in enriched.signals]
         if self._is_live():
             sent += _as_rejected(enriched.rejected)
         retry(lambda: self._outbox.publish(sent), (KafkaError,), stop, "publish signals")
@@ -104,7 +104,7 @@ class PostWorker:
         redis: Redis,
         group: str,
         batch: int,
-        handle: Callable[[Sequence[Record]], Iterable[Rejected] | None],
+        handle: Callable[[Sequence[ConsumerRecord]], Iterable[Rejected] | None],
         is_live: Callable[[], bool],
         instance: str = "",
     ) -> None:
@@ -133,16 +133,16 @@ class PostWorker:
         self._commits.close()
         self.subscription.close()
 
-    def _poll(self) -> list[Record]:
+    def _poll(self) -> list[ConsumerRecord]:
         return self._commits.poll(self._wait_s, self._batch)
 
-    def _work(self, records: Sequence[Record], stop: threading.Event) -> None:
+    def _work(self, records: Sequence[ConsumerRecord], stop: threading.Event) -> None:
         refused = retry(lambda: self._handled(records), AWAY, stop, "store posts")
         if self._is_live():
             retry(lambda: self._outbox.publish(_as_rejected(refused)), (KafkaError,), stop, "publish rejected posts")
         self._commits.done()
 
-    def _handled(self, records: Sequence[Record]) -> list[Rejected]:
+    def _handled(self, records: Sequence[ConsumerRecord]) -> list[Rejected]:
         return isolated(lambda some: self._handle(some) or (), records, _failed, but=(Stopped, *AWAY))
 
 
@@ -156,12 +156,12 @@ class ParkingWorker:
         self,
         settings: FeaturizerSettings,
         parking: Parking,
-        catalog: Catalog,
+        post_features: PostFeatures,
         is_live: Callable[[], bool],
         woken: threading.Event,
     ) -> None:
         """At work only while `is_live`; looks when it is `woken`, and every `parking_look_s`."""
-        self._parking, self._catalog, self._is_live, self._woken = parking, catalog, is_live, woken
+        self._parking, self._post_features, self._is_live, self._woken = parking, post_features, is_live, woken
         self._look_s, self._outbox = settings.featurizer_parking_look_s, Outbox(settings)
         self._claims: list[Claim] = []
         metrics.PARKED_LIMIT.set(settings.featurizer_parked)
@@ -193,9 +193,9 @@ class ParkingWorker:
         metrics.PARKED.set(self._parking.size())
 
     def _redeliver(self, claims: Sequence[Claim]) -> None:
-        posts = self._catalog.find([claim.post for claim in claims])
+        posts = self._post_features.find([claim.post for claim in claims])
         missing = {ref: post for ref, post in posts.items() if post.text_features is None}
-        _, failed = self._catalog.compute(missing, Priority.ASKED)
+        _, failed = self._post_features.compute(missing, Priority.ASKED)
         for claim in claims:
             if claim.post in posts:
                 self._settle(self._parking.of_post(claim.post), failed.get(claim.post))
@@ -214,7 +214,7 @@ class ParkingWorker:
     def _expire(self) -> bool:
         """Reject what has expired, unless its post has come; returns whether there may be more."""
         due, gone = self._parking.claim_due(CLAIMED_DUE)
-        known = self._catalog.find([one.entry.post for one in due])
+        known = self._post_features.find([one.entry.post for one in due])
         self._parking.want({one.entry.post for one in due if one.entry.post in known})
         expired = [one for one in due if one.entry.post not in known]
         self._outbox.publish(_as_rejected(_refused(one, one.rejected.reason, one.rejected.detail) for one in expired))
@@ -223,17 +223,17 @@ class ParkingWorker:
         return len(due) + len(gone) == CLAIMED_DUE
 
 
-def _failed(record: Record, error: Exception) -> list[Rejected]:
+def _failed(record: ConsumerRecord, error: Exception) -> list[Rejected]:
     metrics.POSTS.labels("broken").inc()
     log.warning("post failed", partition=record.partition, offset=record.offset, error=repr(error))
     reason = "not_protobuf" if isinstance(error, DecodeError) else "failed"
     return [rejected(record, reason, f"{type(error).__name__}: {error}", SERVICE)]
 
 
-def _again(interaction: Interaction) -> Sent:
+def _again(interaction: Interaction) -> ProducerRecord:
     """An interaction to be published again: the same but for the count, so that its age is known."""
     interaction.redeliveries += 1
-    return Sent(INTERACTIONS, key_of(interaction), encode(interaction))
+    return ProducerRecord(INTERACTIONS, key_of(interaction), encode(interaction))
 
 
 def _refused(parked: Parked, reason: str, detail: str) -> Rejected:
@@ -245,8 +245,8 @@ def _refused(parked: Parked, reason: str, detail: str) -> Rejected:
     return refused
 
 
-def _as_rejected(records: Iterable[Rejected]) -> list[Sent]:
-    return [Sent(REJECTED, None, encode(record)) for record in records]
+def _as_rejected(records: Iterable[Rejected]) -> list[ProducerRecord]:
+    return [ProducerRecord(REJECTED, None, encode(record)) for record in records]
 
 
 def _count(enriched: Enriched) -> None:

@@ -9,32 +9,30 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
-from redis import asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from generation import metrics
 from generation.api import generation_router
-from generation.drawing import Drawer, factored_of
 from generation.engine import Engine
 from generation.features import Featurizer
-from generation.minting import Mint
+from generation.post_publishing import PostPublisher
 from generation.profiles import ProfileTeller
+from generation.prompt_picking import PromptPicker, factored_of
 from generation.ranking import Ranker
-from generation.readers import Readers
+from generation.reader_state import ReaderStates
 from generation.serving import Live, Serving
 from generation.settings import Settings
 from generation.slots import Slots
-from generation.writing import Novelty, Writer
+from generation.writing import CopyFilter, Writer
 from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
 from slop.copies import KnownPosts
-from slop.kafka.publisher import Limits, Publisher
+from slop.kafka.publisher import Publisher, PublisherLimits
+from slop.redis.client import pooled_client
 from slop.redis.posts import RankedPosts
-from slop.redis.profiles import Reader
-from slop.rollout.live import Place, groups_of
+from slop.redis.profiles import ProfileReader
+from slop.rollout.live import BasisRef, groups_of
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -44,25 +42,26 @@ def create_app(settings: Settings) -> FastAPI:
         InvalidBasis: there is no usable basis.
         UnsafeSoftPrompt: the basis has a prompt that must not reach the engine.
     """
-    configured = Place.of(settings.basis_dir)
-    redis = redis_client(settings)
+    configured = BasisRef.of(settings.basis_dir)
+    redis = pooled_client(settings.redis_url, settings.redis_timeout_s, settings.redis_connections)
     engine = engine_of(settings)
     featurizer = Featurizer(settings.featurizer_url, settings.features_timeout_s)
-    publisher = Publisher(settings.kafka_bootstrap, "slop-generation", Limits(settings.publish_queue_bytes))
+    publisher = Publisher(settings.kafka_bootstrap, "slop-generation", PublisherLimits(settings.publish_queue_bytes))
     metrics.watch(publisher)
 
     slots = Slots(settings.max_concurrency, settings.max_waiting, settings.max_wait_s)
-    mint, rng = Mint(settings.tenant, publisher, redis, settings.redis_timeout_s), np.random.default_rng()
+    post_publisher = PostPublisher(settings.tenant, publisher, redis, settings.redis_timeout_s)
+    rng = np.random.default_rng()
 
-    def serving_of(place: Place) -> Serving:
+    def serving_of(place: BasisRef) -> Serving:
         basis = place.load()
-        reader = Reader(redis, basis, settings.tenant)
-        readers = Readers(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
+        reader = ProfileReader(redis, basis, settings.tenant)
+        readers = ReaderStates(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
         posts = RankedPosts(redis, basis, settings.tenant)
-        drawer = Drawer(basis, settings, rng, factored_of(place, basis, settings))
-        novelty = Novelty(KnownPosts.beside(Path(place.folder)), settings.rewrites)
+        picker = PromptPicker(basis, settings, rng, factored_of(place, basis, settings))
+        copies = CopyFilter(KnownPosts.beside(Path(place.folder)), settings.rewrites)
         return Serving(
-            writer=Writer(readers, drawer, engine, slots, mint, novelty),
+            writer=Writer(readers, picker, engine, slots, post_publisher, copies),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
             teller=ProfileTeller(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),
@@ -109,20 +108,6 @@ async def _at_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-def redis_client(settings: Settings) -> aioredis.Redis:
-    """A client that fails fast: no retries, bounded connections, and nobody waits for one longer than for an answer."""
-    timeout_s = settings.redis_timeout_s
-    pool = aioredis.BlockingConnectionPool.from_url(
-        settings.redis_url,
-        max_connections=settings.redis_connections,
-        timeout=timeout_s,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return aioredis.Redis.from_pool(pool)
 
 
 def engine_of(settings: Settings) -> Engine:

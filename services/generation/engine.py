@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 import structlog
 
-from generation.pulse import Pulse
+from generation.pulse import EngineProgress
 from generation.tasks import gathered
 from kit.problems import Problem
 
@@ -86,7 +86,7 @@ class Engine:
             silent_s: an engine that was asked and has written nothing for so long hangs; `watch` sees to it that it is.
         """
         self._configured_model = self._model = model
-        self._timeout_s, self._silent_s, self._pulse = timeout_s, silent_s, Pulse(silent_s)
+        self._timeout_s, self._silent_s, self._pulse = timeout_s, silent_s, EngineProgress(silent_s)
         self._metrics_url = url.rstrip("/").removesuffix("/v1") + "/metrics"
         self._client = httpx.AsyncClient(
             base_url=url.rstrip("/") + "/",

@@ -6,8 +6,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from generation.contracts import Reason
 from slop.arms import Arm
+from slop.kafka.groups import Groups
 from slop.kafka.publisher import Publisher
-from slop.kafka.topics import Groups
 
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 

@@ -10,7 +10,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from generation.contracts import ProfileResponse, Taste
-from generation.readers import Readers
+from generation.reader_state import ReaderStates
 from kit.problems import Problem
 from slop.basis import Basis
 from slop.profiles import InvalidProfile, Profile
@@ -27,7 +27,7 @@ log = structlog.stdlib.get_logger(__name__)
 class ProfileTeller:
     """Tells profiles in the words of a basis; `prior_variance` is what the learner starts from."""
 
-    def __init__(self, basis: Basis, readers: Readers, prior_variance: float) -> None:
+    def __init__(self, basis: Basis, readers: ReaderStates, prior_variance: float) -> None:
         self._basis, self._readers, self._prior_variance = basis, readers, prior_variance
         self._version = basis.version
 

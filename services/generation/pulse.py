@@ -15,7 +15,7 @@ class NoToken(RuntimeError):  # noqa: N818
     """No token came from the engine, though it was asked for some."""
 
 
-class Pulse:
+class EngineProgress:
     """When the engine last wrote something, and since when it has been asked to in vain."""
 
     def __init__(self, silent_s: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from generation import metrics
 from generation.contracts import RankedPost, RankRequest, RankResponse, Reason
 from generation.features import AskedText, Featurizer
-from generation.readers import Readers, Standing
+from generation.reader_state import ReaderState, ReaderStates
 from kit.problems import Problem
 from slop.basis import Basis
 from slop.profiles import Profile, scores
@@ -27,7 +27,7 @@ class Ranker:
     """Ranks by a reader's profile, or by the crowd's direction where the reader has none that may be used."""
 
     def __init__(
-        self, basis: Basis, readers: Readers, posts: RankedPosts, featurizer: Featurizer, timeout_s: float
+        self, basis: Basis, readers: ReaderStates, posts: RankedPosts, featurizer: Featurizer, timeout_s: float
     ) -> None:
         """Ranks under `basis`; Redis may take `timeout_s`."""
         self._readers, self._posts, self._featurizer, self._timeout_s = readers, posts, featurizer, timeout_s
@@ -42,17 +42,17 @@ class Ranker:
             Problem: Redis does not answer, or the featurizer where it is needed.
         """
         with metrics.RANK_SECONDS.time():
-            standing = await self._readers.standing(request.user_id)
+            state = await self._readers.state(request.user_id)
             features = await self._features(request.posts)
-            taste = self._taste(standing)
+            taste = self._taste(state)
             return RankResponse(
                 scores=[None if x is None else float(scores(taste, x[None], self._blocks)[0]) for x in features],
-                personalization=standing.personalization(self._version),
+                personalization=state.personalization(self._version),
             )
 
-    def _taste(self, standing: Standing) -> Profile:
-        if standing.reason == Reason.PERSONALIZED and standing.profile is not None:
-            return standing.profile
+    def _taste(self, state: ReaderState) -> Profile:
+        if state.reason == Reason.PERSONALIZED and state.profile is not None:
+            return state.profile
         return self._crowd
 
     async def _features(self, posts: Sequence[RankedPost]) -> list[Floats | None]:

@@ -13,10 +13,10 @@ from generation.profiles import ProfileTeller
 from generation.ranking import Ranker
 from generation.writing import Writer
 from slop.basis import InvalidBasis
-from slop.kafka.topics import Groups
+from slop.kafka.groups import Groups
 from slop.redis.profiles import LIVE_KEY, followers_key
 from slop.redis.writable import require_writable_soon
-from slop.rollout.live import FOLLOWERS_TTL_S, Place, Sight, follower
+from slop.rollout.live import FOLLOWERS_TTL_S, BasesView, BasisRef, follower
 from slop.soft_prompts import UnsafeSoftPrompt
 
 log = structlog.stdlib.get_logger(__name__)
@@ -39,14 +39,14 @@ class Live:
         serving: under the live basis.
     """
 
-    def __init__(self, redis: aioredis.Redis, configured: Place, serving_of: Callable[[Place], Serving]) -> None:
+    def __init__(self, redis: aioredis.Redis, configured: BasisRef, serving_of: Callable[[BasisRef], Serving]) -> None:
         """Begins with the configured basis.
 
         Raises:
             InvalidBasis: it can't be used.
             UnsafeSoftPrompt: it has a prompt that must not reach the engine.
         """
-        self._redis, self._sight, self._serving_of = redis, Sight(configured), serving_of
+        self._redis, self._sight, self._serving_of = redis, BasesView(configured), serving_of
         self.serving = serving_of(configured)
         self._prepared = {configured.version: self.serving}
         metrics.show_live(self.serving.groups)
@@ -84,7 +84,7 @@ class Live:
             metrics.show_live(serving.groups)
             log.info("basis_live", basis=version)
 
-    async def _prepare(self, place: Place) -> str:
+    async def _prepare(self, place: BasisRef) -> str:
         """Have a basis ready; returns what is in the way."""
         if place.version in self._prepared:
             return ""

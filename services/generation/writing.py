@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 from generation import metrics
 from generation.contracts import GenerateRequest, GenerateResponse, PostDelta
-from generation.drawing import Batch, Drawer, Drawing
 from generation.engine import Engine
-from generation.minting import Mint
-from generation.readers import Readers
+from generation.post_publishing import PostPublisher
+from generation.prompt_picking import Batch, PickedPrompts, PromptPicker
+from generation.reader_state import ReaderStates
 from generation.slots import Slots
 from generation.tasks import gathered, merged
 from slop.copies import KnownPosts
 
 
 @dataclass(frozen=True, slots=True)
-class Novelty:
+class CopyFilter:
     """What is not served: posts that nearly copy a known one, if writing them again up to `rewrites` times helps."""
 
     known: KnownPosts
@@ -38,10 +38,22 @@ class Writer:
     """Writes posts for readers."""
 
     def __init__(
-        self, readers: Readers, drawer: Drawer, engine: Engine, slots: Slots, mint: Mint, novelty: Novelty
+        self,
+        readers: ReaderStates,
+        picker: PromptPicker,
+        engine: Engine,
+        slots: Slots,
+        post_publisher: PostPublisher,
+        copies: CopyFilter,
     ) -> None:
-        self._readers, self._drawer, self._engine, self._slots, self._mint = readers, drawer, engine, slots, mint
-        self._novelty = novelty
+        self._readers, self._picker, self._engine, self._slots, self._post_publisher = (
+            readers,
+            picker,
+            engine,
+            slots,
+            post_publisher,
+        )
+        self._copies = copies
 
     async def write(self, request: GenerateRequest) -> GenerateResponse:
         """All posts, once they are complete.
@@ -50,10 +62,10 @@ class Writer:
             Problem: the engine can't write them now, or refuses to.
         """
         with metrics.GENERATE_SECONDS.time():
-            drawing = await self._drawing(request)
+            picked = await self._picked(request)
             async with self._slots.one():
-                texts = await self._written(drawing.batches, request.n)
-            return await self._minted(request, texts, drawing)
+                texts = await self._written(picked.batches, request.n)
+            return await self._published(request, texts, picked)
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[PostDelta | GenerateResponse, None]:
         """Pieces of posts as they are written, then the answer that `write` gives.
@@ -62,9 +74,9 @@ class Writer:
             Problem: as `write` does, at any point.
         """
         started = time.perf_counter()
-        drawing = await self._drawing(request)
+        picked = await self._picked(request)
         texts = [""] * request.n
-        pieces = merged([self._pieces(batch) for batch in drawing.batches])
+        pieces = merged([self._pieces(batch) for batch in picked.batches])
         async with self._slots.one(), aclosing(pieces):
             async for delta in pieces:
                 if not any(texts):
@@ -72,10 +84,10 @@ class Writer:
                 texts[delta.post] += delta.text
                 yield delta
         metrics.GENERATE_SECONDS.observe(time.perf_counter() - started)
-        yield await self._minted(request, texts, drawing)
+        yield await self._published(request, texts, picked)
 
-    async def _drawing(self, request: GenerateRequest) -> Drawing:
-        return self._drawer.draw(request, await self._readers.standing(request.user_id))
+    async def _picked(self, request: GenerateRequest) -> PickedPrompts:
+        return self._picker.draw(request, await self._readers.state(request.user_id))
 
     async def _written(self, batches: Sequence[Batch], posts: int) -> list[str]:
         texts, rewrites = [""] * posts, 0
@@ -84,7 +96,7 @@ class Writer:
             for batch, batch_texts in zip(batches, written, strict=True):
                 for post, text in zip(batch.posts, batch_texts, strict=True):
                     texts[post] = text
-            batches = list(self._novelty.again(batches, texts)) if rewrites < self._novelty.rewrites else []
+            batches = list(self._copies.again(batches, texts)) if rewrites < self._copies.rewrites else []
             metrics.REWRITTEN.inc(sum(len(batch.posts) for batch in batches))
             rewrites += 1
         return texts
@@ -94,7 +106,7 @@ class Writer:
             async for delta in deltas:
                 yield PostDelta(post=batch.posts[delta.index], text=delta.text)
 
-    async def _minted(self, request: GenerateRequest, texts: list[str], drawing: Drawing) -> GenerateResponse:
-        metrics.POSTS.labels(drawing.personalization.arm, drawing.personalization.reason).inc(request.n)
-        metrics.COMPOSED.inc(drawing.composed)
-        return await self._mint.posts(request.user_id, texts, drawing.personalization)
+    async def _published(self, request: GenerateRequest, texts: list[str], picked: PickedPrompts) -> GenerateResponse:
+        metrics.POSTS.labels(picked.personalization.arm, picked.personalization.reason).inc(request.n)
+        metrics.COMPOSED.inc(picked.composed)
+        return await self._post_publisher.posts(request.user_id, texts, picked.personalization)

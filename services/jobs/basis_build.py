@@ -21,12 +21,12 @@ from typing import Final
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.limits import Limits
+from jobs.limits import JobLimits
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
 from jobs.trainer_process import REFUSED, running
 from slop.basis import Basis, InvalidBasis
-from slop.rollout.live import LiveBases, Place
+from slop.rollout.live import BasisRef, LiveBases
 
 POLL_S: Final = 1.0
 LOG_TAIL: Final = 2_000
@@ -113,7 +113,7 @@ class Work:
 
 
 def fit_basis(
-    job: str, settings: JobsSettings, options: BuildOptions, limits: Limits, report: Callable[[str], None]
+    job: str, settings: JobsSettings, options: BuildOptions, limits: JobLimits, report: Callable[[str], None]
 ) -> Basis:
     """Build a basis, or go on with building it; it is then in `settings.bases_dir`, in a folder of its version.
 
@@ -154,7 +154,7 @@ def fit_basis(
 
 
 def fit_factors(
-    job: str, settings: JobsSettings, options: FactorsOptions, limits: Limits, report: Callable[[str], None]
+    job: str, settings: JobsSettings, options: FactorsOptions, limits: JobLimits, report: Callable[[str], None]
 ) -> Basis:
     """Fit factors of posts to the log; the live basis, with them, is then in `settings.bases_dir`.
 
@@ -180,7 +180,7 @@ def fit_factors(
 def _on_live_basis(settings: JobsSettings) -> JobsSettings:
     """The settings of a process that reads what readers did under the basis that they are answered with."""
     with connected(settings.redis_url, settings) as redis:
-        live = LiveBases(redis, Place.of(settings.basis_dir)).read().live
+        live = LiveBases(redis, BasisRef.of(settings.basis_dir)).read().live
     return settings.model_copy(update={"basis_dir": Path(live.folder)})
 
 
@@ -191,7 +191,7 @@ def _work(job: str, settings: JobsSettings) -> Work:
 
 
 def _build(
-    work: Work, steps: Sequence[Step], settings: JobsSettings, limits: Limits, report: Callable[[str], None]
+    work: Work, steps: Sequence[Step], settings: JobsSettings, limits: JobLimits, report: Callable[[str], None]
 ) -> Basis:
     with _only_one(settings.bases_dir / ".lock") as lock:
         for step in steps:
@@ -222,7 +222,7 @@ def _only_one(path: Path) -> Iterator[int]:
 
 
 def _train(
-    command: list[str], settings: JobsSettings, work: Work, lock: int, limits: Limits, report: Callable[[str], None]
+    command: list[str], settings: JobsSettings, work: Work, lock: int, limits: JobLimits, report: Callable[[str], None]
 ) -> None:
     log.info("building a basis", folder=str(work.folder), command=command)
     with work.log.open("wb") as output, running(command, settings, output, [lock]) as process:

@@ -23,7 +23,7 @@ class NotBeating(RuntimeError):  # noqa: N818
     """The scheduler has not looked for due jobs for too long."""
 
 
-class Pulse:
+class Heartbeat:
     """When the scheduler last looked for due jobs."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Pulse:
             raise NotBeating(f"no beat for {pause_s:.0f} s")
 
 
-PULSE: Final = Pulse()
+HEARTBEAT: Final = Heartbeat()
 
 
 class BeatingScheduler(PersistentScheduler):  # type: ignore[misc]
@@ -48,7 +48,7 @@ class BeatingScheduler(PersistentScheduler):  # type: ignore[misc]
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
         """Send what is due; returns the seconds until it should be called again."""
-        PULSE.beat()
+        HEARTBEAT.beat()
         return super().tick(*args, **kwargs)
 
 
@@ -60,7 +60,7 @@ def run(settings: JobsSettings) -> None:
     """
     settings.jobs_dir.mkdir(parents=True, exist_ok=True)
     with connected(settings.broker_url, settings) as broker:
-        checks = {"broker": in_thread(partial(require_writable, broker, "beat")), "beat": in_thread(PULSE.check)}
+        checks = {"broker": in_thread(partial(require_writable, broker, "beat")), "beat": in_thread(HEARTBEAT.check)}
         with health_server(settings.host, settings.beat_port, checks) as port:
             log.info("beat started", port=port)
             app.Beat(

@@ -22,7 +22,7 @@ from jobs.snapshots import restore_snapshot
 from jobs.tasks import PROGRESS
 from slop.basis import InvalidBasis
 from slop.kafka.topics import SIGNALS
-from slop.rollout.live import Place, groups_of
+from slop.rollout.live import BasisRef, groups_of
 
 POLL_S: Final = 1.0
 
@@ -54,7 +54,7 @@ def restore(settings: JobsSettings, path: Path, replace: bool) -> None:
     """Store the profiles of a snapshot, and say what is left to do."""
     try:
         with live_archive(settings) as (archive, basis):
-            configured = Place.of(settings.basis_dir).version
+            configured = BasisRef.of(settings.basis_dir).version
             stored, total = restore_snapshot(path, archive, basis.version, replace)
         taken_at_ms = read_snapshot(path)[0].taken_at_ms
     except (InvalidBasis, InvalidSnapshot, RedisError, OSError) as error:
@@ -90,7 +90,7 @@ def relearn(settings: JobsSettings, snapshot: str) -> None:
     _rolled("relearn", lambda: learn_anew(settings, snapshot, _say))
 
 
-def _rolled(command: str, roll: Callable[[], Place]) -> None:
+def _rolled(command: str, roll: Callable[[], BasisRef]) -> None:
     try:
         live = roll()
     except (InvalidBasis, RolloutRefused, RolloutFailed, RedisError, KafkaError, OSError) as error:

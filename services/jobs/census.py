@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from google.protobuf.message import DecodeError
 
-from jobs.limits import Limits
+from jobs.limits import JobLimits
 from slop.redis.profiles import ProfileArchive
 from slop.v1.profile_pb2 import Profile as ProfileRecord
 
@@ -35,7 +35,7 @@ class Census:
             self.ages[AGES[bisect_left(_LONGEST_MS, now_ms - profile.updated_at_ms)]] += 1
 
 
-def take_census(archive: ProfileArchive, now_ms: int, limits: Limits) -> Census:
+def take_census(archive: ProfileArchive, now_ms: int, limits: JobLimits) -> Census:
     """Count all profiles.
 
     Raises:

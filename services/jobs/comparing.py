@@ -6,7 +6,7 @@ from tempfile import TemporaryFile
 
 from jobs.settings import JobsSettings
 from jobs.trainer_process import REFUSED, running
-from slop.rollout.live import Place
+from slop.rollout.live import BasisRef
 
 
 class NotBetter(ValueError):  # noqa: N818
@@ -17,7 +17,7 @@ class NotCompared(RuntimeError):  # noqa: N818
     """The comparison came to no end; the message has its last words."""
 
 
-def compared(live: Place, following: Place, settings: JobsSettings, pause: Callable[[], None]) -> str:
+def compared(live: BasisRef, following: BasisRef, settings: JobsSettings, pause: Callable[[], None]) -> str:
     """Compare a basis that has learned the log with the live one; returns the figures.
 
     Args:

@@ -10,8 +10,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from kafka.structs import TopicPartition
 
-from slop.kafka.publisher import close_producer
-from slop.kafka.streams import log_reader, worker_producer
+from slop.kafka.log import log_reader
+from slop.kafka.producers import close_producer, worker_producer
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS
 from slop.settings import CommonSettings
 from slop.v1.interaction_pb2 import Interaction, Rejected

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 from kafka import KafkaAdminClient
 
-from slop.kafka.topics import require_broker
+from slop.kafka.brokers import require_broker
 
 TIMEOUT_MS: Final = 5_000
 _UNKNOWN: Final = -1  # what a broker says that can't tell

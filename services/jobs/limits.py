@@ -15,7 +15,7 @@ class TookTooLong(Exception):  # noqa: N818
     """The job did not end in the time that it has."""
 
 
-class Limits:
+class JobLimits:
     """Asked by a job between two pieces of its work."""
 
     def __init__(self, timeout_s: float, stop: threading.Event) -> None:

@@ -7,14 +7,14 @@ from redis import Redis
 
 from jobs.settings import JobsSettings
 from slop.basis import Basis
+from slop.redis.client import redis_client
 from slop.redis.profiles import ProfileArchive
 from slop.rollout.live import live_basis
 
 
 def connected(url: str, settings: JobsSettings) -> Redis:
     """A client whose every wait has an end; it connects when it is used."""
-    timeout_s = settings.jobs_timeout_s
-    return Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    return redis_client(url, settings.jobs_timeout_s)
 
 
 @contextmanager

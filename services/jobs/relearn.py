@@ -20,17 +20,17 @@ from jobs.settings import JobsSettings
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot
 from jobs.snapshots import restore_snapshot, snapshots
 from slop.basis import GENERATION_FILE, Basis
-from slop.kafka.streams import GroupLag
+from slop.kafka.group_lag import GroupLag
 from slop.kafka.topics import INTERACTIONS, SIGNALS
 from slop.redis.profiles import ProfileArchive
-from slop.rollout.live import Place, groups_of
+from slop.rollout.live import BasisRef, groups_of
 
 UNDER_WAY: Final = "slop:relearning"
 """The key of the generation that is prepared and not live yet."""
 NEWEST: Final = "newest"
 
 
-def relearn(settings: JobsSettings, snapshot: str, say: Say) -> Place:
+def relearn(settings: JobsSettings, snapshot: str, say: Say) -> BasisRef:
     """Learn all readers anew, and switch to what was learned; returns what is live then.
 
     Args:
@@ -54,7 +54,7 @@ def relearn(settings: JobsSettings, snapshot: str, say: Say) -> Place:
             rollout.redis.set(UNDER_WAY, folder.name)
         else:
             say(f"going on with {folder.name}, which was begun before")
-        place = rollout.anew(Place.of(folder), say)
+        place = rollout.anew(BasisRef.of(folder), say)
         rollout.redis.delete(UNDER_WAY)
         return place
 
@@ -67,7 +67,7 @@ def _unfinished(settings: JobsSettings, redis: Redis, live: Basis) -> Path | Non
     return folder if begun and folder.is_dir() else None
 
 
-def _another_generation(settings: JobsSettings, live: Place) -> Path:
+def _another_generation(settings: JobsSettings, live: BasisRef) -> Path:
     """A copy of the live basis that is another generation: named by the time, so that none comes twice."""
     basis, generation = live.load(), f"{time.time_ns() // 1_000_000:x}"
     folder = settings.bases_dir / f"{basis.content_version}.{generation}"

@@ -23,11 +23,11 @@ from jobs.comparing import NotBetter, NotCompared, compared
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
 from slop.basis import Basis, InvalidBasis
-from slop.kafka.streams import GroupLag
+from slop.kafka.group_lag import GroupLag
 from slop.kafka.topics import INTERACTIONS, POSTS, SIGNALS
 from slop.redis.posts import delete_features
 from slop.redis.profiles import delete_profiles
-from slop.rollout.live import Bases, LiveBases, Place, groups_of
+from slop.rollout.live import Bases, BasisRef, LiveBases, groups_of
 
 PARTS: Final = ("featurizer", "generation", "learner")
 LOOK_S: Final = 0.5
@@ -51,7 +51,7 @@ def folder_of(name: str, settings: JobsSettings) -> Path:
     return built if built.is_dir() else Path(name)
 
 
-def roll_out(settings: JobsSettings, folder: Path, say: Say, *, anyway: bool = False) -> Place:
+def roll_out(settings: JobsSettings, folder: Path, say: Say, *, anyway: bool = False) -> BasisRef:
     """Relearn the log under the basis in `folder`, and switch to it if it is better; returns what is live then.
 
     It may be repeated: it goes on where it was. With `anyway` it need not be better.
@@ -64,10 +64,10 @@ def roll_out(settings: JobsSettings, folder: Path, say: Say, *, anyway: bool = F
         redis.exceptions.RedisError, kafka.errors.KafkaError: a server is away; the live basis stays.
     """
     with only_rollout(settings) as rollout:
-        return rollout.forward(Place.of(folder), say, anyway=anyway)
+        return rollout.forward(BasisRef.of(folder), say, anyway=anyway)
 
 
-def roll_back(settings: JobsSettings, say: Say) -> Place:
+def roll_back(settings: JobsSettings, say: Say) -> BasisRef:
     """Switch to what was live before, then wait until it has caught up; returns what is live then.
 
     What was live is bad and never gone back to: a second call is refused. After the switch nothing fails, the basis
@@ -80,7 +80,7 @@ def roll_back(settings: JobsSettings, say: Say) -> Place:
         return rollout.back(say)
 
 
-def cancel(settings: JobsSettings, say: Say) -> Place:
+def cancel(settings: JobsSettings, say: Say) -> BasisRef:
     """Have nothing followed beside the live basis, after a rollout that was killed; returns what is live.
 
     Raises:
@@ -121,10 +121,10 @@ class Rollout:
 
     def __init__(self, settings: JobsSettings, redis: Redis, lock: Lock) -> None:
         self._settings, self.redis, self._lock = settings, redis, lock
-        self._live = LiveBases(redis, Place.of(settings.basis_dir))
+        self._live = LiveBases(redis, BasisRef.of(settings.basis_dir))
         self._deadline = time.monotonic() + settings.rollout_timeout_s
 
-    def forward(self, new: Place, say: Say, *, anyway: bool) -> Place:
+    def forward(self, new: BasisRef, say: Say, *, anyway: bool) -> BasisRef:
         """As `roll_out`."""
         bases, basis = self._bases(), new.load()
         if basis.content_version == bases.live.load().content_version:
@@ -147,7 +147,7 @@ class Rollout:
             self._clear(bases.before, say)
         return new
 
-    def anew(self, new: Place, say: Say) -> Place:
+    def anew(self, new: BasisRef, say: Say) -> BasisRef:
         """Have another generation of the live basis learned, and switch to it; what was learned before is deleted.
 
         Raises:
@@ -168,7 +168,7 @@ class Rollout:
         self._clear(bases.live, say)
         return new
 
-    def back(self, say: Say) -> Place:
+    def back(self, say: Say) -> BasisRef:
         """As `roll_back`."""
         bases = self._bases()
         if bases.before is None:
@@ -190,7 +190,7 @@ class Rollout:
             self._await_caught_up(basis, say)
         return old
 
-    def cancel(self, say: Say) -> Place:
+    def cancel(self, say: Say) -> BasisRef:
         """As `cancel` of the module."""
         bases = self._bases()
         if bases.beside is None:
@@ -200,7 +200,7 @@ class Rollout:
             say(f"{bases.beside.version} is followed no more")
         return bases.live
 
-    def live(self) -> Place:
+    def live(self) -> BasisRef:
         """What is live.
 
         Raises:
@@ -227,7 +227,7 @@ class Rollout:
             )
         return self._live.read()
 
-    def _linger(self, live: Place, say: Say) -> None:
+    def _linger(self, live: BasisRef, say: Say) -> None:
         """Have the former basis followed for as long as a request under it may take."""
         say(f"{live.version} is live")
         deadline = time.monotonic() + self._settings.rollout_linger_s
@@ -237,7 +237,7 @@ class Rollout:
         finally:
             self._live.write(replace(self._live.read(), beside=None))
 
-    def _clear(self, former: Place, say: Say) -> None:
+    def _clear(self, former: BasisRef, say: Say) -> None:
         """Delete the profiles under a basis that nobody goes back to; rolled out again, it reads the log anew."""
         try:
             self._rewind(former.load())
@@ -281,7 +281,7 @@ class Rollout:
         with closing(GroupLag(self._settings, groups.signals, SIGNALS)) as lag:
             lag.skip()
 
-    def _await_followers(self, place: Place, say: Say) -> None:
+    def _await_followers(self, place: BasisRef, say: Say) -> None:
         say(f"waiting until {', '.join(PARTS)} follow {place.version}")
         deadline = time.monotonic() + self._settings.rollout_follow_s
         while missing := set(PARTS) - self._followers(place.version):
@@ -292,7 +292,7 @@ class Rollout:
                 )
             self._pause()
 
-    def _await_unfollowed(self, place: Place) -> None:
+    def _await_unfollowed(self, place: BasisRef) -> None:
         """Wait until nobody says any more that a basis is followed: its groups have no members then."""
         deadline = time.monotonic() + self._settings.rollout_follow_s
         while time.monotonic() < deadline:
@@ -346,7 +346,7 @@ class Rollout:
                 )
             self._pause()
 
-    def _require_better(self, live: Place, new: Place, say: Say) -> None:
+    def _require_better(self, live: BasisRef, new: BasisRef, say: Say) -> None:
         """Factors were judged when they were fitted, so only prompts that differ are compared."""
         if new.load().text_version == live.load().text_version:
             return
@@ -366,7 +366,7 @@ class Rollout:
 
 
 @contextmanager
-def _all_but_done(live: Place, say: Say) -> Iterator[None]:
+def _all_but_done(live: BasisRef, say: Say) -> Iterator[None]:
     """Nothing is left but to wait, which may end early."""
     try:
         yield
@@ -391,7 +391,7 @@ def _require_same_model(new: Basis, live: Basis) -> None:
     if new.revision != live.revision:
         raise RolloutRefused(
             f"{new.version} is of {new.model} {new.revision}, the engine serves {live.model} {live.revision}: another "
-            "model is a restart, with SLOP_BASIS_DIR (see infra/README.md)"
+            "model is a restart, with SLOP_BASIS_DIR (see docs/operations.md)"
         )
     if new.template != live.template:
         raise RolloutRefused(f"{new.version} has another template than {live.version}: restart with SLOP_BASIS_DIR")

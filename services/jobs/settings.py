@@ -16,41 +16,61 @@ class JobsSettings(LearningSettings):
 
     jobs_redis_url: str = Field("", description="Celery's broker and results; empty: database 1 of redis_url's server")
     jobs_dir: Path = Field(Path(".run/jobs"), description="folder that snapshots, new bases and beat's schedule go to")
-    jobs_timeout_s: float = Field(5.0, gt=0, description="for one round trip to Redis")
-    worker_port: int = Field(8013, ge=0, le=65_535, description="of the worker's /healthz, /readyz and /metrics")
-    beat_port: int = Field(8014, ge=0, le=65_535, description="of beat's /healthz and /readyz")
+    jobs_timeout_s: float = Field(5.0, gt=0, description="how long one round trip to Redis may take")
+    worker_port: int = Field(8013, ge=0, le=65_535, description="port of the worker's /healthz, /readyz and /metrics")
+    beat_port: int = Field(8014, ge=0, le=65_535, description="port of beat's /healthz and /readyz")
     worker_queues: str = Field(
-        "light,heavy", pattern="^(light|heavy)(,(light|heavy))*$", description="heavy only where a basis may be built"
+        "light,heavy",
+        pattern="^(light|heavy)(,(light|heavy))*$",
+        description="queues that the worker takes jobs from; heavy only where a basis may be built",
     )
     worker_threads: int = Field(2, ge=1, le=32, description="jobs at the same time; one may be a build of an hour")
 
     census_every_s: float = Field(60.0, ge=1, description="pause between two counts of all profiles")
-    snapshot_hour: int = Field(3, ge=0, le=23, description="of the nightly snapshot, UTC")
-    snapshots_kept: int = Field(7, ge=1, description="newest snapshots of a basis that are kept")
-    snapshot_least_share: float = Field(
-        0.5, ge=0, le=1, description="of the newest snapshot's profiles; one with fewer is refused"
+    snapshot_hour: int = Field(
+        3, ge=0, le=23, description="hour of the nightly snapshot, UTC; it is taken at a quarter past"
     )
-    snapshot_timeout_s: float = Field(3_600.0, gt=0, description="for a snapshot or a census")
+    snapshots_kept: int = Field(7, ge=1, description="how many snapshots of a basis are kept, the newest")
+    snapshot_least_share: float = Field(
+        0.5, ge=0, le=1, description="a snapshot with less than this share of the newest one's profiles is refused"
+    )
+    snapshot_timeout_s: float = Field(3_600.0, gt=0, description="how long a snapshot or a census may take")
 
     relearn_margin_s: float = Field(
-        24 * 3_600.0, ge=0, description="before a snapshot's time: what was not learned by then is read again"
+        24 * 3_600.0,
+        ge=0,
+        description="how long before a snapshot's time relearning begins to read the log: longer than a reaction "
+        "ever waits",
     )
-    rollout_timeout_s: float = Field(24 * 3_600.0, gt=0, description="for relearning the log under a new basis")
-    rollout_follow_s: float = Field(120.0, gt=0, description="until all processes have loaded a new basis")
-    rollout_fresh_s: float = Field(5.0, gt=0, description="how old the newest record may be that is not learned yet")
-    rollout_linger_s: float = Field(30.0, ge=0, description="for how long the former basis answers its last requests")
+    rollout_timeout_s: float = Field(
+        24 * 3_600.0, gt=0, description="how long learning the log under a new basis may take"
+    )
+    rollout_follow_s: float = Field(120.0, gt=0, description="how long all processes may take to load a new basis")
+    rollout_fresh_s: float = Field(
+        5.0, gt=0, description="a new basis has caught up when no record older than this is left to learn"
+    )
+    rollout_linger_s: float = Field(30.0, ge=0, description="how long the former basis answers its last requests")
 
-    model: str = Field("", description="folder of the base model; without it no basis can be built")
+    model: str = Field(
+        "",
+        description="folder or hub name of the base model; a worker without one builds no basis; the local run "
+        "and vLLM take SmolLM2-135M-Instruct then",
+    )
     embedder: str = Field("", description="folder or hub name of the sentence embedder; as `model`")
     model_name: str = Field("SmolLM2-135M-Instruct", description="what a new basis calls its base model")
     catalogue: Path = Field(CATALOGUE, description="posts that a basis is built from")
-    fit_basis_log: bool = Field(True, description="whether it is also built from posts and reactions in Kafka")
+    fit_basis_log: bool = Field(
+        True,
+        description="whether a new basis is also built from posts and reactions in Kafka, not from the catalogue alone",
+    )
     fit_basis_factored: bool = Field(
         False,
-        description="whether prompts of styles and subjects are built with it, so that readers who like both go on "
-        "getting both in one post; minutes on a GPU, hours on 2 cores",
+        description="whether prompts of styles and subjects are built with it, for posts that have both; minutes "
+        "on a GPU, hours on 2 cores",
     )
-    fit_basis_timeout_s: float = Field(4 * 3_600.0, gt=0, description="for building a basis; about an hour on 2 cores")
+    fit_basis_timeout_s: float = Field(
+        4 * 3_600.0, gt=0, description="how long building a basis may take; it takes about an hour on 2 cores"
+    )
 
     @property
     def broker_url(self) -> str:

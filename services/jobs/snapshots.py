@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from google.protobuf.message import DecodeError
 
-from jobs.limits import Limits
+from jobs.limits import JobLimits
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot, write_snapshot
 from slop.redis.profiles import ArchivedUser, ProfileArchive
 from slop.v1.profile_pb2 import Profile as ProfileRecord
@@ -66,7 +66,7 @@ def snapshots(folder: Path, basis: str, *, every: bool = False) -> list[Snapshot
 
 
 def take_snapshot(
-    archive: ProfileArchive, basis: str, folder: Path, kept: int, limits: Limits, least_share: float = 0.0
+    archive: ProfileArchive, basis: str, folder: Path, kept: int, limits: JobLimits, least_share: float = 0.0
 ) -> Snapshot:
     """Write all profiles into a new file, and remove what is older than the `kept` newest of this basis.
 
@@ -155,7 +155,7 @@ def _under(basis: str, user: ArchivedUser) -> ArchivedUser:
     return dataclasses.replace(user, profile=record.SerializeToString(deterministic=True))
 
 
-def _exported(archive: ProfileArchive, limits: Limits) -> Iterator[ArchivedUser]:
+def _exported(archive: ProfileArchive, limits: JobLimits) -> Iterator[ArchivedUser]:
     for users in archive.users(BATCH):
         limits.check()
         yield from archive.export(users)

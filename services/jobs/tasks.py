@@ -14,7 +14,7 @@ from jobs import metrics
 from jobs.basis_build import BuildFailed, BuildOptions, FactorsOptions, fit_basis, fit_factors
 from jobs.census import take_census
 from jobs.kafka_disk import DiskUse, disk_use
-from jobs.limits import Interrupted, Limits
+from jobs.limits import Interrupted, JobLimits
 from jobs.redis_clients import live_archive
 from jobs.settings import JobsSettings
 from jobs.snapshots import SnapshotRefused, take_snapshot
@@ -24,7 +24,7 @@ PROGRESS: Final = "PROGRESS"
 BUILD_RETRIES: Final = 2
 BUILD_RETRY_S: Final = 30
 
-Build = Callable[[str, JobsSettings, Limits, Callable[[str], None]], Basis]
+Build = Callable[[str, JobsSettings, JobLimits, Callable[[str], None]], Basis]
 
 STOPPING: Final = threading.Event()  # set when the worker stops
 
@@ -35,7 +35,7 @@ def census() -> None:
     """Look how full Kafka's disks are, and count all profiles."""
     settings = JobsSettings()
     metrics.show_disk_use(_disk_use(settings))
-    limits = Limits(settings.snapshot_timeout_s, STOPPING)
+    limits = JobLimits(settings.snapshot_timeout_s, STOPPING)
     with live_archive(settings) as (archive, _), _again_if_interrupted():
         metrics.show_census(take_census(archive, round(1_000 * time.time()), limits))
 
@@ -56,7 +56,7 @@ def snapshot_profiles() -> dict[str, Any]:
         jobs.snapshots.SnapshotRefused: far fewer profiles are left than there were; the older snapshots are kept.
     """
     settings = JobsSettings()
-    limits = Limits(settings.snapshot_timeout_s, STOPPING)
+    limits = JobLimits(settings.snapshot_timeout_s, STOPPING)
     with live_archive(settings) as (archive, basis), _again_if_interrupted():
         folder, kept, share = settings.snapshots_dir, settings.snapshots_kept, settings.snapshot_least_share
         try:
@@ -94,7 +94,7 @@ def build_factors(task: Any, **options: Any) -> dict[str, Any]:
 
 def _built(task: Any, build: Build) -> dict[str, Any]:
     settings = JobsSettings()
-    limits = Limits(settings.fit_basis_timeout_s, STOPPING)
+    limits = JobLimits(settings.fit_basis_timeout_s, STOPPING)
 
     def report(line: str) -> None:
         log.info("building a basis", job=task.request.id, progress=line)

@@ -27,15 +27,16 @@ from learner.metrics import BATCH_SECONDS, BATCH_SIGNALS, UNEXPLAINED_REPLAYS, L
 from learner.settings import LearnerSettings
 from slop.basis import Basis
 from slop.kafka.dead_letters import rejected
-from slop.kafka.delivery import Record as Sent
 from slop.kafka.durability import DurableCommits, OtherRun, WhenLost
 from slop.kafka.outbox import Outbox
-from slop.kafka.streams import Record, Subscription
+from slop.kafka.records import ConsumerRecord, ProducerRecord
+from slop.kafka.subscription import Subscription
 from slop.kafka.topics import REJECTED, SIGNALS, encode
+from slop.redis.client import redis_client
 from slop.redis.profiles import Profiles
 from slop.redis.writable import require_writable
 from slop.rollout.following import Following, LaneThreads
-from slop.rollout.live import LiveBases, Place, groups_of
+from slop.rollout.live import BasisRef, LiveBases, groups_of
 from slop.signals import Reason, Refused
 
 OF_THE_DATA: Final = "WRONGTYPE"  # what Redis answers where it can't work with a user's key
@@ -93,32 +94,32 @@ class Worker:
             BATCH_SIGNALS.observe(len(records))
         return len(records)
 
-    def _poll(self) -> list[Record]:
+    def _poll(self) -> list[ConsumerRecord]:
         return self._commits.poll(self._wait_s, self._max_records)
 
-    def _learned(self, records: Sequence[Record], stop: threading.Event) -> list[Sent]:
+    def _learned(self, records: Sequence[ConsumerRecord], stop: threading.Event) -> list[ProducerRecord]:
         """Learn records; returns what is to be published of those that can't be learned.
 
         Raises:
             slop.kafka.durability.OtherRun: Redis was started anew.
         """
 
-        def learned(some: Sequence[Record]) -> list[Sent]:
+        def learned(some: Sequence[ConsumerRecord]) -> list[ProducerRecord]:
             outcome = retry(lambda: self._tried(some), (RedisError,), stop, "learn a batch")
             return self._told(outcome, some)
 
-        def failed(record: Record, error: Exception) -> list[Sent]:
+        def failed(record: ConsumerRecord, error: Exception) -> list[ProducerRecord]:
             refused = Refused(0, Reason.FAILED, f"{type(error).__name__}: {error}")
             return self._told(Outcome(Lessons(), refused=(refused,)), [record])
 
         return isolated(learned, records, failed, but=(Stopped, OtherRun))
 
-    def _told(self, outcome: Outcome, records: Sequence[Record]) -> list[Sent]:
+    def _told(self, outcome: Outcome, records: Sequence[ConsumerRecord]) -> list[ProducerRecord]:
         """Count an outcome; returns what is to be published."""
         self._count(outcome, records)
         return [_refused(records[one.index], one) for one in outcome.refused] if self._is_live() else []
 
-    def _tried(self, records: Sequence[Record]) -> Outcome:
+    def _tried(self, records: Sequence[ConsumerRecord]) -> Outcome:
         """Learn records.
 
         Raises:
@@ -132,7 +133,7 @@ class Worker:
                 raise NotWritable(str(error)) from error
             raise
 
-    def _count(self, outcome: Outcome, records: Sequence[Record]) -> None:
+    def _count(self, outcome: Outcome, records: Sequence[ConsumerRecord]) -> None:
         if not self._is_live():
             return
         self._metrics.count(outcome, now_ms=time.time() * 1_000)
@@ -142,8 +143,8 @@ class Worker:
             log.error("records refused", records=len(outcome.refused), first=outcome.refused[0].detail)
 
 
-def _refused(record: Record, why: Refused) -> Sent:
-    return Sent(REJECTED, None, encode(rejected(record, why.reason, why.detail, "learner")))
+def _refused(record: ConsumerRecord, why: Refused) -> ProducerRecord:
+    return ProducerRecord(REJECTED, None, encode(rejected(record, why.reason, why.detail, "learner")))
 
 
 class LearnerLane:
@@ -196,9 +197,8 @@ def run(settings: LearnerSettings, stop: threading.Event) -> None:
         slop.basis.InvalidBasis: there is no usable basis.
         OSError: the health port is taken.
     """
-    timeout_s = settings.learner_redis_timeout_s
-    redis = Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
-    live = LiveBases(redis, Place.of(settings.basis_dir))
+    redis = redis_client(settings.redis_url, settings.learner_redis_timeout_s)
+    live = LiveBases(redis, BasisRef.of(settings.basis_dir))
 
     def start(basis: Basis) -> LearnerLane:
         group = groups_of(basis, live.configured.version, settings).signals

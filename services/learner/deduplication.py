@@ -34,7 +34,7 @@ class Judgement(NamedTuple):
 
 
 @dataclass(slots=True)
-class Known:
+class SignalJudge:
     """What is known of a user's signals; it takes them one by one, in the order of the topic.
 
     What it says depends on the signals before alone, on no clock and not on how they fell into batches.

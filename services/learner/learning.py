@@ -10,7 +10,7 @@ import numpy.typing as npt
 import structlog
 from redis.exceptions import WatchError
 
-from learner.deduplication import Known, Verdict
+from learner.deduplication import SignalJudge, Verdict
 from slop.basis import Basis
 from slop.profiles import InvalidProfile, Prior, Profile, learned
 from slop.recent import Decision, InvalidRecent, Recent, Window
@@ -97,7 +97,7 @@ class _Reader:
     user: User
     follows: bytes | None
     profile: Profile
-    known: Known
+    known: SignalJudge
     rows: list[int]
     at: int
     next: int = 0
@@ -185,7 +185,7 @@ class Learner:
 
     def _reader(self, user: User, stored: StoredUser, rows: list[int], at: int) -> _Reader:
         profile = self._profile(stored.profile)
-        known = Known.of(profile, self._recent(stored), self._window)
+        known = SignalJudge.of(profile, self._recent(stored), self._window)
         return _Reader(user, stored.profile, profile, known, rows, at)
 
     def _profile(self, data: bytes | None) -> Profile:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slop.soft_prompts import allot, checked_within
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ class Composer:
         self._least = least
 
     @classmethod
-    def of(cls, factored: FactoredBasis | None) -> Self | None:
+    def of(cls, factored: StyleSubjectBasis | None) -> Self | None:
         """The composer of a factored basis that knows a mixture's prompts; None without one."""
         return None if factored is None or factored.of_prompts is None else cls(factored.of_prompts)
 
@@ -98,7 +98,7 @@ def surplus(shares: Doubles) -> Doubles:
     return found
 
 
-def checked_pair(pair: Pair, factored: FactoredBasis) -> Floats:
+def checked_pair(pair: Pair, factored: StyleSubjectBasis) -> Floats:
     """The (a + b, d) prompt of a pair, if it is safe for the engine.
 
     Raises:

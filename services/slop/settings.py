@@ -21,10 +21,12 @@ class CommonSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that HTTP servers listen on")
     tenant: str = Field("default", description="whose users and posts these are")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
-    log_format: str = Field("json", pattern="^(json|console)$", description="json, or console for people")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people")
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="comma-separated host:port of the brokers")
-    stalled_s: float = Field(30.0, gt=0, description="with records to do and none done for so long: not ready")
+    stalled_s: float = Field(
+        30.0, gt=0, description="a process that has something to do and has done nothing for so long is not ready"
+    )
 
     kafka_fetch_wait_ms: int = Field(
         100,
@@ -33,39 +35,55 @@ class CommonSettings(BaseSettings):
         description="for how long brokers wait for records before they say that there are none; an idle consumer costs "
         "a fifth of the CPU at 500, but Tansu says no sooner that there are some",
     )
-    kafka_session_timeout_ms: int = Field(6_000, description="of consumer groups; Tansu's first join takes 0.75 of it")
+    kafka_session_timeout_ms: int = Field(
+        6_000,
+        description="how long a consumer may be silent before others get its partitions; Tansu's first join takes "
+        "0.75 of it",
+    )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="where profiles and post features live")
     redis_persisted_after_s: float = Field(
-        2.0, ge=0, description="a Redis before 7.2 has on disk what was written so long ago (see slop.kafka.durability)"
+        2.0,
+        ge=0,
+        description="a Redis older than 7.2 can't say what is on its disk: so long after a write, it is taken to be",
     )
-    redis_timeout_s: float = Field(1.0, gt=0, description="for one command, connecting included")
+    redis_timeout_s: float = Field(1.0, gt=0, description="how long one command may take, connecting included")
 
     basis_dir: Path = Field(DEFAULT_BASIS, description="folder with basis.json and basis.safetensors")
-    follow_s: float = Field(1.0, gt=0, description="pause between two looks which basis is live (slop.rollout.live)")
+    follow_s: float = Field(1.0, gt=0, description="pause between two looks at which basis is live")
 
 
 class EmbedderSettings(CommonSettings):
     """Who computes posts' features, or fits what does (see `slop.embedder`)."""
 
-    embedder: str = Field(..., description="folder or hub name of the sentence embedder, with onnx/model.onnx")
+    embedder: str = Field(
+        ...,
+        description="folder or hub name of the sentence embedder, with onnx/model.onnx; the local run and the "
+        "images name all-MiniLM-L6-v2",
+    )
     embedder_threads: int = Field(1, ge=1, description="threads that embedding one text takes")
 
 
 class LearningSettings(CommonSettings):
     """The online update of a reader's latent (see `slop.profiles`)."""
 
-    prior_variance: float = Field(1.0, gt=0, description="of every weight over the basis before the first signal")
-    bias_variance: float = Field(0.5, gt=0, description="of the reader's own bias before the first signal")
+    prior_variance: float = Field(
+        1.0, gt=0, description="variance of every weight over the basis before the first signal"
+    )
+    bias_variance: float = Field(0.5, gt=0, description="variance of the reader's own bias before the first signal")
     forgetting: float = Field(
         0.955,
         gt=0,
         le=1,
-        description="share of the weights over the prompts kept per signal: tastes change",
+        description="share of the weights over the prompts that each signal keeps: tastes change",
     )
-    factor_forgetting: float = Field(0.998, gt=0, le=1, description="the same of the weights over posts' factors")
-    learner_group: str = Field("", description="consumer group of the learner; empty: named by the basis, as it should")
-    seen_window_s: int = Field(7 * 24 * 3600, description="for how long events and decisions are remembered, seconds")
-    seen_events: int = Field(512, ge=64, le=10_000, description="so many events of a reader are remembered, at most")
+    factor_forgetting: float = Field(
+        0.998, gt=0, le=1, description="share of the weights over posts' factors that each signal keeps"
+    )
+    learner_group: str = Field(
+        "", description="consumer group of the learner; empty, as it should be: the basis names it"
+    )
+    seen_window_s: int = Field(7 * 24 * 3600, description="how long events and decisions are remembered")
+    seen_events: int = Field(512, ge=64, le=10_000, description="how many events of a reader are remembered at most")
 
     def prior_of(self, basis: "Basis") -> "Prior":
         """What is believed of a reader under a basis before the first signal."""

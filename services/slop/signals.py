@@ -11,7 +11,6 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from slop.basis import Basis
-from slop.kafka.streams import Record
 from slop.profiles import usable
 from slop.v1.signal_pb2 import Signal
 
@@ -88,11 +87,11 @@ class Batch:
         )
 
 
-def learnable(records: Iterable[Record], basis: Basis) -> Iterator[Signal]:
-    """The signals under a basis that the learner would learn, retries included."""
-    records = iter(records)
-    while chunk := list(islice(records, CHUNK)):
-        yield from Batch.of([record.value for record in chunk], basis.version, basis.feature_count).signals
+def learnable(values: Iterable[bytes | None], basis: Basis) -> Iterator[Signal]:
+    """The signals under a basis that the learner would learn, of the values of records; retries included."""
+    values = iter(values)
+    while chunk := list(islice(values, CHUNK)):
+        yield from Batch.of(chunk, basis.version, basis.feature_count).signals
 
 
 def _decoded(index: int, value: bytes | None, refused: list[Refused]) -> Signal | None:

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class FactoredBasis:
+class StyleSubjectBasis:
     """S style prompts and J subject prompts for a frozen model; a post is written under one of each.
 
     Attributes:

@@ -14,12 +14,12 @@ from featurizer.post_texts import ReactedPosts, Texts
 from featurizer.settings import FeaturizerSettings
 from featurizer.workers import PostWorker
 from generation.contracts import Personalization, Reason
-from generation.minting import Mint
+from generation.post_publishing import PostPublisher
 from infra.local.ports import free_port
 from kit.worker import worker_thread
 from learner.learning import Learner
 from slop.arms import Arm
-from slop.kafka.publisher import Limits, Publisher
+from slop.kafka.publisher import Publisher, PublisherLimits
 from slop.kafka.topics import encode
 from slop.redis.posts import PostRef, PostText
 from slop.redis.profiles import Profiles
@@ -39,7 +39,7 @@ def parts(redis_client: Redis, kafka_bootstrap: str) -> Iterator[Parts]:
     stop = threading.Event()
     settings = FeaturizerSettings(_env_file=None, embedder="none", kafka_bootstrap=kafka_bootstrap)
     with parts_of(redis_client, BASIS) as parts:
-        texts = Texts(parts.catalog, parts.parking, ReactedPosts)
+        texts = Texts(parts.post_features, parts.parking, ReactedPosts)
         worker = PostWorker(settings, redis_client, f"texts-{uuid4().hex[:8]}", 100, texts, lambda: True)
         thread = worker_thread("texts", worker.run, stop)
         yield parts
@@ -48,9 +48,9 @@ def parts(redis_client: Redis, kafka_bootstrap: str) -> Iterator[Parts]:
         worker.close()
 
 
-async def mint(bootstrap: str, redis_url: str, user_id: str, arm: Arm) -> str:
+async def publish(bootstrap: str, redis_url: str, user_id: str, arm: Arm) -> str:
     """Make a post as generation does; returns its id. Kafka has it soon, unless it is away."""
-    publisher = Publisher(bootstrap, "test", Limits(1024**2))
+    publisher = Publisher(bootstrap, "test", PublisherLimits(1024**2))
     publisher.start()
     try:
         async with aioredis.Redis.from_url(redis_url) as redis:
@@ -60,7 +60,7 @@ async def mint(bootstrap: str, redis_url: str, user_id: str, arm: Arm) -> str:
                         await asyncio.sleep(0.05)
             reason = Reason.CONTROL if arm == Arm.BASE else Reason.PERSONALIZED
             about = Personalization(applied=arm == Arm.SOFT, reason=reason, interactions=1, basis="b", arm=arm)
-            answer = await Mint("default", publisher, redis, 1.0).posts(user_id, ["the dog barks"], about)
+            answer = await PostPublisher("default", publisher, redis, 1.0).posts(user_id, ["the dog barks"], about)
             while publisher.waiting:
                 await asyncio.sleep(0.01)
     finally:
@@ -74,7 +74,7 @@ def test_a_reaction_is_learned_under_the_arm_that_wrote_the_post_for_its_reader(
     redis_client: Redis, redis_url: str, kafka_bootstrap: str, parts: Parts, arm: Arm, redis_is: str
 ) -> None:
     url = redis_url if redis_is == "there" else f"redis://{NOWHERE}/0"
-    post_id = asyncio.run(mint(kafka_bootstrap, url, "ann", arm))
+    post_id = asyncio.run(publish(kafka_bootstrap, url, "ann", arm))
     post = PostRef("default", post_id)
     wait_until(lambda: post in parts.posts.find([post]))
     assert parts.posts.find([post])[post].text == PostText("the dog barks", arm, "ann")
@@ -86,5 +86,5 @@ def test_a_reaction_is_learned_under_the_arm_that_wrote_the_post_for_its_reader(
 
 
 def test_a_generated_post_is_known_before_its_reader_has_it(redis_client: Redis, redis_url: str, parts: Parts) -> None:
-    post_id = asyncio.run(mint(NOWHERE, redis_url, "ann", Arm.SOFT))
+    post_id = asyncio.run(publish(NOWHERE, redis_url, "ann", Arm.SOFT))
     assert parts.posts.find([PostRef("default", post_id)])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from slop.basis import Basis
-from slop.kafka.streams import whole_log
+from slop.kafka.log import whole_log
 from slop.kafka.topics import SIGNALS
 from slop.settings import LearningSettings
 from slop.v1.post_pb2 import Post

@@ -10,9 +10,9 @@ import pytest
 from jobs.comparing import NotBetter, NotCompared, compared
 from jobs.settings import JobsSettings
 from slop.basis import Basis
-from slop.kafka.streams import whole_log
+from slop.kafka.log import whole_log
 from slop.kafka.topics import SIGNALS
-from slop.rollout.live import Place
+from slop.rollout.live import BasisRef
 from slop.v1.signal_pb2 import Signal, Source
 from tests.basis import random_basis
 from tests.jobs import jobs_settings
@@ -25,12 +25,12 @@ pause = partial(time.sleep, 0.05)
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Place]:
+def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[BasisRef, BasisRef]:
     """A live basis and a next one."""
     folders = [tmp_path_factory.mktemp(name) for name in ("live", "next")]
     for seed, folder in enumerate(folders):
         random_basis(seed=seed).save(folder)
-    return Place.of(folders[0]), Place.of(folders[1])
+    return BasisRef.of(folders[0]), BasisRef.of(folders[1])
 
 
 def signals_of(basis: Basis, *, telling: bool) -> list[Signal]:
@@ -57,7 +57,7 @@ def signals_of(basis: Basis, *, telling: bool) -> list[Signal]:
 
 
 @pytest.fixture
-def settings(places: tuple[Place, Place], fresh_kafka: KafkaServer, tmp_path: Path) -> JobsSettings:
+def settings(places: tuple[BasisRef, BasisRef], fresh_kafka: KafkaServer, tmp_path: Path) -> JobsSettings:
     """Of a log in which the next basis' features tell more."""
     live, following = (place.load() for place in places)
     signals = [*signals_of(live, telling=False), *signals_of(following, telling=True)]
@@ -68,7 +68,7 @@ def settings(places: tuple[Place, Place], fresh_kafka: KafkaServer, tmp_path: Pa
 
 
 def test_the_better_basis_may_take_the_live_ones_place_and_not_the_other_way_round(
-    settings: JobsSettings, places: tuple[Place, Place]
+    settings: JobsSettings, places: tuple[BasisRef, BasisRef]
 ) -> None:
     live, following = places
     assert f"of {READERS} held-out readers" in compared(live, following, settings, pause)
@@ -76,7 +76,7 @@ def test_the_better_basis_may_take_the_live_ones_place_and_not_the_other_way_rou
         compared(following, live, settings, pause)
 
 
-def test_a_log_that_cannot_be_read_is_named(places: tuple[Place, Place], tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_read_is_named(places: tuple[BasisRef, BasisRef], tmp_path: Path) -> None:
     away = jobs_settings(tmp_path, "redis://127.0.0.1:9", kafka_bootstrap="127.0.0.1:9")
     with pytest.raises(NotCompared, match=r"no broker answers at 127\.0\.0\.1:9"):
         compared(*places, away, pause)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from jobs.limits import Limits
+from jobs.limits import JobLimits
 from jobs.snapshots import restore_snapshot, take_snapshot
 from learner.learning import Learner, Outcome
 from slop.factors import Factors
@@ -223,7 +223,7 @@ def test_what_was_decided_can_be_taken_back_after_a_snapshot_was_restored(
     before = stored(redis_client)
     learn(learner, a_decision(BASIS, 3, LIKE, decided=1))
     archive = ProfileArchive(redis_client, BASIS.version, WINDOW_MS)
-    snapshot = take_snapshot(archive, BASIS.version, tmp_path, 7, Limits(60, Event()))
+    snapshot = take_snapshot(archive, BASIS.version, tmp_path, 7, JobLimits(60, Event()))
     redis_client.flushall()
     restore_snapshot(snapshot.path, archive, BASIS.version)
     learn(learner, a_decision(BASIS, 4, UNLIKE, decided=2))

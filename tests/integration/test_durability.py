@@ -13,7 +13,7 @@ from kafka.structs import TopicPartition
 from redis import Redis
 
 from slop.kafka.durability import DurableCommits, OtherRun, WhenLost, kept_key
-from slop.kafka.streams import Subscription
+from slop.kafka.subscription import Subscription
 from slop.kafka.topics import Topic
 from slop.settings import CommonSettings
 from tests.learners import wait_until

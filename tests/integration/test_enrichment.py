@@ -9,7 +9,7 @@ from redis import Redis
 
 from featurizer.enrichment import MOST_REDELIVERIES, Enriched, Fate
 from slop.basis import Basis
-from slop.redis.parking import Bounds
+from slop.redis.parking import ParkingLimits
 from slop.redis.posts import PostText
 from slop.rewards import Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
@@ -121,17 +121,17 @@ def test_a_batch_that_comes_again_after_a_crash_is_parked_once(parts: Parts) -> 
 def test_a_text_that_comes_while_its_reaction_is_being_parked_is_not_missed(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = type(parts.catalog).find
+    find = type(parts.post_features).find
     calls = []
 
-    def late(catalog: object, refs: object) -> object:
-        found = find(catalog, refs)  # type: ignore[arg-type]
+    def late(post_features: object, refs: object) -> object:
+        found = find(post_features, refs)  # type: ignore[arg-type]
         if not calls:
             calls.append(refs)
             parts.publish(late="a star")  # after the look, before the parking
         return found
 
-    monkeypatch.setattr(type(parts.catalog), "find", late)
+    monkeypatch.setattr(type(parts.post_features), "find", late)
     enriched = enrich(parts, interaction("late"))
     assert posts_of(enriched) == ["late"]
     assert parts.parking.size() == 0
@@ -173,14 +173,14 @@ def test_an_exception_over_the_batch_is_found_out_record_by_record(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts.publish(p1="the dog barks")
-    find = type(parts.catalog).find
+    find = type(parts.post_features).find
 
-    def picky(catalog: object, refs: list[object]) -> object:
+    def picky(post_features: object, refs: list[object]) -> object:
         if ref("cursed") in refs:
             raise RuntimeError("cursed")
-        return find(catalog, refs)  # type: ignore[arg-type]
+        return find(post_features, refs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(parts.catalog), "find", picky)
+    monkeypatch.setattr(type(parts.post_features), "find", picky)
     enriched = enrich(parts, interaction("p1"), interaction("cursed"), interaction("p1"))
     assert (posts_of(enriched), reasons(enriched)) == (["p1", "p1"], ["failed"])
 
@@ -250,7 +250,7 @@ def test_beyond_the_bounds_reactions_are_rejected(redis_client: Redis, basis: Ba
 
 
 def test_one_readers_bound_leaves_the_others_room(redis_client: Redis, basis: Basis) -> None:
-    with parts_of(redis_client, basis, Bounds(100, 2, 100, DAY_MS)) as parts:
+    with parts_of(redis_client, basis, ParkingLimits(100, 2, 100, DAY_MS)) as parts:
         enrich(parts, *[interaction(f"unknown-{number}", user_id="mallory") for number in range(9)])
         assert enrich(parts, interaction("unknown-0", user_id="bob")).fates[Fate.PARKED] == 1
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from slop.basis import Basis
-from slop.kafka.streams import whole_log
+from slop.kafka.log import whole_log
 from slop.kafka.topics import SIGNALS
 from slop.settings import CommonSettings
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 from slop.v1.signal_pb2 import Signal, Source
 from tests.basis import factored_for, random_basis, spread_over
 from tests.learners import publish, wait_until
@@ -73,7 +73,7 @@ def test_a_log_of_two_camps_gives_a_basis_that_tells_them_apart(basis_folder: Pa
     assert new.factors is not None
     assert len(new.factors.posts) == POSTS
     assert (new.text_version, new.version != old.version) == (old.text_version, True)
-    assert FactoredBasis.beside(basis_folder / "new", new) is not None
+    assert StyleSubjectBasis.beside(basis_folder / "new", new) is not None
 
 
 def test_a_broker_that_is_away_is_named(basis_folder: Path) -> None:

@@ -11,13 +11,14 @@ from kafka import KafkaProducer
 from redis import Redis
 
 from featurizer.app import FeaturizerLane
-from featurizer.priority import Turnstile
+from featurizer.priority import PrioritySemaphore
 from featurizer.settings import FeaturizerSettings
 from featurizer.text_features import TextFeatures
 from slop.basis import Basis
+from slop.kafka.brokers import create_topics
 from slop.kafka.dead_letters import MAX_PAYLOAD
-from slop.kafka.streams import whole_log
-from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, create_topics, encode, key_of
+from slop.kafka.log import whole_log
+from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, encode, key_of
 from slop.redis.parking import DUE_KEY, Entry
 from slop.redis.posts import PostRef, features_key, parked_key, text_key
 from slop.v1.interaction_pb2 import Interaction, Rejected
@@ -99,7 +100,7 @@ def stack(kafka_bootstrap: str, redis_url: str) -> Iterator[Stack]:
     with Redis.from_url(redis_url) as redis, closing(KafkaProducer(bootstrap_servers=kafka_bootstrap)) as producer:
         redis.flushall()
         stack = Stack(settings, redis, basis, HashEncoder(basis.text_size), producer)
-        features = TextFeatures(stack.encoder, basis.text_size, Turnstile(2), 10_000, lambda: stack.live[0])
+        features = TextFeatures(stack.encoder, basis.text_size, PrioritySemaphore(2), 10_000, lambda: stack.live[0])
         lane = FeaturizerLane(settings, redis, basis, features, lambda: stack.live[0])
         yield stack
         assert not lane.error

@@ -10,7 +10,7 @@ from redis import Redis
 from kit.progress import Stalled
 from slop.basis import Basis, InvalidBasis
 from slop.rollout.following import Following
-from slop.rollout.live import Bases, LiveBases, Place
+from slop.rollout.live import Bases, BasisRef, LiveBases
 from tests.basis import random_basis
 
 
@@ -39,18 +39,18 @@ class Lane:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> list[Place]:
+def places(tmp_path: Path) -> list[BasisRef]:
     folders = [tmp_path / name for name in ("first", "second")]
     for seed, folder in enumerate(folders):
         random_basis(seed=seed).save(folder)
-    return [Place.of(folder) for folder in folders]
+    return [BasisRef.of(folder) for folder in folders]
 
 
 def start(basis: Basis) -> Lane:
     return Lane(basis.version)
 
 
-def test_lanes_come_and_go_with_what_is_followed(redis_client: Redis, places: list[Place]) -> None:
+def test_lanes_come_and_go_with_what_is_followed(redis_client: Redis, places: list[BasisRef]) -> None:
     first, second = places
     live = LiveBases(redis_client, first)
     following = Following(live, "test", start)
@@ -72,9 +72,9 @@ def test_lanes_come_and_go_with_what_is_followed(redis_client: Redis, places: li
     assert following.live.basis == second.version
 
 
-def test_followers_say_what_is_in_the_way(redis_client: Redis, places: list[Place], tmp_path: Path) -> None:
+def test_followers_say_what_is_in_the_way(redis_client: Redis, places: list[BasisRef], tmp_path: Path) -> None:
     first, _ = places
-    gone = Place("0" * 12, str(tmp_path / "gone"))
+    gone = BasisRef("0" * 12, str(tmp_path / "gone"))
     live = LiveBases(redis_client, first)
     live.write(Bases(first, beside=gone))
     following = Following(live, "test", start)
@@ -87,17 +87,17 @@ def test_followers_say_what_is_in_the_way(redis_client: Redis, places: list[Plac
 
 
 def test_a_live_basis_that_cannot_be_loaded_is_not_ready(
-    redis_client: Redis, places: list[Place], tmp_path: Path
+    redis_client: Redis, places: list[BasisRef], tmp_path: Path
 ) -> None:
     live = LiveBases(redis_client, places[0])
-    live.write(Bases(Place("0" * 12, str(tmp_path / "gone"))))
+    live.write(Bases(BasisRef("0" * 12, str(tmp_path / "gone"))))
     following = Following(live, "test", start)
     following.step()
     with pytest.raises(InvalidBasis, match="0" * 12):
         following.check()
 
 
-def test_only_the_live_basis_has_to_get_on(redis_client: Redis, places: list[Place]) -> None:
+def test_only_the_live_basis_has_to_get_on(redis_client: Redis, places: list[BasisRef]) -> None:
     first, second = places
     live = LiveBases(redis_client, first)
     live.write(Bases(first, beside=second))
@@ -111,7 +111,7 @@ def test_only_the_live_basis_has_to_get_on(redis_client: Redis, places: list[Pla
         following.check_progress()
 
 
-def test_a_bug_under_the_next_basis_is_told_and_harms_no_other(redis_client: Redis, places: list[Place]) -> None:
+def test_a_bug_under_the_next_basis_is_told_and_harms_no_other(redis_client: Redis, places: list[BasisRef]) -> None:
     first, second = places
     live, tried = LiveBases(redis_client, first), list[str]()
 
@@ -133,7 +133,7 @@ def test_a_bug_under_the_next_basis_is_told_and_harms_no_other(redis_client: Red
         following.step()
 
 
-def test_a_lane_that_ended_is_told_and_begun_again_once_it_is_live(redis_client: Redis, places: list[Place]) -> None:
+def test_a_lane_that_ended_is_told_and_begun_again_once_it_is_live(redis_client: Redis, places: list[BasisRef]) -> None:
     first, second = places
     live = LiveBases(redis_client, first)
     live.write(Bases(first, beside=second))
@@ -151,7 +151,7 @@ def test_a_lane_that_ended_is_told_and_begun_again_once_it_is_live(redis_client:
     assert list(live.followers(second.version).values()) == [""]
 
 
-def test_lanes_are_told_to_stop_before_any_is_waited_for(redis_client: Redis, places: list[Place]) -> None:
+def test_lanes_are_told_to_stop_before_any_is_waited_for(redis_client: Redis, places: list[BasisRef]) -> None:
     first, second = places
     live, stop, seen = LiveBases(redis_client, first), threading.Event(), list[bool]()
     live.write(Bases(first, beside=second))
@@ -171,7 +171,7 @@ def test_lanes_are_told_to_stop_before_any_is_waited_for(redis_client: Redis, pl
     assert seen == [True, True]
 
 
-def test_without_redis_what_was_followed_is_followed_on(places: list[Place]) -> None:
+def test_without_redis_what_was_followed_is_followed_on(places: list[BasisRef]) -> None:
     with Redis(host="127.0.0.1", port=1) as nobody:
         following = Following(LiveBases(nobody, places[0]), "test", start)
         for _ in range(2):
@@ -179,14 +179,14 @@ def test_without_redis_what_was_followed_is_followed_on(places: list[Place]) -> 
         assert list(following.lanes) == [places[0].version]
 
 
-def test_who_is_configured_with_another_basis_has_that_one(redis_client: Redis, places: list[Place]) -> None:
+def test_who_is_configured_with_another_basis_has_that_one(redis_client: Redis, places: list[BasisRef]) -> None:
     first, second = places
     LiveBases(redis_client, first).write(Bases(second, before=first))
     assert LiveBases(redis_client, first).read().live == second
     assert LiveBases(redis_client, second).read() == Bases(second)
 
 
-def test_the_setting_decides_again_however_often_it_is_set_back(redis_client: Redis, places: list[Place]) -> None:
+def test_the_setting_decides_again_however_often_it_is_set_back(redis_client: Redis, places: list[BasisRef]) -> None:
     first, second = places
     LiveBases(redis_client, first).write(Bases(second, before=first))
     for configured in (second, first, second):

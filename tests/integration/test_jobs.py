@@ -13,7 +13,8 @@ from jobs.names import CENSUS, FIT_BASIS, FIT_FACTORS, HEAVY, LIGHT, SNAPSHOT_PR
 from jobs.settings import JobsSettings
 from learner.learning import Learner
 from slop.basis import Basis
-from slop.kafka.topics import create_topics, encode
+from slop.kafka.brokers import create_topics
+from slop.kafka.topics import encode
 from slop.redis.profiles import Profiles
 from tests.basis import random_basis
 from tests.jobs import ROOT, JobsProcess, command, jobs_settings

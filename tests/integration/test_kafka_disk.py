@@ -6,7 +6,7 @@ from kafka.errors import KafkaError
 from infra.local.ports import free_port
 from jobs import metrics
 from jobs.kafka_disk import disk_use
-from slop.kafka.topics import create_topics
+from slop.kafka.brokers import create_topics
 from tests.basis import random_basis
 from tests.learners import publish
 from tests.samples import sample

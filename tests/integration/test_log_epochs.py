@@ -12,8 +12,9 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from slop.kafka.streams import Subscription
-from slop.kafka.topics import SIGNALS, Topic, create_topics
+from slop.kafka.brokers import create_topics
+from slop.kafka.subscription import Subscription
+from slop.kafka.topics import SIGNALS, Topic
 from slop.settings import CommonSettings
 from tests.learners import wait_until
 from tests.samples import sample

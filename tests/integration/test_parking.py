@@ -9,9 +9,9 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
 from featurizer.workers import ParkingWorker
-from slop.kafka.delivery import Record
+from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import INTERACTIONS, REJECTED, encode
-from slop.redis.parking import Bounds, Entry, Outcome, Parked, Parking
+from slop.redis.parking import Entry, Outcome, Parked, Parking, ParkingLimits
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from tests.basis import random_basis
 from tests.featurizers import BOUNDS, DAY_MS, POISON, Parts, featurizer_settings, interaction, now_ms, parts_of, ref
@@ -31,9 +31,9 @@ class Working:
     """A worker whose records are kept instead of published."""
 
     parts: Parts
-    published: list[Record] = field(default_factory=list)
+    published: list[ProducerRecord] = field(default_factory=list)
     crash: Callable[[], None] = lambda: None
-    bounds: Bounds = SHORT
+    bounds: ParkingLimits = SHORT
 
     def step(self) -> None:
         """Do what is to be done now, in a process of its own."""
@@ -50,7 +50,9 @@ class Working:
 
         parking = self.parts.parking
         crashing = Crashing(parking._redis, self.parts.basis, self.bounds)
-        worker = ParkingWorker(featurizer_settings(), crashing, self.parts.catalog, lambda: True, threading.Event())
+        worker = ParkingWorker(
+            featurizer_settings(), crashing, self.parts.post_features, lambda: True, threading.Event()
+        )
         worker._outbox.publish = self.published.extend  # type: ignore[method-assign,assignment]
         return worker
 
@@ -76,13 +78,13 @@ def test_what_waits_for_a_text_is_parked_until_the_text_is_there(parts: Parts) -
     parts.publish(p="a star")
     assert park(parts, interaction("p")) == [Outcome.KNOWN]
     assert park(parts, interaction("p"), for_features=True) == [Outcome.PARKED]
-    parts.catalog.compute(parts.catalog.find([ref("p")]), 0)  # type: ignore[arg-type]
+    parts.post_features.compute(parts.post_features.find([ref("p")]), 0)  # type: ignore[arg-type]
     assert park(parts, interaction("p"), for_features=True) == [Outcome.KNOWN]
     assert parts.parking.size() == 2
 
 
 def test_the_books_forget_what_is_removed_and_the_reader_has_room_again(redis_client: Redis) -> None:
-    with parts_of(redis_client, random_basis(), Bounds(10, 2, 10, DAY_MS)) as parts:
+    with parts_of(redis_client, random_basis(), ParkingLimits(10, 2, 10, DAY_MS)) as parts:
         assert park(parts, *(interaction("p") for _ in range(3))) == [Outcome.PARKED, Outcome.PARKED, Outcome.FULL]
         parked = parts.parking.of_post(ref("p"))
         parts.parking.remove([one.entry for one in parked])
@@ -126,7 +128,7 @@ def test_what_is_wanted_is_published_again_in_the_order_in_which_it_was_received
     assert [one.received_at_ms for one in again] == [at_ms - 3, at_ms - 2, at_ms - 1]
     assert {one.event_id for one in again} == {one.event_id for one in likes}
     assert {one.redeliveries for one in again} == {1}
-    assert parts.catalog.find([ref("p")])[ref("p")].text_features is not None
+    assert parts.post_features.find([ref("p")])[ref("p")].text_features is not None
     assert parts.parking.size() == 0
 
 

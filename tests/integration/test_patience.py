@@ -30,7 +30,7 @@ def records(**texts: str) -> list[Polled]:
 
 
 def working(parts: Parts, asked_for: bool = True, stop: threading.Event | None = None) -> PatientFeatures:
-    return PatientFeatures(parts.catalog, lambda: asked_for, stop or threading.Event())
+    return PatientFeatures(parts.post_features, lambda: asked_for, stop or threading.Event())
 
 
 def test_features_are_there_before_anybody_reacts_and_the_text_may_come_later(parts: Parts) -> None:

@@ -24,7 +24,8 @@ from loadtests.faults.services import Service
 from loadtests.faults.stack import environment_of
 from slop.basis import Basis
 from slop.interaction_types import KINDS
-from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Topic, create_topics, encode
+from slop.kafka.brokers import create_topics
+from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Topic, encode
 from slop.settings import DEFAULT_BASIS
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post

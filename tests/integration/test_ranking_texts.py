@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from featurizer.api import Desk, features_router
-from featurizer.known_posts import Asked
+from featurizer.api import FeatureRequests, features_router
+from featurizer.post_features import Asked
 from kit.worker import health_server
 from slop.profiles import scores
 from slop.redis.posts import Floats
@@ -39,7 +39,7 @@ class Answering:
 
     def features_of(self, asked: Sequence[Asked]) -> list[Floats | None]:
         """As the featurizer's."""
-        return self.parts.catalog.answer(asked)
+        return self.parts.post_features.answer(asked)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[B
         redis = stack.enter_context(Redis.from_url(redis_url))
         redis.flushall()
         parts = stack.enter_context(parts_of(redis, BASIS))
-        router = features_router(Desk(MOST_TEXTS, 1), lambda _: Answering(parts))
+        router = features_router(FeatureRequests(MOST_TEXTS, 1), lambda _: Answering(parts))
         port = stack.enter_context(health_server(HOST, 0, {}, router, requests=512))
         folder = tmp_path_factory.mktemp("generation")
         server, url = generation_server(

@@ -15,8 +15,9 @@ from kafka import KafkaProducer
 
 from jobs.dead_letter_log import DeadLetter, DeadLetters, LetterId
 from jobs.settings import JobsSettings
+from slop.kafka.brokers import create_topics
 from slop.kafka.dead_letters import rejected
-from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Topic, create_topics, encode, key_of
+from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Topic, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post
 from slop.v1.signal_pb2 import Signal, Source

@@ -16,13 +16,13 @@ from kafka import KafkaProducer
 from redis import Redis
 
 from featurizer.enrichment import Enricher
-from featurizer.known_posts import Catalog
-from featurizer.priority import Turnstile
+from featurizer.post_features import PostFeatures
+from featurizer.priority import PrioritySemaphore
 from featurizer.settings import FeaturizerSettings
 from featurizer.text_features import TextFeatures
 from infra.local.ports import free_port
 from infra.local.ready import http_answers
-from jobs.limits import Limits
+from jobs.limits import JobLimits
 from jobs.relearn import NEWEST, relearn
 from jobs.rollout import RolloutFailed, RolloutRefused, cancel, roll_back, roll_out
 from jobs.settings import JobsSettings
@@ -32,14 +32,15 @@ from learner.settings import LearnerSettings
 from slop.basis import Basis, InvalidBasis, Template
 from slop.embedder import Embedder
 from slop.encoder import Encoder
+from slop.kafka.brokers import create_topics
+from slop.kafka.log import whole_log
 from slop.kafka.log_epochs import LogEpochs
-from slop.kafka.streams import whole_log
-from slop.kafka.topics import INTERACTIONS, POSTS, create_topics, encode, key_of
+from slop.kafka.topics import INTERACTIONS, POSTS, encode, key_of
 from slop.redis.parking import Parking
 from slop.redis.posts import PostRef, Posts, PostText, SentText, features_key
 from slop.redis.profiles import ProfileArchive, Profiles, profile_key
 from slop.rewards import Rewards
-from slop.rollout.live import Bases, LiveBases, Place
+from slop.rollout.live import Bases, BasisRef, LiveBases
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from slop.v1.post_pb2 import Post
 from tests.basis import basis_of
@@ -179,13 +180,13 @@ def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[byt
     featurizing = FeaturizerSettings(_env_file=None, embedder=settings.embedder)
     learning = LearnerSettings(_env_file=None, **settings.model_dump(include=set(LearnerSettings.model_fields)))
     encoder = Encoder(basis, Embedder.of(featurizing))
-    features = TextFeatures(encoder, basis.text_size, Turnstile(), 100, lambda: False)
-    catalog = Catalog(Posts(redis, basis), features)
-    catalog.announce([(PostRef("default", post_id), SentText(PostText(text))) for post_id, text in TEXTS.items()])
+    features = TextFeatures(encoder, basis.text_size, PrioritySemaphore(), 100, lambda: False)
+    post_features = PostFeatures(Posts(redis, basis), features)
+    post_features.announce([(PostRef("default", post_id), SentText(PostText(text))) for post_id, text in TEXTS.items()])
     parking = Parking(redis, basis, featurizing.parking_bounds())
     with closing(LogEpochs(settings.kafka_bootstrap, [INTERACTIONS.name])) as logs:
         epoch = logs.look()[INTERACTIONS.name]
-    enricher = Enricher(catalog, parking, basis, Rewards.of({}), featurizing.batch_limits(), lambda: False)
+    enricher = Enricher(post_features, parking, basis, Rewards.of({}), featurizing.batch_limits(), lambda: False)
     signals = enricher.enrich(list(whole_log(settings, INTERACTIONS)), epoch).signals
     features.close()
     redis.flushdb()
@@ -252,7 +253,7 @@ def test_a_basis_is_rolled_out_and_back_while_readers_ask(
         publish_reactions(settings.kafka_bootstrap, 3)
         eventually(lambda: running.everybody_has(8))
         before = learned(redis_client, old)
-        assert LiveBases(redis_client, Place.of(settings.basis_dir)).read().beside is None
+        assert LiveBases(redis_client, BasisRef.of(settings.basis_dir)).read().beside is None
 
         assert roll_back(settings, said.append).version == old.version
         assert running.basis() == old.version
@@ -269,7 +270,7 @@ def followed_by_all(redis: Redis, settings: JobsSettings, folder: Path) -> None:
     """Say that a basis is followed, a moment from now, as processes do."""
 
     def tell() -> None:
-        live, version = LiveBases(redis, Place.of(settings.basis_dir)), Place.of(folder).version
+        live, version = LiveBases(redis, BasisRef.of(settings.basis_dir)), BasisRef.of(folder).version
         eventually(lambda: live.read().beside is not None)
         for part in ("featurizer", "learner", "generation"):
             live.tell(part, {version: ""})
@@ -285,7 +286,7 @@ def test_what_does_not_catch_up_in_time_is_not_live(
     followed_by_all(redis_client, settings, folder)
     with pytest.raises(RolloutFailed, match="records behind"):
         roll_out(hurried, folder, lambda _: None)
-    configured = Place.of(settings.basis_dir)
+    configured = BasisRef.of(settings.basis_dir)
     assert LiveBases(redis_client, configured).read() == Bases(configured)
 
 
@@ -293,7 +294,7 @@ def test_who_goes_back_is_back_however_long_it_takes_to_catch_up(
     settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
 ) -> None:
     publish(settings.kafka_bootstrap, reactions=1)
-    first, bad = Place.of(settings.basis_dir), Place.of(saved(tmp_path, model, seed=2))
+    first, bad = BasisRef.of(settings.basis_dir), BasisRef.of(saved(tmp_path, model, seed=2))
     live = LiveBases(redis_client, first)
     live.write(Bases(bad, before=first))
     followed_by_all(redis_client, settings, settings.basis_dir)
@@ -309,7 +310,7 @@ def test_who_goes_back_is_back_however_long_it_takes_to_catch_up(
 def test_profiles_of_the_basis_before_the_former_one_are_deleted(
     settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
 ) -> None:
-    first, second = Place.of(settings.basis_dir), Place.of(saved(tmp_path, model, seed=2))
+    first, second = BasisRef.of(settings.basis_dir), BasisRef.of(saved(tmp_path, model, seed=2))
     live, third = LiveBases(redis_client, first), saved(tmp_path, model, seed=3)
     live.write(Bases(second, before=first))
     for place in (first, second):
@@ -317,7 +318,7 @@ def test_profiles_of_the_basis_before_the_former_one_are_deleted(
         redis_client.set(features_key(place.load().text_version, PostRef("default", "p")), "features")
     followed_by_all(redis_client, settings, third)
     roll_out(settings, third, lambda _: None, anyway=True)
-    assert live.read() == Bases(Place.of(third), before=second)
+    assert live.read() == Bases(BasisRef.of(third), before=second)
     assert redis_client.keys("slop:profile:*") == [profile_key(second.version, "default", "ann").encode()]
     kept = features_key(second.load().text_version, PostRef("default", "p"))
     assert redis_client.keys("slop:features:*") == [kept.encode()]
@@ -326,7 +327,7 @@ def test_profiles_of_the_basis_before_the_former_one_are_deleted(
 def test_what_was_followed_beside_is_followed_no_more_after_a_cancel(
     settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
 ) -> None:
-    first, second = Place.of(settings.basis_dir), Place.of(saved(tmp_path, model, seed=2))
+    first, second = BasisRef.of(settings.basis_dir), BasisRef.of(saved(tmp_path, model, seed=2))
     live = LiveBases(redis_client, first)
     live.write(Bases(first, beside=second))
     assert cancel(settings, lambda _: None) == first
@@ -336,28 +337,28 @@ def test_what_was_followed_beside_is_followed_no_more_after_a_cancel(
 def test_a_basis_that_no_reader_speaks_for_is_not_live_unless_it_shall_be(
     settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
 ) -> None:
-    folder, first, said = saved(tmp_path, model, seed=2), Place.of(settings.basis_dir), list[str]()
+    folder, first, said = saved(tmp_path, model, seed=2), BasisRef.of(settings.basis_dir), list[str]()
     followed_by_all(redis_client, settings, folder)
     with pytest.raises(RolloutRefused, match="0 readers with enough reactions that differ, 10 are needed; --anyway"):
         roll_out(settings, folder, said.append)
-    assert said[-1] == f"comparing {Place.of(folder).version} with {first.version} by what readers did"
+    assert said[-1] == f"comparing {BasisRef.of(folder).version} with {first.version} by what readers did"
     assert LiveBases(redis_client, first).read() == Bases(first)
     followed_by_all(redis_client, settings, folder)
-    assert roll_out(settings, folder, said.append, anyway=True) == Place.of(folder)
+    assert roll_out(settings, folder, said.append, anyway=True) == BasisRef.of(folder)
 
 
 def test_what_fails_while_it_catches_up_ends_the_rollout(
     settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
 ) -> None:
     publish(settings.kafka_bootstrap, reactions=1)
-    folder, first = saved(tmp_path, model, seed=2), Place.of(settings.basis_dir)
+    folder, first = saved(tmp_path, model, seed=2), BasisRef.of(settings.basis_dir)
     live, said = LiveBases(redis_client, first), list[str]()
     followed_by_all(redis_client, settings, folder)
 
     def say(line: str) -> None:
         said.append(line)
         if "records left" in line:
-            live.tell("learner", {Place.of(folder).version: "ZeroDivisionError: of nothing"})
+            live.tell("learner", {BasisRef.of(folder).version: "ZeroDivisionError: of nothing"})
 
     with pytest.raises(RolloutFailed, match="of nothing"):
         roll_out(settings, folder, say)
@@ -370,18 +371,18 @@ def test_a_basis_that_nobody_follows_is_not_waited_for_long(
     hurried = settings.model_copy(update={"rollout_follow_s": 0.1})
     with pytest.raises(RolloutFailed, match="featurizer, generation, learner: do they run"):
         roll_out(hurried, saved(tmp_path, model, seed=2), lambda _: None)
-    assert LiveBases(redis_client, Place.of(settings.basis_dir)).read().beside is None
+    assert LiveBases(redis_client, BasisRef.of(settings.basis_dir)).read().beside is None
 
 
 def test_what_is_in_a_followers_way_is_told(
     settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
 ) -> None:
     folder = saved(tmp_path, model, seed=2)
-    live = LiveBases(redis_client, Place.of(settings.basis_dir))
+    live = LiveBases(redis_client, BasisRef.of(settings.basis_dir))
 
     def tell() -> None:
         eventually(lambda: live.read().beside is not None)
-        live.tell("learner", {Place.of(folder).version: "no usable basis there"})
+        live.tell("learner", {BasisRef.of(folder).version: "no usable basis there"})
 
     threading.Thread(target=tell).start()
     with pytest.raises(RolloutFailed, match=r"learner@.* no usable basis there"):
@@ -410,11 +411,11 @@ def test_who_has_another_setting_than_the_processes_rolls_nothing_out(
     settings: JobsSettings, redis_client: Redis, tmp_path: Path, model: Path
 ) -> None:
     second, third = (saved(tmp_path, model, seed=seed) for seed in (2, 3))
-    live = LiveBases(redis_client, Place.of(second))
-    live.write(Bases(Place.of(third), before=Place.of(second)))
+    live = LiveBases(redis_client, BasisRef.of(second))
+    live.write(Bases(BasisRef.of(third), before=BasisRef.of(second)))
     with pytest.raises(RolloutRefused, match="were started with"):
         roll_out(settings, third, lambda _: None, anyway=True)
-    assert live.read().live == Place.of(third)
+    assert live.read().live == BasisRef.of(third)
 
 
 def test_there_is_one_rollout_at_a_time(settings: JobsSettings, redis_client: Redis) -> None:
@@ -425,7 +426,7 @@ def test_there_is_one_rollout_at_a_time(settings: JobsSettings, redis_client: Re
 def test_what_is_live_already_needs_no_rollout(settings: JobsSettings) -> None:
     said: list[str] = []
     roll_out(settings, settings.basis_dir, said.append)
-    assert said == [f"{Place.of(settings.basis_dir).version} is live already"]
+    assert said == [f"{BasisRef.of(settings.basis_dir).version} is live already"]
 
 
 def test_all_readers_are_learned_anew_from_the_log_while_readers_ask(
@@ -462,7 +463,7 @@ def test_a_redis_that_was_emptied_is_brought_back_from_the_log_or_a_snapshot_and
     publish_reactions(settings.kafka_bootstrap, 5)
     eventually(lambda: running.everybody_has(5))
     archive = ProfileArchive(redis_client, old.version, 1_000 * settings.seen_window_s)
-    take_snapshot(archive, old.version, settings.snapshots_dir, 7, Limits(60, threading.Event()))
+    take_snapshot(archive, old.version, settings.snapshots_dir, 7, JobLimits(60, threading.Event()))
     publish_reactions(settings.kafka_bootstrap, 3)
     eventually(lambda: running.everybody_has(8))
     redis_client.flushall()
@@ -477,7 +478,7 @@ def test_a_redis_that_was_emptied_is_brought_back_from_the_log_or_a_snapshot_and
 
 def test_relearning_that_was_interrupted_goes_on_where_it_was(settings: JobsSettings, redis_client: Redis) -> None:
     publish(settings.kafka_bootstrap, reactions=1)
-    hurried, first = settings.model_copy(update={"rollout_follow_s": 0.1}), Place.of(settings.basis_dir)
+    hurried, first = settings.model_copy(update={"rollout_follow_s": 0.1}), BasisRef.of(settings.basis_dir)
     said: list[str] = []
     for _ in range(2):
         with pytest.raises(RolloutFailed, match="do they run"):

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from jobs.census import take_census
-from jobs.limits import Interrupted, Limits
+from jobs.limits import Interrupted, JobLimits
 from jobs.snapshot_file import InvalidSnapshot
 from jobs.snapshots import Snapshot, SnapshotRefused, restore_snapshot, snapshots, take_snapshot
 from learner.learning import Learner
@@ -39,8 +39,8 @@ def archive(redis_client: Redis) -> ProfileArchive:
 
 
 @pytest.fixture
-def limits() -> Limits:
-    return Limits(60, threading.Event())
+def limits() -> JobLimits:
+    return JobLimits(60, threading.Event())
 
 
 def learn(learner: Learner, users: list[str], first: int = 0, tenant: str = "default") -> None:
@@ -49,7 +49,7 @@ def learn(learner: Learner, users: list[str], first: int = 0, tenant: str = "def
 
 
 def test_what_was_lost_is_restored_byte_for_byte(
-    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits, tmp_path: Path
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: JobLimits, tmp_path: Path
 ) -> None:
     learn(learner, [*AWKWARD, *AWKWARD, *(f"user{n}" for n in range(1_200))])
     learn(learner, AWKWARD, tenant="other/{tenant}:")
@@ -62,7 +62,7 @@ def test_what_was_lost_is_restored_byte_for_byte(
 
 
 def test_learning_goes_on_after_a_restore_as_if_nothing_had_been_lost(
-    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits, tmp_path: Path
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: JobLimits, tmp_path: Path
 ) -> None:
     learn(learner, ["ann", "bob", "ann"])
     snapshot = take_snapshot(archive, BASIS.version, tmp_path, 7, limits)
@@ -76,7 +76,7 @@ def test_learning_goes_on_after_a_restore_as_if_nothing_had_been_lost(
 
 
 def test_a_profile_that_is_there_is_kept_unless_it_is_to_be_replaced(
-    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits, tmp_path: Path
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: JobLimits, tmp_path: Path
 ) -> None:
     learn(learner, ["ann", "bob"])
     old = everything(redis_client)
@@ -90,7 +90,7 @@ def test_a_profile_that_is_there_is_kept_unless_it_is_to_be_replaced(
 
 
 def test_nothing_is_restored_from_a_damaged_file(
-    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits, tmp_path: Path
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: JobLimits, tmp_path: Path
 ) -> None:
     learn(learner, [f"user{n}" for n in range(2_000)])
     snapshot = take_snapshot(archive, BASIS.version, tmp_path, 7, limits)
@@ -102,7 +102,7 @@ def test_nothing_is_restored_from_a_damaged_file(
 
 
 def test_profiles_of_another_basis_are_neither_taken_nor_restored(
-    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits, tmp_path: Path
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: JobLimits, tmp_path: Path
 ) -> None:
     learn(learner, ["ann"])
     other = ProfileArchive(redis_client, "0123456789ab", WINDOW_MS)
@@ -113,7 +113,7 @@ def test_profiles_of_another_basis_are_neither_taken_nor_restored(
 
 
 def test_only_the_newest_snapshots_of_a_basis_are_kept_and_only_their_owner_may_read_them(
-    learner: Learner, archive: ProfileArchive, limits: Limits, tmp_path: Path
+    learner: Learner, archive: ProfileArchive, limits: JobLimits, tmp_path: Path
 ) -> None:
     learn(learner, ["ann"])
     foreign = Snapshot("0123456789ab", datetime.now(UTC) - timedelta(days=900), 1, tmp_path).path
@@ -125,7 +125,7 @@ def test_only_the_newest_snapshots_of_a_basis_are_kept_and_only_their_owner_may_
 
 
 def test_an_empty_redis_pushes_no_snapshot_out(
-    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits, tmp_path: Path
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: JobLimits, tmp_path: Path
 ) -> None:
     learn(learner, ["ann"])
     taken = take_snapshot(archive, BASIS.version, tmp_path, 1, limits)
@@ -141,12 +141,12 @@ def test_an_interrupted_snapshot_leaves_nothing_behind(
     stop = threading.Event()
     stop.set()
     with pytest.raises(Interrupted):
-        take_snapshot(archive, BASIS.version, tmp_path, 7, Limits(60, stop))
+        take_snapshot(archive, BASIS.version, tmp_path, 7, JobLimits(60, stop))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_census_counts_every_profile_once_and_passes_over_broken_ones(
-    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: JobLimits
 ) -> None:
     learn(learner, [*(f"user{n}" for n in range(1_500)), *["ann"] * 8])
     redis_client.hset(profile_key(BASIS.version, "default", "broken"), "profile", b"\xff\xff")
@@ -161,7 +161,7 @@ def test_a_key_tells_whose_it_is(user_id: str) -> None:
 
 
 def test_the_command_restores_a_snapshot(
-    learner: Learner, archive: ProfileArchive, redis_client: Redis, redis_url: str, limits: Limits, tmp_path: Path
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, redis_url: str, limits: JobLimits, tmp_path: Path
 ) -> None:
     learn(learner, ["ann", "bob"])
     before = everything(redis_client)
@@ -186,7 +186,7 @@ def test_the_command_says_what_is_wrong_with_a_file(redis_url: str, tmp_path: Pa
 
 
 def test_a_snapshot_with_half_the_profiles_gone_is_refused_and_the_good_one_kept(
-    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits, tmp_path: Path
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: JobLimits, tmp_path: Path
 ) -> None:
     learn(learner, [f"user{n}" for n in range(10)])
     good = take_snapshot(archive, BASIS.version, tmp_path, 1, limits, least_share=0.5)
@@ -204,7 +204,7 @@ def test_a_snapshot_with_half_the_profiles_gone_is_refused_and_the_good_one_kept
 
 
 def test_a_snapshot_is_restored_into_another_generation_of_its_basis(
-    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: Limits, tmp_path: Path
+    learner: Learner, archive: ProfileArchive, redis_client: Redis, limits: JobLimits, tmp_path: Path
 ) -> None:
     learn(learner, ["ann", "bob"])
     before = archive.profiles([User("default", "ann")])

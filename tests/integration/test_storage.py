@@ -5,7 +5,7 @@ from redis import Redis
 from redis import asyncio as aioredis
 
 from slop.profiles import Applied, InvalidProfile, Profile
-from slop.redis.profiles import Profiles, Reader, User, Write, delete_profiles, profile_key, recent_key
+from slop.redis.profiles import ProfileReader, Profiles, User, Write, delete_profiles, profile_key, recent_key
 from tests.basis import random_basis
 from tests.signals import DAY_MS, NOON_MS
 
@@ -117,7 +117,7 @@ def test_profiles_of_one_basis_are_deleted_and_those_of_another_stay(profiles: P
 async def test_generation_reads_what_the_learner_wrote(profiles: Profiles, redis_url: str) -> None:
     profiles.apply([write()])
     async with aioredis.Redis.from_url(redis_url) as redis:
-        reader = Reader(redis, BASIS, "default")
+        reader = ProfileReader(redis, BASIS, "default")
         profile = await reader.profile("ann")
         assert profile is not None
         assert profile.to_bytes() == PROFILE.to_bytes()
@@ -128,4 +128,4 @@ async def test_generation_refuses_a_broken_profile(redis_client: Redis, redis_ur
     redis_client.hset(profile_key(BASIS.version, *ANN), "profile", b"\xff\xff")
     async with aioredis.Redis.from_url(redis_url) as redis:
         with pytest.raises(InvalidProfile):
-            await Reader(redis, BASIS, "default").profile("ann")
+            await ProfileReader(redis, BASIS, "default").profile("ann")

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from slop.kafka.streams import GroupLag, Subscription
+from slop.kafka.group_lag import GroupLag
+from slop.kafka.subscription import Subscription
 from slop.kafka.topics import SIGNALS, Topic
 from slop.settings import CommonSettings
 from tests.basis import random_basis

@@ -12,7 +12,8 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from featurizer.post_texts import TextsRead
 from featurizer.settings import FeaturizerSettings
 from kit.worker import Stopped
-from slop.kafka.topics import POSTS, create_topics, encode, key_of
+from slop.kafka.brokers import create_topics
+from slop.kafka.topics import POSTS, encode, key_of
 from slop.v1.post_pb2 import Post
 from tests.learners import wait_until
 

@@ -9,10 +9,11 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import KafkaError
 
-from slop.kafka.delivery import Record
+from slop.kafka.brokers import create_topics
 from slop.kafka.outbox import Outbox
-from slop.kafka.publisher import Limits, NotPublished, Publisher
-from slop.kafka.topics import INTERACTIONS, create_topics, encode, key_of
+from slop.kafka.publisher import NotPublished, Publisher, PublisherLimits
+from slop.kafka.records import ProducerRecord
+from slop.kafka.topics import INTERACTIONS, encode, key_of
 from slop.settings import CommonSettings
 from slop.v1.interaction_pb2 import Interaction
 from tests.servers import KafkaServer
@@ -20,7 +21,7 @@ from tests.waiting import eventually
 
 NAME = INTERACTIONS.name
 INTERACTIONS_OF_MANY = [Interaction(event_id=f"e{number}", user_id=f"user{number}") for number in range(20)]
-RECORDS = [Record(INTERACTIONS, key_of(one), encode(one)) for one in INTERACTIONS_OF_MANY]
+RECORDS = [ProducerRecord(INTERACTIONS, key_of(one), encode(one)) for one in INTERACTIONS_OF_MANY]
 
 
 def by_a_worker(bootstrap: str, meanwhile: Callable[[], None]) -> None:
@@ -48,7 +49,7 @@ def by_a_service(bootstrap: str, meanwhile: Callable[[], None]) -> None:
                 await asyncio.sleep(0.1)
 
     async def both() -> None:
-        publisher = Publisher(bootstrap, "test", Limits(queue_bytes=2**20))
+        publisher = Publisher(bootstrap, "test", PublisherLimits(queue_bytes=2**20))
         publisher.start()
         try:
             async with asyncio.timeout(120):

@@ -3,14 +3,14 @@
 import time
 from typing import Final
 
-from slop.kafka.streams import Record
+from slop.kafka.records import ConsumerRecord
 from slop.v1.interaction_pb2 import Rejected
 
 MAX_DETAIL: Final = 300
 MAX_PAYLOAD: Final = 900_000  # brokers take a megabyte
 
 
-def rejected(record: Record, reason: str, detail: str, service: str) -> Rejected:
+def rejected(record: ConsumerRecord, reason: str, detail: str, service: str) -> Rejected:
     """What is published of a record that can't be processed.
 
     Args:

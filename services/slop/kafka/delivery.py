@@ -3,21 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from slop.kafka.topics import Topic
+from slop.kafka.records import ProducerRecord
 
 OVERHEAD: Final = 1_024
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is published: the topic, the key that orders it, and the value."""
-
-    topic: Topic
-    key: bytes | None
-    value: bytes
 
 
 class Delivery:
@@ -29,7 +19,7 @@ class Delivery:
         outcome: done once every record is settled: None if Kafka has acknowledged all, else the first error.
     """
 
-    def __init__(self, records: Sequence[Record], when_done: "Callable[[Delivery], None]") -> None:
+    def __init__(self, records: Sequence[ProducerRecord], when_done: "Callable[[Delivery], None]") -> None:
         """To be called on the event loop, where `when_done` is called once all records are settled."""
         self.records = records
         self.size = sum(OVERHEAD + len(record.value) for record in records)

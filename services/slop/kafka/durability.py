@@ -37,7 +37,8 @@ from kafka.structs import TopicPartition
 from redis import ConnectionPool, Redis
 from redis.exceptions import RedisError, ResponseError
 
-from slop.kafka.streams import Committed, Record, Subscription
+from slop.kafka.records import ConsumerRecord
+from slop.kafka.subscription import Committed, Subscription
 
 WAIT_MS: Final = 1  # the least; 0 waits for ever
 KEPT_TTL_S: Final = 90 * 24 * 3600
@@ -63,7 +64,7 @@ def kept_key(group: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RedisState:
     """What Redis says of itself.
 
     Attributes:
@@ -123,7 +124,7 @@ class Persistence:
         one = ConnectionPool(pool.connection_class, max_connections=1, **pool.connection_kwargs)
         self._redis, self._knows_waitaof = Redis(connection_pool=one), True
 
-    def look(self, *, persisted: bool) -> Look:
+    def look(self, *, persisted: bool) -> RedisState:
         """What Redis says now, and whether all is persisted if that is asked; it takes about a millisecond."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.client_id()
@@ -136,7 +137,7 @@ class Persistence:
             if isinstance(answer, Exception):
                 raise answer
         durable = bool(persistence["aof_enabled"])
-        return Look(
+        return RedisState(
             connection=number,
             run=str(server["run_id"]),
             is_durable=durable,
@@ -168,7 +169,7 @@ class Persistence:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PendingCommit:
     """Offsets that are committed once what was written before is persisted.
 
     Attributes:
@@ -201,10 +202,10 @@ class DurableCommits:
         self._group = subscription.group
         self._when_lost, self._after_s = when_lost, after_s
         self._run, self._is_durable = "", True
-        self._held: list[Record] = []
+        self._held: list[ConsumerRecord] = []
         self._assigned: dict[TopicPartition, Committed] = {}
         self._done: dict[TopicPartition, int] = {}
-        self._asked: Asked | None = None
+        self._asked: PendingCommit | None = None
         self._reached: dict[tuple[TopicPartition, int], int] = {}
 
     @property
@@ -212,7 +213,7 @@ class DurableCommits:
         """What to write with: every call may raise OtherRun."""
         return self._fence.redis
 
-    def poll(self, wait_s: float, max_records: int) -> list[Record]:
+    def poll(self, wait_s: float, max_records: int) -> list[ConsumerRecord]:
         """As `Subscription.poll`; commits what has become durable, and goes back where Redis has lost something.
 
         Raises:
@@ -242,7 +243,7 @@ class DurableCommits:
         except (OtherRun, RedisError, KafkaError) as error:  # it is committed with what comes next, or comes again
             log.warning("offsets not committed yet", error=f"{type(error).__name__}: {error}")
 
-    def was_read_before(self, record: Record) -> bool:
+    def was_read_before(self, record: ConsumerRecord) -> bool:
         """Whether the group had got beyond a record already, before it went back or a process was started again."""
         at = TopicPartition(record.topic, record.partition)
         return record.offset < self._reached.get((at, self._epoch(at)), 0)
@@ -279,7 +280,7 @@ class DurableCommits:
         self._settle(look)
         return rewound
 
-    def _settle(self, look: Look) -> None:
+    def _settle(self, look: RedisState) -> None:
         """Commit what Redis has persisted, then ask for the rest."""
         asked = self._asked
         if asked is not None and (asked.connection != look.connection or self._is_persisted(asked, look)):
@@ -291,7 +292,7 @@ class DurableCommits:
         if self._asked is None and self._done:
             self._ask()
 
-    def _is_persisted(self, asked: Asked, look: Look) -> bool:
+    def _is_persisted(self, asked: PendingCommit, look: RedisState) -> bool:
         if not look.is_durable:
             return True
         if look.persisted is None:
@@ -307,12 +308,12 @@ class DurableCommits:
         except RedisError:
             self._done = offsets
             raise
-        self._asked = Asked(offsets, epochs, connection, time.monotonic())
+        self._asked = PendingCommit(offsets, epochs, connection, time.monotonic())
         if not self._is_durable:
             self._commit(self._asked)
             self._asked = None
 
-    def _commit(self, asked: Asked) -> None:
+    def _commit(self, asked: PendingCommit) -> None:
         offsets = {at: n for at, n in asked.offsets.items() if asked.epochs[at.topic] == self._epoch(at)}
         try:
             self._subscription.commit(offsets, note=self._run)

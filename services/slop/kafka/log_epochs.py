@@ -8,6 +8,8 @@ from uuid import UUID
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError, for_code
 
+from slop.kafka.brokers import addresses
+
 REQUEST_MS: Final = 5_000
 NO_ID: Final = UUID(int=0)
 
@@ -27,7 +29,7 @@ class LogEpochs:
             kafka.errors.KafkaError: the brokers are away, or a topic does not come.
         """
         self._topics = list(topics)
-        self._admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), request_timeout_ms=REQUEST_MS)
+        self._admin = KafkaAdminClient(bootstrap_servers=addresses(bootstrap), request_timeout_ms=REQUEST_MS)
         try:
             self._admin.wait_for_topics(self._topics, REQUEST_MS)  # the brokers tell of new ones a moment later
         except KafkaError:

@@ -5,9 +5,8 @@ from typing import Any, Final
 
 from kafka.errors import KafkaError
 
-from slop.kafka.delivery import Record
-from slop.kafka.publisher import close_producer
-from slop.kafka.streams import worker_producer
+from slop.kafka.producers import close_producer, worker_producer
+from slop.kafka.records import ProducerRecord
 from slop.settings import CommonSettings
 
 FLUSH_S: Final = 10.0
@@ -20,7 +19,7 @@ class Outbox:
         self._settings = settings
         self._producer: Any = None
 
-    def publish(self, records: Sequence[Record]) -> None:
+    def publish(self, records: Sequence[ProducerRecord]) -> None:
         """Publish records, in this order; returns once the brokers have all of them.
 
         Raises:

@@ -18,13 +18,15 @@ import structlog
 from kafka import KafkaProducer
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError
 
-from slop.kafka.delivery import OVERHEAD, Delivery, Record
-from slop.kafka.topics import TOPICS, Topic, create_topics, require_broker
+from slop.kafka.brokers import addresses, create_topics, require_broker
+from slop.kafka.delivery import OVERHEAD, Delivery
+from slop.kafka.producers import DRAIN_S, close_producer
+from slop.kafka.records import ProducerRecord
+from slop.kafka.topics import TOPICS, Topic
 
 log = structlog.get_logger(__name__)
 
 POLL_S: Final = 0.2
-DRAIN_S: Final = 1.0
 
 
 class NotPublished(Exception):  # noqa: N818
@@ -44,7 +46,7 @@ class NotAcknowledged(NotPublished):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PublisherLimits:
     """How much a publisher takes, and how long it waits.
 
     Attributes:
@@ -67,7 +69,7 @@ class Limits:
 class Publisher:
     """Publishes records in the order given; to be used on one event loop."""
 
-    def __init__(self, bootstrap: str, client_id: str, limits: Limits) -> None:
+    def __init__(self, bootstrap: str, client_id: str, limits: PublisherLimits) -> None:
         """Connects when it is started.
 
         Args:
@@ -95,7 +97,7 @@ class Publisher:
         """Begin to connect; records are refused until that has worked."""
         self._thread.start()
 
-    async def publish(self, records: Sequence[Record]) -> None:
+    async def publish(self, records: Sequence[ProducerRecord]) -> None:
         """Publish records and wait for their acknowledgement.
 
         Raises:
@@ -110,7 +112,7 @@ class Publisher:
         if error is not None:
             raise NotAcknowledged from error
 
-    def publish_soon(self, records: Sequence[Record], on_loss: Callable[[int], None]) -> None:
+    def publish_soon(self, records: Sequence[ProducerRecord], on_loss: Callable[[int], None]) -> None:
         """Publish records if that is possible now, without waiting; `on_loss` gets the number of lost ones."""
         try:
             outcome = self._enqueue(records).outcome
@@ -135,7 +137,7 @@ class Publisher:
         self._closing.set()
         self._thread.join(2 * self._limits.shutdown_s)
 
-    def _enqueue(self, records: Sequence[Record]) -> Delivery:
+    def _enqueue(self, records: Sequence[ProducerRecord]) -> Delivery:
         if not self.connected:
             raise BrokerAway
         delivery = Delivery(records, self._release)
@@ -189,7 +191,7 @@ class Publisher:
         limits = self._limits
         timeout_ms = int(limits.ack_timeout_s * 1000)
         return {
-            "bootstrap_servers": self._bootstrap.split(","),
+            "bootstrap_servers": addresses(self._bootstrap),
             "client_id": self._client_id,
             "acks": "all",
             "enable_idempotence": True,
@@ -247,14 +249,3 @@ def _knows(producer: KafkaProducer, topic: Topic) -> bool:
 def _report_loss(outcome: asyncio.Future[Exception | None], count: int, on_loss: Callable[[int], None]) -> None:
     if outcome.cancelled() or outcome.result() is not None:
         on_loss(count)
-
-
-def close_producer(producer: KafkaProducer, timeout_s: float = DRAIN_S) -> None:
-    """Send what is left, if that is done in time, and end the producer's thread whether it is or not."""
-    try:
-        producer.close(timeout=timeout_s)
-    except KafkaTimeoutError:
-        # kafka-python 3.0.12: close() gives up in its flush and leaves the thread running, which has no public end.
-        producer._sender.force_close()
-        with suppress(KafkaTimeoutError):
-            producer.close(timeout=timeout_s)

@@ -82,7 +82,7 @@ if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1])) == tonumber(ARGV[2]) then re
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ParkingLimits:
     """How much may be parked, and for how long.
 
     Attributes:
@@ -172,7 +172,7 @@ class Claim(NamedTuple):
 class Parking:
     """What is parked under posts, seen from a basis; every call may raise redis.exceptions.RedisError."""
 
-    def __init__(self, redis: Redis, basis: Basis, bounds: Bounds) -> None:
+    def __init__(self, redis: Redis, basis: Basis, bounds: ParkingLimits) -> None:
         self._redis, self._text_version, self._bounds = redis, basis.text_version, bounds
 
     @property

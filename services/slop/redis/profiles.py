@@ -226,7 +226,7 @@ def _call(basis: str, user: User, *arguments: Any) -> Call:
     return Call([profile_key(basis, *user), recent_key(basis, *user)], arguments)
 
 
-class Reader:
+class ProfileReader:
     """What generation reads at request time, without blocking."""
 
     def __init__(self, redis: aioredis.Redis, basis: Basis, tenant: str) -> None:

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from kit.worker import end_process, worker_thread
 from slop.basis import Basis, InvalidBasis
-from slop.rollout.live import Bases, LiveBases, Place
+from slop.rollout.live import Bases, BasisRef, LiveBases
 
 log = structlog.get_logger(__name__)
 
@@ -154,7 +154,7 @@ class Following(Generic[L]):
             lane.close()
             log.info("basis not followed any more", basis=version)
 
-    def _followed(self, place: Place) -> str:
+    def _followed(self, place: BasisRef) -> str:
         """Follow a basis; returns what is in the way. One that is not live is not tried again, and harms no other."""
         version, live = place.version, self.is_live(place.version)
         if live and version in self._lanes and self._lanes[version].error:

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from slop.basis import Basis, InvalidBasis
-from slop.kafka.topics import Groups
+from slop.kafka.groups import Groups
 from slop.redis.profiles import LIVE_KEY, followers_key
 from slop.settings import LearningSettings
 
@@ -24,7 +24,7 @@ FOLLOWERS_TTL_S: Final = 3_600
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BasisRef:
     """A basis by its version, and the folder where every process finds it."""
 
     version: str
@@ -61,18 +61,18 @@ class Bases:
         before: what was live before, and may be again.
     """
 
-    live: Place
-    beside: Place | None = None
-    before: Place | None = None
+    live: BasisRef
+    beside: BasisRef | None = None
+    before: BasisRef | None = None
 
     @property
-    def followed(self) -> dict[str, Place]:
+    def followed(self) -> dict[str, BasisRef]:
         """The places by version, the live one first."""
         return {place.version: place for place in (self.live, self.beside) if place is not None}
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StoredBases:
     """What is stored.
 
     Attributes:
@@ -94,18 +94,20 @@ class Record:
             return None
         fields = json.loads(stored)
         configured = fields.pop("configured")
-        return cls(configured, Bases(**{name: Place(**place) for name, place in fields.items() if place is not None}))
+        return cls(
+            configured, Bases(**{name: BasisRef(**place) for name, place in fields.items() if place is not None})
+        )
 
-    def claimed(self, configured: Place) -> "Record":
+    def claimed(self, configured: BasisRef) -> "StoredBases":
         """For processes that were started with another basis: what was live before it is known only if it was live."""
         live = self.bases.live.version == configured.version
-        return Record(configured.version, replace(self.bases, beside=None) if live else Bases(configured))
+        return StoredBases(configured.version, replace(self.bases, beside=None) if live else Bases(configured))
 
 
-class Sight:
+class BasesView:
     """What a process follows by the record."""
 
-    def __init__(self, configured: Place) -> None:
+    def __init__(self, configured: BasisRef) -> None:
         """Of a process whose settings' `basis_dir` has `configured`."""
         self.configured, self._joined = configured, False
 
@@ -114,7 +116,7 @@ class Sight:
 
         Who is at work while others are started with another `basis_dir` goes with them.
         """
-        record = Record.of(stored)
+        record = StoredBases.of(stored)
         self._joined |= record is not None and record.configured == self.configured.version
         return record.bases if record is not None and self._joined else Bases(self.configured)
 
@@ -127,27 +129,27 @@ def follower(part: str) -> str:
 class LiveBases:
     """The state as a process without an event loop reads and writes it."""
 
-    def __init__(self, redis: Redis, configured: Place) -> None:
+    def __init__(self, redis: Redis, configured: BasisRef) -> None:
         """`configured` is what the settings' `basis_dir` has; every call may raise redis.exceptions.RedisError."""
-        self._redis, self.configured, self._sight = redis, configured, Sight(configured)
+        self._redis, self.configured, self._sight = redis, configured, BasesView(configured)
 
     def read(self) -> Bases:
         """What is to be followed."""
         return self._sight.of(cast("bytes | None", self._redis.get(LIVE_KEY)))
 
-    def record(self) -> Record | None:
+    def record(self) -> StoredBases | None:
         """What is stored, of whatever configured basis."""
-        return Record.of(cast("bytes | None", self._redis.get(LIVE_KEY)))
+        return StoredBases.of(cast("bytes | None", self._redis.get(LIVE_KEY)))
 
     def write(self, bases: Bases) -> None:
         """Have it followed by everybody within their `follow_s`."""
-        self._redis.set(LIVE_KEY, Record(self.configured.version, bases).to_json())
+        self._redis.set(LIVE_KEY, StoredBases(self.configured.version, bases).to_json())
 
     def claim(self) -> None:
         """As a process that begins: a record of another configured basis counts no more, for nobody."""
 
         def claimed(pipe: Pipeline) -> None:
-            record = Record.of(cast("bytes | None", pipe.get(LIVE_KEY)))
+            record = StoredBases.of(cast("bytes | None", pipe.get(LIVE_KEY)))
             pipe.multi()
             if record is not None and record.configured != self.configured.version:
                 pipe.set(LIVE_KEY, record.claimed(self.configured).to_json())
@@ -187,4 +189,4 @@ def live_basis(folder: Path, redis: Redis) -> Basis:
         slop.basis.InvalidBasis: there is no usable basis.
         redis.exceptions.RedisError: Redis is away.
     """
-    return LiveBases(redis, Place.of(folder)).read().live.load()
+    return LiveBases(redis, BasisRef.of(folder)).read().live.load()

@@ -18,7 +18,8 @@ import torch
 from google.protobuf.message import DecodeError
 
 from slop.basis import Basis, InvalidBasis
-from slop.kafka.streams import Record, whole_log
+from slop.kafka.log import whole_log
+from slop.kafka.records import ConsumerRecord
 from slop.kafka.topics import POSTS, is_generated
 from slop.redis.posts import PostRef
 from slop.settings import LearningSettings
@@ -126,7 +127,7 @@ def file_entries(path: Path, tenant: str) -> list[Entry]:
     return [Entry(0, PostRef(tenant, post["post_id"]).key, post["text"].strip()) for post in posts]
 
 
-def posts_of(records: Iterable[Record], most: int, readers: Mapping[str, int]) -> list[Entry]:
+def posts_of(records: Iterable[ConsumerRecord], most: int, readers: Mapping[str, int]) -> list[Entry]:
     """The posts that people wrote and that were not deleted, those to use first; at most KEPT_WHILE_READ x `most`.
 
     Posts of one author beyond AUTHORS_SHARE of the most come last, and before them such of no author; else, and among

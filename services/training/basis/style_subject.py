@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from slop.basis import Basis
 from slop.settings import DEFAULT_BASIS
-from slop.style_subject import FactoredBasis, norm_range_of
+from slop.style_subject import StyleSubjectBasis, norm_range_of
 from training.basis.blocks import Floats, blocks_of, openings_of
 from training.basis.build import WORDS_A_CLUSTER, WORDS_AT_START
 from training.basis.checkpoint import save_checkpoint
@@ -286,7 +286,7 @@ def build_factored(
     options: FactoredOptions,
     checkpoint: Path,
     mixture: Basis | None = None,
-) -> tuple[FactoredBasis, Labels]:
+) -> tuple[StyleSubjectBasis, Labels]:
     """Build a factored basis; `about_model` is the base model's name and revision, `mixture` what it goes with.
 
     Returns:
@@ -296,7 +296,7 @@ def build_factored(
     progress = builder.run()
     styles, subjects = (part.half().float().cpu().numpy() for part in progress.parts())
     labels = progress.labels
-    basis = FactoredBasis(
+    basis = StyleSubjectBasis(
         model=about_model[0],
         revision=about_model[1],
         styles=styles,
@@ -347,7 +347,7 @@ def spread_of(owners: Labels, prompts: int, labels: Labels, options: FactoredOpt
     return spread
 
 
-def show(basis: FactoredBasis) -> None:
+def show(basis: StyleSubjectBasis) -> None:
     """Print what a basis consists of."""
     for part, all_words in (("style", basis.style_words), ("subject", basis.subject_words)):
         for number, (words, size) in enumerate(zip(all_words, basis.built[f"{part}_sizes"], strict=True)):

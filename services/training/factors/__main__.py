@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 from slop.basis import Basis, InvalidBasis
 from slop.copies import KnownPosts
 from slop.settings import LearningSettings
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 from training.factors.fit import FitOptions
 from training.factors.logged import REFUSED, logged
 from training.factors.refit import RefitRefused, refit
@@ -40,7 +40,7 @@ def main() -> int:
         print(f"training.factors: {error}", file=sys.stderr)
         return 1
     done.basis.save(args.out)
-    if (factored := FactoredBasis.beside(settings.basis_dir, done.basis)) is not None:
+    if (factored := StyleSubjectBasis.beside(settings.basis_dir, done.basis)) is not None:
         factored.save(args.out)
     KnownPosts.beside(settings.basis_dir).save(args.out)
     print(done.verdict)

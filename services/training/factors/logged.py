@@ -3,7 +3,7 @@
 from typing import Final
 
 from slop.basis import Basis
-from slop.kafka.streams import whole_log
+from slop.kafka.log import whole_log
 from slop.kafka.topics import SIGNALS
 from slop.settings import LearningSettings
 from slop.signals import learnable
@@ -19,4 +19,4 @@ def logged(settings: LearningSettings, basis: Basis) -> Reactions:
     Raises:
         kafka.errors.KafkaError, TimeoutError: the brokers are away.
     """
-    return reactions_of(learnable(whole_log(settings, SIGNALS), basis), basis.text_size)
+    return reactions_of(learnable((record.value for record in whole_log(settings, SIGNALS)), basis), basis.text_size)

@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from slop.basis import Basis, InvalidBasis
 from slop.profiles import InvalidProfile, Profile
+from slop.redis.client import redis_client
 from slop.redis.profiles import ProfileArchive, User
 from slop.rollout.live import live_basis
 from slop.settings import LearningSettings
@@ -23,18 +24,13 @@ from slop.soft_prompts import UnsafeSoftPrompt, checked, shares
 from training.language_model import LanguageModel, model_folder, revision_of
 from training.peft_adapter.adapter import InvalidAdapter, load_adapter, save_adapter
 from training.peft_adapter.card import save_card
+from training.peft_adapter.settings import AdapterSettings
 
 WORDS: Final = 8
 
 
 class NoSoftPrompt(LookupError):  # noqa: N818
     """There is no soft prompt to export; the message says why."""
-
-
-class AdapterSettings(LearningSettings):
-    """What the environment says."""
-
-    model: str = ""
 
 
 def prompt_of_reader(settings: LearningSettings, basis: Basis, user_id: str) -> int:
@@ -52,8 +48,7 @@ def prompt_of_reader(settings: LearningSettings, basis: Basis, user_id: str) -> 
 
 
 def _redis(settings: LearningSettings) -> Redis:
-    timeout_s = settings.redis_timeout_s
-    return Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    return redis_client(settings.redis_url, settings.redis_timeout_s)
 
 
 def _basis(settings: LearningSettings, *, live: bool) -> Basis:

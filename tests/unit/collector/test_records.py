@@ -5,13 +5,13 @@ import json
 from collector.records import MAX_PAYLOAD, record_of, record_of_rejection
 from collector.rejections import Reason, Rejection
 from collector.wire import Dwell, InlinePost, Post, Reaction
-from slop.kafka.delivery import Record
+from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED
 from slop.v1.interaction_pb2 import Interaction, InteractionType, Rejected
 from slop.v1.post_pb2 import Post as PostRecord
 
 
-def interaction_of(record: Record) -> Interaction:
+def interaction_of(record: ProducerRecord) -> Interaction:
     return Interaction.FromString(record.value)
 
 

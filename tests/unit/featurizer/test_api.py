@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from featurizer.api import AskedTexts, Desk
-from featurizer.known_posts import Asked
+from featurizer.api import AskedTexts, FeatureRequests
+from featurizer.post_features import Asked
 from featurizer.text_features import PIECE
 from kit.problems import Problem
 from slop.redis.posts import Floats
@@ -42,19 +42,19 @@ async def here() -> bool:
 
 
 async def test_five_hundred_texts_are_answered_in_order() -> None:
-    lane, desk = Computing(), Desk(500, 1)
+    lane, requests = Computing(), FeatureRequests(500, 1)
     texts = AskedTexts(texts=["x" * (1 + number % 7) for number in range(500)]).asked()
-    found = await desk.features(lane, texts, here)
+    found = await requests.features(lane, texts, here)
     assert [int(row[0]) for row in found if row is not None] == [1 + number % 7 for number in range(500)]
     assert max(map(len, lane.pieces)) == PIECE
 
 
 async def test_requests_are_served_in_turn_piece_by_piece() -> None:
-    lane, desk = Computing(), Desk(2_000, 1)
+    lane, requests = Computing(), FeatureRequests(2_000, 1)
     lane.may.clear()
-    big = asyncio.create_task(desk.features(lane, asked("big", 20 * PIECE), here))
+    big = asyncio.create_task(requests.features(lane, asked("big", 20 * PIECE), here))
     await asyncio.sleep(0)
-    small = asyncio.create_task(desk.features(lane, asked("small", 1), here))
+    small = asyncio.create_task(requests.features(lane, asked("small", 1), here))
     await asyncio.sleep(0.05)
     lane.may.set()
     await asyncio.gather(small, big)
@@ -62,28 +62,28 @@ async def test_requests_are_served_in_turn_piece_by_piece() -> None:
 
 
 async def test_beyond_the_bound_requests_are_refused_with_a_time_to_come_again() -> None:
-    lane, desk = Computing(), Desk(500, 1)
+    lane, requests = Computing(), FeatureRequests(500, 1)
     lane.may.clear()
-    waiting = asyncio.create_task(desk.features(lane, asked("a", 400), here))
+    waiting = asyncio.create_task(requests.features(lane, asked("a", 400), here))
     await asyncio.sleep(0)
     with pytest.raises(Problem) as refused:
-        await desk.features(lane, asked("b", 101), here)
+        await requests.features(lane, asked("b", 101), here)
     assert (refused.value.status, refused.value.retry_after_s) == (503, 12)
     lane.may.set()
     await waiting
-    assert len(await desk.features(lane, asked("b", 500), here)) == 500
+    assert len(await requests.features(lane, asked("b", 500), here)) == 500
 
 
 async def test_nothing_more_is_computed_for_a_caller_that_has_gone() -> None:
-    lane, desk = Computing(), Desk(500, 1)
+    lane, requests = Computing(), FeatureRequests(500, 1)
 
     async def has_gone() -> bool:
         return len(lane.pieces) == 2
 
     with pytest.raises(Problem, match="gone"):
-        await desk.features(lane, asked("a", 500), has_gone)
+        await requests.features(lane, asked("a", 500), has_gone)
     assert len(lane.pieces) == 2
-    assert len(await desk.features(lane, asked("b", 500), here)) == 500
+    assert len(await requests.features(lane, asked("b", 500), here)) == 500
 
 
 async def test_what_fails_frees_its_room() -> None:
@@ -91,10 +91,10 @@ async def test_what_fails_frees_its_room() -> None:
         def features_of(self, asked: Sequence[Asked]) -> list[Floats | None]:
             raise RuntimeError
 
-    desk = Desk(500, 1)
+    requests = FeatureRequests(500, 1)
     for _ in range(3):
         with pytest.raises(RuntimeError):
-            await desk.features(Failing(), asked("a", 500), here)
+            await requests.features(Failing(), asked("a", 500), here)
 
 
 def test_there_are_as_many_posts_as_texts_or_none() -> None:

@@ -29,18 +29,18 @@ def records(**created_ms: int) -> list[Polled]:
 
 
 def test_old_posts_are_stored_if_the_log_is_about_them_and_new_ones_always() -> None:
-    catalog, reads = Stored(), []
+    post_features, reads = Stored(), []
 
     def reacted() -> ReactedPosts:
         reads.append(1)
         return ReactedPosts([PostRef("t", "old-and-liked"), PostRef("other", "old")])
 
-    texts = Texts(catalog, None, reacted)  # type: ignore[arg-type]
+    texts = Texts(post_features, None, reacted)  # type: ignore[arg-type]
     texts(records(new=NOW_MS))
     assert not reads
     texts(records(**{"old": OLD_MS, "old-and-liked": OLD_MS, "undated": 0}))
     texts(records(older=1))
-    assert catalog.texts == ["new", "old-and-liked", "undated"]
+    assert post_features.texts == ["new", "old-and-liked", "undated"]
     assert len(reads) == 1
 
 

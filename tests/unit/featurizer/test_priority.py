@@ -2,33 +2,33 @@ import threading
 
 import pytest
 
-from featurizer.priority import PATIENT_TURNS, Priority, Turnstile
+from featurizer.priority import PATIENT_TURNS, Priority, PrioritySemaphore
 from tests.waiting import eventually
 
 WAIT_S = 20
 
 
-def queued(turnstile: Turnstile, order: list[str], *who: tuple[str, Priority]) -> list[threading.Thread]:
+def queued(semaphore: PrioritySemaphore, order: list[str], *who: tuple[str, Priority]) -> list[threading.Thread]:
     """Threads that wait for their turns, in the order given."""
 
     def take(name: str, priority: Priority) -> None:
-        with turnstile.turn(priority):
+        with semaphore.turn(priority):
             order.append(name)
 
     threads = []
     for name, priority in who:
-        before = len(turnstile._waiting)
+        before = len(semaphore._waiting)
         threads.append(threading.Thread(target=take, args=(name, priority)))
         threads[-1].start()
-        eventually(lambda before=before: len(turnstile._waiting) > before)
+        eventually(lambda before=before: len(semaphore._waiting) > before)
     return threads
 
 
 def test_what_readers_wait_for_goes_first_and_equals_in_the_order_in_which_they_came() -> None:
-    turnstile, order = Turnstile(), list[str]()
-    with turnstile.turn(Priority.REACTION), turnstile.turn(Priority.PATIENT):
+    semaphore, order = PrioritySemaphore(), list[str]()
+    with semaphore.turn(Priority.REACTION), semaphore.turn(Priority.PATIENT):
         threads = queued(
-            turnstile,
+            semaphore,
             order,
             ("patient", Priority.PATIENT),
             ("asked 1", Priority.ASKED),
@@ -42,16 +42,16 @@ def test_what_readers_wait_for_goes_first_and_equals_in_the_order_in_which_they_
 
 
 def test_patient_work_that_is_under_way_holds_nobody_up() -> None:
-    turnstile, order = Turnstile(1), list[str]()
-    with turnstile.turn(Priority.PATIENT):
-        [thread] = queued_now(turnstile, order)
+    semaphore, order = PrioritySemaphore(1), list[str]()
+    with semaphore.turn(Priority.PATIENT):
+        [thread] = queued_now(semaphore, order)
         thread.join(WAIT_S)
         assert order == ["reaction"]
 
 
-def queued_now(turnstile: Turnstile, order: list[str]) -> list[threading.Thread]:
+def queued_now(semaphore: PrioritySemaphore, order: list[str]) -> list[threading.Thread]:
     def take() -> None:
-        with turnstile.turn(Priority.REACTION):
+        with semaphore.turn(Priority.REACTION):
             order.append("reaction")
 
     thread = threading.Thread(target=take)
@@ -60,10 +60,10 @@ def queued_now(turnstile: Turnstile, order: list[str]) -> list[threading.Thread]
 
 
 def test_as_many_turns_are_taken_at_a_time_as_there_are_places() -> None:
-    turnstile, inside = Turnstile(2), threading.Barrier(2, timeout=WAIT_S)
+    semaphore, inside = PrioritySemaphore(2), threading.Barrier(2, timeout=WAIT_S)
 
     def take() -> None:
-        with turnstile.turn(Priority.ASKED):
+        with semaphore.turn(Priority.ASKED):
             inside.wait()
 
     threads = [threading.Thread(target=take) for _ in range(4)]
@@ -77,20 +77,20 @@ def test_as_many_turns_are_taken_at_a_time_as_there_are_places() -> None:
 
 @pytest.mark.parametrize("priority", Priority)
 def test_a_turn_ends_when_its_work_fails(priority: Priority) -> None:
-    turnstile = Turnstile()
-    with pytest.raises(RuntimeError), turnstile.turn(priority):
+    semaphore = PrioritySemaphore()
+    with pytest.raises(RuntimeError), semaphore.turn(priority):
         raise RuntimeError
-    with turnstile.turn(priority):
+    with semaphore.turn(priority):
         pass
 
 
 def test_patient_work_gets_on_however_much_others_have_to_do() -> None:
-    turnstile, order = Turnstile(), list[str]()
+    semaphore, order = PrioritySemaphore(), list[str]()
     entered = [threading.Event() for _ in range(PATIENT_TURNS + 2)]
     leave = [threading.Event() for _ in entered]
 
     def ask(number: int) -> None:
-        with turnstile.turn(Priority.ASKED):
+        with semaphore.turn(Priority.ASKED):
             entered[number].set()
             leave[number].wait(WAIT_S)
 
@@ -98,12 +98,12 @@ def test_patient_work_gets_on_however_much_others_have_to_do() -> None:
 
     def start(number: int, waiting: int) -> None:
         threads[number].start()
-        eventually(lambda: sum(priority is Priority.ASKED for priority, _ in turnstile._waiting) == waiting)
+        eventually(lambda: sum(priority is Priority.ASKED for priority, _ in semaphore._waiting) == waiting)
 
     start(0, waiting=0)
     assert entered[0].wait(WAIT_S)
     start(1, waiting=1)
-    threads += queued(turnstile, order, ("patient", Priority.PATIENT))
+    threads += queued(semaphore, order, ("patient", Priority.PATIENT))
     for number in range(1, PATIENT_TURNS + 1):
         start(number + 1, waiting=2)  # so that somebody waits when the one before leaves
         assert order == []

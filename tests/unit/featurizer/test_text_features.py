@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from featurizer.priority import Priority, Turnstile
+from featurizer.priority import Priority, PrioritySemaphore
 from featurizer.text_features import PATIENT_NICE, PIECE, PIECE_CHARACTERS, NotEncoded, TextFeatures
 from tests.featurizers import POISON, HashEncoder
 
@@ -13,7 +13,7 @@ SIZE = 5
 
 
 def features_with(encoder: HashEncoder, remembered: int = 100, is_live: bool = True) -> TextFeatures:
-    return TextFeatures(encoder, SIZE, Turnstile(), remembered, lambda: is_live)
+    return TextFeatures(encoder, SIZE, PrioritySemaphore(), remembered, lambda: is_live)
 
 
 def test_features_come_in_the_order_of_the_texts_and_identical_texts_are_computed_once() -> None:
@@ -91,7 +91,7 @@ def test_a_reaction_waits_for_one_piece_of_what_others_asked_for_and_no_more() -
     assert begun.wait(20)
     reacting = threading.Thread(target=features.of, args=(["reaction"], Priority.REACTION))
     reacting.start()
-    while len(features._turnstile._waiting) < 1:
+    while len(features._semaphore._waiting) < 1:
         pass
     go_on.set()
     for thread in (asking, reacting):

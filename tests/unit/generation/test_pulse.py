@@ -2,7 +2,7 @@ from http import HTTPStatus
 
 import pytest
 
-from generation.pulse import NoToken, Pulse
+from generation.pulse import EngineProgress, NoToken
 from kit.problems import Problem
 
 
@@ -22,21 +22,23 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def pulse(clock: Clock) -> Pulse:
+def pulse(clock: Clock) -> EngineProgress:
     """Of an engine that has just written something, and hangs after 12 s in vain."""
-    pulse = Pulse(12, clock)
+    pulse = EngineProgress(12, clock)
     pulse.came()
     return pulse
 
 
 def test_an_engine_that_has_never_written_is_not_ready_and_is_asked_at_once() -> None:
-    pulse = Pulse(12)
+    pulse = EngineProgress(12)
     assert pulse.is_due
     with pytest.raises(NoToken, match="no token has come yet"):
         pulse.check()
 
 
-def test_an_engine_that_nobody_asks_does_not_hang_but_is_asked_after_a_while(pulse: Pulse, clock: Clock) -> None:
+def test_an_engine_that_nobody_asks_does_not_hang_but_is_asked_after_a_while(
+    pulse: EngineProgress, clock: Clock
+) -> None:
     clock.now_s = 23
     assert not pulse.is_due
     clock.now_s = 25
@@ -46,7 +48,7 @@ def test_an_engine_that_nobody_asks_does_not_hang_but_is_asked_after_a_while(pul
     pulse.check()
 
 
-def test_an_engine_that_writes_for_anybody_is_well_and_not_asked_for_more(pulse: Pulse, clock: Clock) -> None:
+def test_an_engine_that_writes_for_anybody_is_well_and_not_asked_for_more(pulse: EngineProgress, clock: Clock) -> None:
     with pulse.asked(), pulse.asked():
         for second in range(0, 100, 3):
             clock.now_s = second
@@ -55,14 +57,16 @@ def test_an_engine_that_writes_for_anybody_is_well_and_not_asked_for_more(pulse:
             pulse.came()
 
 
-def test_while_somebody_waits_it_is_asked_sooner(pulse: Pulse, clock: Clock) -> None:
+def test_while_somebody_waits_it_is_asked_sooner(pulse: EngineProgress, clock: Clock) -> None:
     clock.now_s = 5
     assert not pulse.is_due
     with pulse.asked():
         assert pulse.is_due
 
 
-def test_an_engine_that_was_asked_in_vain_for_too_long_hangs_until_something_comes(pulse: Pulse, clock: Clock) -> None:
+def test_an_engine_that_was_asked_in_vain_for_too_long_hangs_until_something_comes(
+    pulse: EngineProgress, clock: Clock
+) -> None:
     clock.now_s = 100
     with pulse.asked():
         clock.now_s = 111
@@ -76,7 +80,7 @@ def test_an_engine_that_was_asked_in_vain_for_too_long_hangs_until_something_com
         assert not pulse.hangs
 
 
-def test_an_engine_that_refuses_is_not_ready_and_says_why_until_something_comes(pulse: Pulse) -> None:
+def test_an_engine_that_refuses_is_not_ready_and_says_why_until_something_comes(pulse: EngineProgress) -> None:
     pulse.failed(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the engine does not answer"))
     with pytest.raises(NoToken, match="does not answer"):
         pulse.check()

@@ -1,12 +1,12 @@
 import pytest
 
-from generation.drawing import Batch
 from generation.engine import Order
-from generation.writing import Novelty
+from generation.prompt_picking import Batch
+from generation.writing import CopyFilter
 from slop.copies import KnownPosts
 
 KNOWN = "The basil has forgiven me again."
-NOVELTY = Novelty(KnownPosts.of([KNOWN]), rewrites=2)
+NOVELTY = CopyFilter(KnownPosts.of([KNOWN]), rewrites=2)
 TEXTS = ["Soup is new here.", KNOWN, "", "the basil has forgiven me, I hope", "A new star was found."]
 
 

@@ -1,5 +1,7 @@
 """compose.yaml, as it is written: what is pinned, published, reachable, and bounded."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from infra.settings_reference import SERVICES as SETTINGS
+from infra.settings_reference import variable
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "compose.yaml").read_text()
@@ -21,6 +26,28 @@ CPU = {name for name, service in SERVICES.items() if "" in service.get("profiles
 GPU = {name for name, service in SERVICES.items() if "gpu" in service.get("profiles", ["gpu"])}
 SCALED = ("collector", "featurizer", "learner", "generation", "worker", "vllm")
 MEGABYTES = {"m": 1, "g": 1024}
+# Whose settings a container reads where they are not those of its own name.
+READERS = {"worker": "jobs", "worker-gpu": "jobs", "beat": "jobs"}
+WITH_SETTINGS = [name for name in OURS if READERS.get(name, name) in SETTINGS]
+# Settings that compose.yaml has the say of, by what it says, and why.
+INSIDE = "of the container, whose networks nobody else is in; `ports` publishes it"
+ADDRESS = "of a container of this file, in a network that leads nowhere else"
+FIXED = {
+    "SLOP_HOST": ("0.0.0.0", INSIDE),
+    "SLOP_COLLECTOR_PORT": (8001, INSIDE),
+    "SLOP_GENERATION_PORT": (8002, INSIDE),
+    "SLOP_FEATURIZER_PORT": (8011, INSIDE),
+    "SLOP_LEARNER_PORT": (8012, INSIDE),
+    "SLOP_WORKER_PORT": (8013, INSIDE),
+    "SLOP_BEAT_PORT": (8014, INSIDE),
+    "SLOP_KAFKA_BOOTSTRAP": ("kafka:9092", ADDRESS),
+    "SLOP_REDIS_URL": ("redis://redis:6379/0", ADDRESS),
+    "SLOP_JOBS_REDIS_URL": ("redis://redis:6379/1", ADDRESS),
+    "SLOP_VLLM_URL": ("http://vllm:8000/v1", ADDRESS),
+    "SLOP_FEATURIZER_URL": ("http://featurizer:8011", ADDRESS),
+    "SLOP_JOBS_DIR": ("/jobs", "the volume `jobs`"),
+    "SLOP_MODEL": ("/model", "the volume of the model, or the folder that SLOP_MODEL_FOLDER names"),
+}
 
 every_service = pytest.mark.parametrize("name", SERVICES)
 
@@ -176,6 +203,28 @@ def test_every_setting_is_explained() -> None:
     assert set(re.findall(r"\$\{(\w+)", TEXT)) <= documented
 
 
+@pytest.mark.parametrize("name", WITH_SETTINGS)
+def test_every_setting_of_a_service_can_be_set_or_is_fixed_for_a_reason(name: str) -> None:
+    settings = SETTINGS[READERS.get(name, name)]
+    environment = SERVICES[name]["environment"]
+    assert SERVICES[name]["env_file"] == [{"path": "${SLOP_ENV_FILE:-.env}", "required": False}]
+    for env in {variable(settings, field) for field in settings.model_fields} & environment.keys():
+        if env in FIXED:
+            assert environment[env] == FIXED[env][0]
+        else:  # what is not in `environment` comes from the file
+            assert str(environment[env]).startswith(f"${{{env}:-")
+
+
+def test_what_is_fixed_is_told() -> None:
+    told = (ROOT / "docs/settings.md").read_text().partition("Not in the tables")[0]
+    assert [env for env in FIXED if not env.endswith("_PORT") and f"`{env}`" not in told] == []
+
+
+def test_only_our_services_get_the_file_of_settings_and_none_the_password_of_grafana() -> None:
+    assert {name for name, service in SERVICES.items() if "env_file" in service} == set(WITH_SETTINGS)
+    assert {SERVICES[name]["environment"]["SLOP_GRAFANA_PASSWORD"] for name in WITH_SETTINGS} == {""}
+
+
 def test_prometheus_asks_every_service_by_its_name_and_port() -> None:
     config = yaml.safe_load((ROOT / "infra/prometheus/prometheus.yml").read_text())
     replicas = {
@@ -225,6 +274,23 @@ def test_exactly_one_engine_runs_whatever_the_profile(arguments: list[str], expe
     assert (done.returncode, done.stderr) == (0, "")
     assert set(done.stdout.split()) == expected
     assert len({"vllm", "vllm-gpu"} & expected) == len({"worker", "worker-gpu"} & expected) == 1
+
+
+@pytest.mark.skipif(not compose_is_installed(), reason="docker compose is missing: install Docker's compose plugin")
+def test_a_setting_in_the_file_reaches_our_services_and_moves_no_address(tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen.env"
+    chosen.write_text('SLOP_TENANT=acme\nSLOP_COLLECTOR_PORT=9001\nSLOP_REWARD_WEIGHTS={"share": 2, "skip": 0.3}\n')
+    command = ["docker", "compose", "--env-file", str(chosen), "config", "--format", "json"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLOP_")}
+    environment["SLOP_ENV_FILE"] = str(chosen)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    services = json.loads(done.stdout)["services"]
+    for name in set(WITH_SETTINGS) & CPU:
+        got = services[name]["environment"]
+        assert (got["SLOP_TENANT"], got["SLOP_COLLECTOR_PORT"]) == ("acme", "8001")
+        assert json.loads(got["SLOP_REWARD_WEIGHTS"]) == {"share": 2, "skip": 0.3}
+    assert services["collector"]["ports"][0]["published"] == "9001"
 
 
 def pins(name: str) -> dict[str, set[str]]:

@@ -22,7 +22,7 @@ OUR_METRICS = (
     "jobs.metrics",
     "kit.health",
     "kit.request_metrics",
-    "slop.kafka.streams",
+    "slop.kafka.subscription",
     "featurizer.metrics",
     "learner.metrics",
 )

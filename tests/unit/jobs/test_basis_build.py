@@ -7,16 +7,16 @@ from pydantic import ValidationError
 
 from jobs import basis_build
 from jobs.basis_build import BuildOptions, BuildRefused, Work, fit_basis
-from jobs.limits import Limits
+from jobs.limits import JobLimits
 from jobs.settings import JobsSettings
-from slop.rollout.live import Bases, Place
-from slop.rollout.live import Record as LiveRecord
-from slop.style_subject import FactoredBasis
+from slop.rollout.live import Bases, BasisRef
+from slop.rollout.live import StoredBases as LiveRecord
+from slop.style_subject import StyleSubjectBasis
 from tests.basis import factored_for, random_basis, spread_over
 
 
 def fit(settings: JobsSettings) -> None:
-    fit_basis("job", settings, BuildOptions(), Limits(60, threading.Event()), lambda _: None)
+    fit_basis("job", settings, BuildOptions(), JobLimits(60, threading.Event()), lambda _: None)
 
 
 def settings_in(folder: Path, **chosen: object) -> JobsSettings:
@@ -71,7 +71,7 @@ class Rolled:
     """A Redis in which a basis was rolled out."""
 
     def __init__(self, configured: Path, live: Path) -> None:
-        self._record = LiveRecord(Place.of(configured).version, Bases(Place.of(live)))
+        self._record = LiveRecord(BasisRef.of(configured).version, Bases(BasisRef.of(live)))
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +110,7 @@ def test_prompts_of_styles_and_subjects_are_built_to_go_with_a_basis_where_that_
 ) -> None:
     settings = settings_in(tmp_path, fit_basis_log=False, fit_basis_factored=True)
     options = BuildOptions(prompts=4, rounds=[3, 2], seed=7)
-    fit_basis("job", settings, options, Limits(60, threading.Event()), lambda _: None)
+    fit_basis("job", settings, options, JobLimits(60, threading.Event()), lambda _: None)
     (mixture, _), (factored, _) = begun
     out = mixture[mixture.index("--out") + 1]
     assert factored[2] == "training.basis.style_subject"
@@ -129,7 +129,7 @@ def test_a_build_goes_on_with_what_is_not_done(tmp_path: Path, monkeypatch: pyte
     basis.save(settings.bases_dir / ".building" / "job" / "basis")
     fit(settings)
     assert trained == ["training.basis.style_subject"]
-    assert Place.of(settings.bases_dir / basis.version).version == basis.version
+    assert BasisRef.of(settings.bases_dir / basis.version).version == basis.version
 
 
 def test_a_factored_basis_is_published_with_the_basis_that_it_goes_with(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_factored_basis_is_published_with_the_basis_that_it_goes_with(tmp_path
     basis.save(work.basis)
     factored_for(basis, spread_over([(None, 0), (None, 1), (0, None), (1, None)])).save(work.basis)
     basis_build._publish(work, bases)
-    assert FactoredBasis.beside(bases / basis.version, basis) is not None
+    assert StyleSubjectBasis.beside(bases / basis.version, basis) is not None
 
 
 def test_progress_is_the_last_state_of_the_last_progress_bar(tmp_path: Path) -> None:

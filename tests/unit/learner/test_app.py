@@ -12,9 +12,8 @@ from redis.exceptions import ResponseError
 from learner.app import Worker
 from learner.learning import Learner, Lessons, Outcome
 from learner.settings import LearnerSettings
-from slop.kafka.delivery import Record as Sent
 from slop.kafka.durability import DurableCommits
-from slop.kafka.streams import Record
+from slop.kafka.records import ConsumerRecord, ProducerRecord
 from slop.kafka.topics import REJECTED
 from slop.signals import Reason, Refused
 from slop.v1.interaction_pb2 import Rejected
@@ -48,7 +47,7 @@ class Commits:
     def done(self) -> None:
         self.done_times += 1
 
-    def was_read_before(self, record: Record) -> bool:
+    def was_read_before(self, record: ConsumerRecord) -> bool:
         return record.offset < self.read_before
 
 
@@ -81,7 +80,7 @@ class Outbox:
     away: int = 0
     published: list[Rejected] = field(default_factory=list)
 
-    def publish(self, records: Sequence[Sent]) -> None:
+    def publish(self, records: Sequence[ProducerRecord]) -> None:
         assert all(record.topic == REJECTED for record in records)
         self.published += [Rejected.FromString(record.value) for record in records]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.deduplication import Known, Verdict
+from learner.deduplication import SignalJudge, Verdict
 from slop.profiles import MOST_SOURCES, Applied, Profile
 from slop.recent import FEWEST_KEPT, Recent, Window
 from slop.v1.signal_pb2 import Signal
@@ -18,11 +18,11 @@ WINDOW = Window(7 * DAY_MS, events=100)
 NEWBORN = Profile.new(BASIS.version, BASIS.prior(1.0, 0.5, 1.0))
 
 
-def verdicts(signals: list[Signal], known: Known) -> list[Verdict]:
+def verdicts(signals: list[Signal], known: SignalJudge) -> list[Verdict]:
     return [known.judge(signal).verdict for signal in signals]
 
 
-def taken(signals: list[Signal], known: Known) -> list[Signal]:
+def taken(signals: list[Signal], known: SignalJudge) -> list[Signal]:
     """Those that are learned, in order."""
     return [signal for signal in signals if known.judge(signal).verdict is Verdict.LEARNED]
 
@@ -31,14 +31,14 @@ def offsets(signals: list[Signal]) -> list[int]:
     return [signal.source.offset for signal in signals]
 
 
-def fresh() -> Known:
-    return Known.of(NEWBORN, Recent(1), WINDOW)
+def fresh() -> SignalJudge:
+    return SignalJudge.of(NEWBORN, Recent(1), WINDOW)
 
 
-def stored_and_read_again(known: Known) -> Known:
+def stored_and_read_again(known: SignalJudge) -> SignalJudge:
     """As if the profile had been written after the last signal."""
     profile = replace(NEWBORN, updated_at_ms=known.newest_ms, applied=known.sources())
-    return Known.of(profile, Recent.from_bytes(known.recent.to_bytes(), 1), WINDOW)
+    return SignalJudge.of(profile, Recent.from_bytes(known.recent.to_bytes(), 1), WINDOW)
 
 
 def test_a_signal_written_twice_is_taken_once() -> None:
@@ -47,7 +47,7 @@ def test_a_signal_written_twice_is_taken_once() -> None:
 
 
 def test_an_older_offset_stays_old_after_the_profile_was_stored() -> None:
-    known = Known.of(replace(NEWBORN, applied=(Applied(1, 0, 5),)), Recent(1), WINDOW)
+    known = SignalJudge.of(replace(NEWBORN, applied=(Applied(1, 0, 5),)), Recent(1), WINDOW)
     assert offsets(taken([a_signal(BASIS, offset) for offset in (4, 5, 6)], known)) == [6]
 
 

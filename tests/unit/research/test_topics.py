@@ -32,7 +32,7 @@ from slop.basis import Basis, Template
 from slop.composing import Composer, Pair
 from slop.profiles import Profile
 from slop.settings import DEFAULT_BASIS, LearningSettings
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 from slop.tensor_wire import torch_base64
 from tests.basis import factored_for, spread_over
 
@@ -251,7 +251,7 @@ STYLES = [label for label in POSTS if load_classes()[label].kind == "style"]
 TOPICS = [label for label in POSTS if load_classes()[label].kind == "topic"]
 
 
-def factored_of_classes(basis: Basis) -> FactoredBasis:
+def factored_of_classes(basis: Basis) -> StyleSubjectBasis:
     """Every class of the catalogue is one prompt of the basis, and a style or a subject of its own."""
     pairs: list[tuple[int | None, int | None]] = [
         (STYLES.index(label), None) if label in STYLES else (None, TOPICS.index(label)) for label in POSTS
@@ -260,7 +260,7 @@ def factored_of_classes(basis: Basis) -> FactoredBasis:
     return factored_for(basis, spread_over(pairs + rest, len(STYLES), len(TOPICS)))
 
 
-def wanted_of(basis: Basis, factored: FactoredBasis) -> list[Wanted]:
+def wanted_of(basis: Basis, factored: StyleSubjectBasis) -> list[Wanted]:
     composer = Composer.of(factored)
     assert composer is not None
     members = [member for kind in (Kind.TOPIC, Kind.BOTH) for member in members_of(kind, POSTS, HABITS, seed=0)]
@@ -306,7 +306,7 @@ def test_only_pairs_that_somebody_wants_are_written_and_everybody_gets_different
         }
 
 
-def name_of(factored: FactoredBasis, pair: Pair) -> str:
+def name_of(factored: StyleSubjectBasis, pair: Pair) -> str:
     return torch_base64(factored.prompt(*pair)).replace("/", "_")
 
 

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from slop.basis import InvalidBasis, Template
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 from tests.basis import factored_for, random_basis, random_factored, spread_over
 
 OF_PROMPTS = spread_over([(None, 0), (None, 3), (1, None), (None, None)])
@@ -17,7 +17,7 @@ OF_PROMPTS = spread_over([(None, 0), (None, 3), (1, None), (None, None)])
 def test_a_factored_basis_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     basis = random_factored()
     basis.save(tmp_path)
-    back = FactoredBasis.load(tmp_path)
+    back = StyleSubjectBasis.load(tmp_path)
     assert (back.version, back.size, back.rows) == (basis.version, (3, 4), 5)
     assert back.prompt(1, 2).tobytes() == basis.prompt(1, 2).tobytes()
     assert (back.style_words, back.subject_words) == (basis.style_words, basis.subject_words)
@@ -72,7 +72,7 @@ def test_rows_that_must_not_reach_the_engine_are_refused(factor: float) -> None:
 
 def test_a_folder_without_one_says_how_to_build_it(tmp_path: Path) -> None:
     with pytest.raises(InvalidBasis, match="make factored"):
-        FactoredBasis.load(tmp_path)
+        StyleSubjectBasis.load(tmp_path)
 
 
 def test_a_content_that_is_not_what_the_file_says_is_refused(tmp_path: Path) -> None:
@@ -80,15 +80,15 @@ def test_a_content_that_is_not_what_the_file_says_is_refused(tmp_path: Path) -> 
     file = tmp_path / "factored.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"revision": "another"}))
     with pytest.raises(InvalidBasis, match="says version"):
-        FactoredBasis.load(tmp_path)
+        StyleSubjectBasis.load(tmp_path)
 
 
 def test_in_the_folder_of_its_basis_it_is_found(tmp_path: Path) -> None:
     basis = random_basis()
-    assert FactoredBasis.beside(tmp_path, basis) is None
+    assert StyleSubjectBasis.beside(tmp_path, basis) is None
     factored = factored_for(basis, OF_PROMPTS)
     factored.save(tmp_path)
-    found = FactoredBasis.beside(tmp_path, basis)
+    found = StyleSubjectBasis.beside(tmp_path, basis)
     assert found is not None
     assert found.version == factored.version
 
@@ -109,7 +109,7 @@ def test_one_of_another_basis_is_not_used_and_the_log_says_so(
     basis = random_basis()
     replace(factored_for(basis, OF_PROMPTS), **changed).save(tmp_path)
     with capture_logs() as logs:
-        assert FactoredBasis.beside(tmp_path, basis) is None
+        assert StyleSubjectBasis.beside(tmp_path, basis) is None
     (line,) = logs
     assert said in line["error"]
 
@@ -119,5 +119,5 @@ def test_a_broken_one_is_not_used_and_the_log_says_so(tmp_path: Path) -> None:
     factored_for(basis, OF_PROMPTS).save(tmp_path)
     (tmp_path / "factored.safetensors").write_bytes(b"broken")
     with capture_logs() as logs:
-        assert FactoredBasis.beside(tmp_path, basis) is None
+        assert StyleSubjectBasis.beside(tmp_path, basis) is None
     assert "no usable factored basis" in logs[0]["error"]

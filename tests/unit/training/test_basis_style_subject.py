@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 from tests.basis import basis_of
 from tests.tiny_model import random_prompts, tiny_model
 from training.basis import style_subject as factored
@@ -41,7 +41,7 @@ def test_a_build_finds_and_keeps_styles_and_subjects(tmp_path: Path) -> None:
     assert (basis.built["seed"], basis.built["rounds"], basis.built["drafted"]) == (0, [3, 4], [])
     assert 0 < basis.built["held_out_loss"] < 10
     basis.save(tmp_path / "basis")
-    assert FactoredBasis.load(tmp_path / "basis").version == basis.version
+    assert StyleSubjectBasis.load(tmp_path / "basis").version == basis.version
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,6 @@ def test_every_post_belongs_to_the_mixtures_prompt_that_makes_it_likeliest(tmp_p
     found = factored.best_prompts(MODEL, mixture, POSTS)
     assert np.mean(found == best) > 0.95
     basis.save(tmp_path / "basis")
-    again = FactoredBasis.load(tmp_path / "basis")
+    again = StyleSubjectBasis.load(tmp_path / "basis")
     assert again.version == basis.version
     np.testing.assert_array_equal(again.of_prompts, basis.of_prompts)

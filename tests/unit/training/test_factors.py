@@ -1,6 +1,5 @@
 from collections.abc import Iterable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -184,8 +183,7 @@ def test_only_what_the_learner_would_learn_is_read() -> None:
     good.features[:] = foreign.features[:] = [0.5] * BASIS.feature_count
     broken.features[:] = [float("nan")] * BASIS.feature_count
     values = [good.SerializeToString(), foreign.SerializeToString(), broken.SerializeToString(), b"\xff", None]
-    records = [SimpleNamespace(value=value) for value in values]
-    assert [found.event_id for found in learnable(records, BASIS)] == [good.event_id]
+    assert [found.event_id for found in learnable(values, BASIS)] == [good.event_id]
 
 
 def test_a_log_without_signals_has_no_readers() -> None:

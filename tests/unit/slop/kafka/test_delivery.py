@@ -3,10 +3,11 @@
 import asyncio
 import threading
 
-from slop.kafka.delivery import OVERHEAD, Delivery, Record
+from slop.kafka.delivery import OVERHEAD, Delivery
+from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import INTERACTIONS
 
-RECORDS = [Record(INTERACTIONS, b"k", b"v" * size) for size in (1, 2, 3)]
+RECORDS = [ProducerRecord(INTERACTIONS, b"k", b"v" * size) for size in (1, 2, 3)]
 
 
 async def test_it_succeeds_when_the_last_record_is_acknowledged_from_whatever_thread() -> None:

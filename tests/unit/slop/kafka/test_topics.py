@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.errors import KafkaConnectionError
 
-from slop.kafka.topics import INTERACTIONS, POSTS, SIGNALS, TOPICS, encode, is_generated, key_of, require_broker
+from slop.kafka.brokers import require_broker
+from slop.kafka.topics import INTERACTIONS, POSTS, SIGNALS, TOPICS, encode, is_generated, key_of
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from slop.v1.post_pb2 import Post
 from slop.v1.signal_pb2 import Signal

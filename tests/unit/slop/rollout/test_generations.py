@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from slop.basis import GENERATION_FILE, Basis, InvalidBasis
-from slop.rollout.live import Place
+from slop.rollout.live import BasisRef
 from tests.basis import random_basis
 
 
@@ -16,7 +16,7 @@ def test_a_generation_is_another_version_of_the_same_content(tmp_path: Path) -> 
     second = Basis.load(tmp_path)
     assert second.version == f"{first.version}.1a2b"
     assert (second.content_version, second.text_version) == (first.version, first.text_version)
-    assert Place.of(tmp_path).load().version == second.version
+    assert BasisRef.of(tmp_path).load().version == second.version
 
 
 def test_what_is_saved_is_of_the_first_generation(tmp_path: Path) -> None:

@@ -4,38 +4,40 @@ from pathlib import Path
 import pytest
 
 from slop.basis import InvalidBasis
-from slop.rollout.live import Bases, Place, Record, Sight, groups_of
+from slop.rollout.live import Bases, BasesView, BasisRef, StoredBases, groups_of
 from slop.settings import LearningSettings
 from tests.basis import random_basis
 
-FIRST, SECOND = Place("1" * 12, "/bases/1"), Place("2" * 12, "/bases/2")
+FIRST, SECOND = BasisRef("1" * 12, "/bases/1"), BasisRef("2" * 12, "/bases/2")
 
 
 @pytest.mark.parametrize(
     "bases", [Bases(FIRST), Bases(SECOND, before=FIRST), Bases(FIRST, beside=SECOND, before=SECOND)]
 )
 def test_what_is_followed_comes_back_as_it_was_stored(bases: Bases) -> None:
-    record = Record(FIRST.version, bases)
-    assert Record.of(record.to_json()) == record
-    assert Sight(FIRST).of(record.to_json()) == bases
+    record = StoredBases(FIRST.version, bases)
+    assert StoredBases.of(record.to_json()) == record
+    assert BasesView(FIRST).of(record.to_json()) == bases
 
 
 def test_before_the_first_rollout_the_configured_basis_is_live() -> None:
-    assert Record.of(None) is None
-    assert Sight(FIRST).of(None) == Bases(FIRST)
+    assert StoredBases.of(None) is None
+    assert BasesView(FIRST).of(None) == Bases(FIRST)
 
 
 def test_a_record_of_another_configured_basis_counts_only_for_who_was_at_work_before_it() -> None:
-    rolled_out = Record(FIRST.version, Bases(SECOND, before=FIRST))
+    rolled_out = StoredBases(FIRST.version, Bases(SECOND, before=FIRST))
     restarted = rolled_out.claimed(SECOND)
-    assert restarted == Record(SECOND.version, Bases(SECOND, before=FIRST))
-    assert Sight(FIRST).of(restarted.to_json()) == Bases(FIRST)
-    at_work = Sight(FIRST)
+    assert restarted == StoredBases(SECOND.version, Bases(SECOND, before=FIRST))
+    assert BasesView(FIRST).of(restarted.to_json()) == Bases(FIRST)
+    at_work = BasesView(FIRST)
     assert at_work.of(rolled_out.to_json()) == at_work.of(restarted.to_json()) == Bases(SECOND, before=FIRST)
 
 
 def test_a_basis_that_was_not_live_is_claimed_without_what_was_before() -> None:
-    assert Record(FIRST.version, Bases(SECOND, before=FIRST)).claimed(FIRST) == Record(FIRST.version, Bases(FIRST))
+    assert StoredBases(FIRST.version, Bases(SECOND, before=FIRST)).claimed(FIRST) == StoredBases(
+        FIRST.version, Bases(FIRST)
+    )
 
 
 def test_the_next_basis_is_followed_beside_the_live_one_and_the_former_is_not() -> None:
@@ -45,7 +47,7 @@ def test_the_next_basis_is_followed_beside_the_live_one_and_the_former_is_not() 
 
 def test_a_place_loads_its_basis_and_no_other(tmp_path: Path) -> None:
     random_basis().save(tmp_path)
-    place = Place.of(tmp_path)
+    place = BasisRef.of(tmp_path)
     assert place.load().version == place.version
     random_basis(seed=1).save(tmp_path)
     with pytest.raises(InvalidBasis, match=place.version):

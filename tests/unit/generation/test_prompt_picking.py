@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generation.contracts import GenerateRequest, Reason
-from generation.drawing import Drawer, Drawing, factored_of
-from generation.readers import Standing
+from generation.prompt_picking import PickedPrompts, PromptPicker, factored_of
+from generation.reader_state import ReaderState
 from generation.settings import Settings
 from slop.arms import Arm
 from slop.basis import Basis
 from slop.composing import Choice, Pair
-from slop.rollout.live import Place
+from slop.rollout.live import BasisRef
 from slop.soft_prompts import UnsafeSoftPrompt
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 from slop.tensor_wire import torch_base64
 from tests.basis import factored_for, profile_of, random_basis, spread_over
 from tests.samples import sample
@@ -29,17 +29,17 @@ PARTS |= {torch_base64(prompt): Pair(*divmod(number, 4)) for number, prompt in e
 SETTINGS = Settings(_env_file=None)
 
 
-def drawer(basis: Basis = BASIS, seed: int = 0, factored: FactoredBasis | None = None) -> Drawer:
-    return Drawer(basis, SETTINGS, np.random.default_rng(seed), factored)
+def picker(basis: Basis = BASIS, seed: int = 0, factored: StyleSubjectBasis | None = None) -> PromptPicker:
+    return PromptPicker(basis, SETTINGS, np.random.default_rng(seed), factored)
 
 
-def drawer_at(place: Place, settings: Settings = SETTINGS) -> Drawer:
+def drawer_at(place: BasisRef, settings: Settings = SETTINGS) -> PromptPicker:
     basis = place.load()
-    return Drawer(basis, settings, np.random.default_rng(0), factored_of(place, basis, settings))
+    return PromptPicker(basis, settings, np.random.default_rng(0), factored_of(place, basis, settings))
 
 
-def reader(*weights: float) -> Standing:
-    return Standing(Reason.PERSONALIZED, Arm.SOFT, profile_of(BASIS, weights))
+def reader(*weights: float) -> ReaderState:
+    return ReaderState(Reason.PERSONALIZED, Arm.SOFT, profile_of(BASIS, weights))
 
 
 def prompt_of(system: Any) -> Choice:
@@ -48,23 +48,23 @@ def prompt_of(system: Any) -> Choice:
     return PARTS[part["data"]]
 
 
-def drawn(drawing: Drawing) -> Counter[Choice]:
-    batches = drawing.batches
+def drawn(picked: PickedPrompts) -> Counter[Choice]:
+    batches = picked.batches
     return Counter({prompt_of(batch.order.messages[0]["content"]): batch.order.n for batch in batches})
 
 
 def test_a_reader_with_one_taste_gets_one_order_for_all_posts() -> None:
-    drawing = drawer().draw(GenerateRequest(user_id="ada", n=8), reader(-1, 2, -1, -1))
-    assert drawn(drawing) == {1: 8}
-    assert drawing.personalization.applied
-    assert drawing.personalization.reason == Reason.PERSONALIZED
-    assert drawing.personalization.interactions == 16
+    picked = picker().draw(GenerateRequest(user_id="ada", n=8), reader(-1, 2, -1, -1))
+    assert drawn(picked) == {1: 8}
+    assert picked.personalization.applied
+    assert picked.personalization.reason == Reason.PERSONALIZED
+    assert picked.personalization.interactions == 16
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_two_equal_tastes_get_equal_shares_of_a_batch(seed: int) -> None:
-    drawing = drawer(seed=seed).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
-    assert drawn(drawing) == {0: 4, 2: 4}
+    picked = picker(seed=seed).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    assert drawn(picked) == {0: 4, 2: 4}
 
 
 @settings(max_examples=50)
@@ -75,43 +75,43 @@ def test_two_equal_tastes_get_equal_shares_of_a_batch(seed: int) -> None:
 )
 def test_every_post_is_ordered_once(weights: list[float], n: int, strength: float) -> None:
     request = GenerateRequest(user_id="ada", n=n, strength=strength)
-    drawing = drawer().draw(request, reader(*weights))
-    assert sorted(post for batch in drawing.batches for post in batch.posts) == list(range(n))
-    assert all(batch.order.n == len(batch.posts) for batch in drawing.batches)
+    picked = picker().draw(request, reader(*weights))
+    assert sorted(post for batch in picked.batches for post in batch.posts) == list(range(n))
+    assert all(batch.order.n == len(batch.posts) for batch in picked.batches)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_reader_who_likes_a_style_and_a_subject_gets_both_in_every_post(seed: int) -> None:
     request, both = GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0)
-    drawing = drawer(seed=seed, factored=FACTORED).draw(request, both)
-    assert drawn(drawing) == {Pair(1, 0): 8}
-    assert drawing.composed == 8
-    assert drawing.personalization == drawer().draw(request, both).personalization
+    picked = picker(seed=seed, factored=FACTORED).draw(request, both)
+    assert drawn(picked) == {Pair(1, 0): 8}
+    assert picked.composed == 8
+    assert picked.personalization == picker().draw(request, both).personalization
 
 
 def test_several_styles_or_subjects_share_the_composed_posts() -> None:
-    drawing = drawer(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=8), reader(1, 1, 1, 0))
-    assert drawn(drawing) == {Pair(1, 0): 4, Pair(1, 3): 4}
+    picked = picker(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=8), reader(1, 1, 1, 0))
+    assert drawn(picked) == {Pair(1, 0): 4, Pair(1, 3): 4}
 
 
 @pytest.mark.parametrize("weights", [(1, 1, 0, 0), (0, 0, 1, 1), (3, -1, 1, -1)])
 def test_readers_of_subjects_or_of_styles_alone_get_the_mixture(weights: tuple[float, ...]) -> None:
     request = GenerateRequest(user_id="ada", n=8)
-    drawing = drawer(factored=FACTORED).draw(request, reader(*weights))
-    assert drawing == drawer().draw(request, reader(*weights))
-    assert drawing.composed == 0
+    picked = picker(factored=FACTORED).draw(request, reader(*weights))
+    assert picked == picker().draw(request, reader(*weights))
+    assert picked.composed == 0
 
 
 def test_who_likes_nothing_or_is_not_known_gets_plain_posts_beside_a_factored_basis_too() -> None:
-    for standing in (reader(-1, -1, -1, -1), Standing(Reason.NO_PROFILE, Arm.SOFT)):
-        drawing = drawer(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=2), standing)
-        assert drawing.batches[0].order.messages[0]["content"] == BASIS.template.plain_system
-        assert drawing.composed == 0
+    for state in (reader(-1, -1, -1, -1), ReaderState(Reason.NO_PROFILE, Arm.SOFT)):
+        picked = picker(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=2), state)
+        assert picked.batches[0].order.messages[0]["content"] == BASIS.template.plain_system
+        assert picked.composed == 0
 
 
 def test_the_row_norm_of_a_composed_prompt_is_told() -> None:
     before = sample("slop_soft_prompt_row_norm_sum")
-    drawer(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    picker(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
     told = sample("slop_soft_prompt_row_norm_sum") - before
     assert told == pytest.approx(max(np.linalg.norm(row) for row in FACTORED.prompt(1, 0)))
 
@@ -121,23 +121,23 @@ def test_each_basis_is_drawn_from_with_the_factored_one_in_its_own_folder(tmp_pa
     for name in ("with", "without"):
         BASIS.save(tmp_path / name)
     FACTORED.save(tmp_path / "with")
-    assert drawer_at(Place.of(tmp_path / "with")).draw(request, both).composed == 8
-    assert drawn(drawer_at(Place.of(tmp_path / "without")).draw(request, both)) == {0: 4, 2: 4}
+    assert drawer_at(BasisRef.of(tmp_path / "with")).draw(request, both).composed == 8
+    assert drawn(drawer_at(BasisRef.of(tmp_path / "without")).draw(request, both)) == {0: 4, 2: 4}
     off = Settings(_env_file=None, compose=False)
-    assert drawn(drawer_at(Place.of(tmp_path / "with"), off).draw(request, both)) == {0: 4, 2: 4}
+    assert drawn(drawer_at(BasisRef.of(tmp_path / "with"), off).draw(request, both)) == {0: 4, 2: 4}
 
 
 def test_beside_a_factored_basis_of_another_one_the_mixture_is_drawn_from(tmp_path: Path) -> None:
     BASIS.save(tmp_path)
     replace(FACTORED, mixture="another").save(tmp_path)
-    drawing = drawer_at(Place.of(tmp_path)).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
-    assert drawn(drawing) == {0: 4, 2: 4}
+    picked = drawer_at(BasisRef.of(tmp_path)).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    assert drawn(picked) == {0: 4, 2: 4}
 
 
 def test_the_largest_row_norm_of_every_soft_prompt_ordered_is_told() -> None:
     before = sample("slop_soft_prompt_row_norm_count"), sample("slop_soft_prompt_row_norm_sum")
-    drawer().draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
-    drawer().draw(GenerateRequest(user_id="ada"), reader(-1, -1, -1, -1))
+    picker().draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    picker().draw(GenerateRequest(user_id="ada"), reader(-1, -1, -1, -1))
     after = sample("slop_soft_prompt_row_norm_count"), sample("slop_soft_prompt_row_norm_sum")
     norms = [max(np.linalg.norm(row) for row in BASIS.prompts[prompt]) for prompt in (0, 2)]
     assert (after[0] - before[0], after[1] - before[1]) == (2, pytest.approx(sum(norms)))
@@ -145,38 +145,38 @@ def test_the_largest_row_norm_of_every_soft_prompt_ordered_is_told() -> None:
 
 def test_a_higher_strength_leaves_less_to_the_weaker_taste() -> None:
     weaker = {
-        strength: drawn(drawer().draw(GenerateRequest(user_id="ada", n=16, strength=strength), reader(1, 0.8, 0, 0)))[1]
+        strength: drawn(picker().draw(GenerateRequest(user_id="ada", n=16, strength=strength), reader(1, 0.8, 0, 0)))[1]
         for strength in (0.25, 1.0, 4.0)
     }
     assert weaker[0.25] > weaker[1.0] > weaker[4.0]
 
 
 def test_a_reader_who_likes_nothing_gets_plain_posts() -> None:
-    drawing = drawer().draw(GenerateRequest(user_id="ada", n=3), reader(-1, -2, -1, 0))
-    (batch,) = drawing.batches
+    picked = picker().draw(GenerateRequest(user_id="ada", n=3), reader(-1, -2, -1, 0))
+    (batch,) = picked.batches
     assert batch.order.messages[0] == {"role": "system", "content": BASIS.template.plain_system}
     assert batch.order.n == 3
-    assert (drawing.personalization.applied, drawing.personalization.reason) == (False, Reason.NO_TASTE)
+    assert (picked.personalization.applied, picked.personalization.reason) == (False, Reason.NO_TASTE)
 
 
 @pytest.mark.parametrize("reason", set(Reason) - {Reason.PERSONALIZED})
 def test_whatever_the_reason_for_no_profile_posts_are_plain(reason: Reason) -> None:
-    standing = Standing(reason, Arm.BASE, profile_of(BASIS, (1, 1, 1, 1)) if reason == Reason.CONTROL else None)
-    drawing = drawer().draw(GenerateRequest(user_id="ada"), standing)
-    assert drawing.batches[0].order.messages[0]["content"] == BASIS.template.plain_system
-    assert not drawing.personalization.applied
-    assert drawing.personalization.reason == reason
+    state = ReaderState(reason, Arm.BASE, profile_of(BASIS, (1, 1, 1, 1)) if reason == Reason.CONTROL else None)
+    picked = picker().draw(GenerateRequest(user_id="ada"), state)
+    assert picked.batches[0].order.messages[0]["content"] == BASIS.template.plain_system
+    assert not picked.personalization.applied
+    assert picked.personalization.reason == reason
 
 
 def test_a_request_has_the_last_word_on_how_to_draw_tokens() -> None:
     request = GenerateRequest(user_id="ada", prompt="Write about rain.", max_tokens=7, temperature=0)
-    order = drawer().draw(request, reader(1, 0, 0, 0)).batches[0].order
+    order = picker().draw(request, reader(1, 0, 0, 0)).batches[0].order
     assert order.messages[1] == {"role": "user", "content": "Write about rain."}
     assert (order.max_tokens, order.temperature) == (7, 0)
 
 
 def test_what_is_sent_to_the_engine_has_no_seed() -> None:
-    order = drawer().draw(GenerateRequest(user_id="ada"), reader(1, 0, 0, 0)).batches[0].order
+    order = picker().draw(GenerateRequest(user_id="ada"), reader(1, 0, 0, 0)).batches[0].order
     assert order.body("slop", stream=False).keys() == {
         *("model", "messages", "n", "max_tokens", "temperature", "min_p", "stream")
     }
@@ -188,7 +188,7 @@ def test_a_basis_with_a_prompt_that_harms_the_engine_is_refused_at_start(bad: fl
     basis = replace(BASIS, prompts=prompts)
     prompts[2, 1, 3] = bad
     with pytest.raises(UnsafeSoftPrompt):
-        drawer(basis)
+        picker(basis)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e4])
@@ -197,4 +197,4 @@ def test_a_factored_basis_with_a_prompt_that_harms_the_engine_is_refused_at_star
     factored = replace(FACTORED, styles=styles)
     styles[2, 1, 3] = bad
     with pytest.raises(UnsafeSoftPrompt):
-        drawer(factored=factored)
+        picker(factored=factored)

@@ -15,7 +15,7 @@ Asked = tuple[PostRef | None, str]
 """A text, and which post's it is, if it is one's."""
 
 
-class Catalog:
+class PostFeatures:
     """Posts under one version of text features; any thread may ask. Calls may raise redis.exceptions.RedisError."""
 
     def __init__(self, posts: Posts, features: TextFeatures) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 from generation import metrics
 from generation.contracts import GenerateRequest, Personalization, Reason
 from generation.engine import Order
-from generation.readers import Standing
+from generation.reader_state import ReaderState
 from generation.settings import Settings
 from slop.basis import Basis
 from slop.composing import Choice, Composer, Pair, checked_pair, of_mixture
-from slop.rollout.live import Place
+from slop.rollout.live import BasisRef
 from slop.soft_prompts import Floats, checked, shares
-from slop.style_subject import FactoredBasis
+from slop.style_subject import StyleSubjectBasis
 from slop.tensor_wire import torch_base64
 
 
@@ -29,7 +29,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class PickedPrompts:
     """What to ask the engine for, and what the reader's profile did to it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Drawing:
     composed: int = 0
 
 
-class Drawer:
+class PromptPicker:
     """Draws from a basis, and from a factored one that goes with it.
 
     Raises:
@@ -49,7 +49,7 @@ class Drawer:
     """
 
     def __init__(
-        self, basis: Basis, settings: Settings, rng: np.random.Generator, factored: FactoredBasis | None = None
+        self, basis: Basis, settings: Settings, rng: np.random.Generator, factored: StyleSubjectBasis | None = None
     ) -> None:
         self._basis, self._settings, self._rng = basis, settings, rng
         self._version = basis.version
@@ -62,23 +62,23 @@ class Drawer:
         composer = Composer.of(factored)
         self._draw = of_mixture if composer is None else composer.draw
 
-    def draw(self, request: GenerateRequest, standing: Standing) -> Drawing:
+    def draw(self, request: GenerateRequest, state: ReaderState) -> PickedPrompts:
         """Draw a soft prompt for each post; posts with the same one are ordered together."""
-        drawn = self._drawn(request, standing)
-        if drawn is None and standing.reason == Reason.PERSONALIZED:
-            standing = replace(standing, reason=Reason.NO_TASTE)
+        drawn = self._drawn(request, state)
+        if drawn is None and state.reason == Reason.PERSONALIZED:
+            state = replace(state, reason=Reason.NO_TASTE)
         choices: list[Choice] | list[None] = drawn or [None] * request.n
         posts_of: dict[Choice | None, list[int]] = defaultdict(list)
         for post, choice in enumerate(choices):
             posts_of[choice].append(post)
         batches = (Batch(self._order(request, choice, len(posts)), tuple(posts)) for choice, posts in posts_of.items())
         composed = sum(isinstance(choice, Pair) for choice in choices)
-        return Drawing(tuple(batches), standing.personalization(self._version), composed)
+        return PickedPrompts(tuple(batches), state.personalization(self._version), composed)
 
-    def _drawn(self, request: GenerateRequest, standing: Standing) -> list[Choice] | None:
-        if standing.reason != Reason.PERSONALIZED or standing.profile is None:
+    def _drawn(self, request: GenerateRequest, state: ReaderState) -> list[Choice] | None:
+        if state.reason != Reason.PERSONALIZED or state.profile is None:
             return None
-        share = shares(standing.profile, self._basis.size, request.strength)
+        share = shares(state.profile, self._basis.size, request.strength)
         return None if share is None else self._draw(share, request.n, self._rng)
 
     def _order(self, request: GenerateRequest, choice: Choice | None, n: int) -> Order:
@@ -98,12 +98,12 @@ class Drawer:
         )
 
 
-def factored_of(place: Place, basis: Basis, settings: Settings) -> FactoredBasis | None:
+def factored_of(place: BasisRef, basis: Basis, settings: Settings) -> StyleSubjectBasis | None:
     """The factored basis that lies beside a basis, if posts are to be composed."""
-    return FactoredBasis.beside(Path(place.folder), basis) if settings.compose else None
+    return StyleSubjectBasis.beside(Path(place.folder), basis) if settings.compose else None
 
 
-def _prompts(basis: Basis, factored: FactoredBasis | None) -> dict[Choice, Floats]:
+def _prompts(basis: Basis, factored: StyleSubjectBasis | None) -> dict[Choice, Floats]:
     """All that may reach the engine, each (rows, d), checked."""
     prompts: dict[Choice, Floats] = {k: checked(prompt, basis) for k, prompt in enumerate(basis.prompts)}
     if factored is not None:

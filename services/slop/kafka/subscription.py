@@ -1,35 +1,29 @@
-"""Members of consumer groups and producers, as SLOP's workers use them: bounded waits, offsets committed by hand."""
+"""Members of consumer groups as SLOP's workers use them: bounded waits, offsets committed by hand."""
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer
 from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 from prometheus_client import Counter, Gauge
 
 from kit.progress import Progress
+from slop.kafka.brokers import CONNECT_MS, addresses, create_topics, require_broker
 from slop.kafka.log_epochs import LogEpochs
-from slop.kafka.topics import Topic, create_topics, require_broker
+from slop.kafka.records import ConsumerRecord
+from slop.kafka.topics import Topic
 from slop.settings import CommonSettings
 
-CONNECT_MS: Final = 3_000
 COMMIT_MS: Final = 5_000
 POSITION_MS: Final = 10
 CLOSE_MS: Final = 3_000
-BLOCK_MS: Final = 5_000
 PATIENT_FETCH_WAIT_MS: Final = 500
-LOG_RECORDS: Final = 2_000
-LOG_POLL_MS: Final = 500
-LOG_STALLED_S: Final = 30.0
-TAIL_POLL_MS: Final = 300
-MOST_TAIL_POLLS: Final = 10
 LOOK_AT_LOG_S: Final = 2.0
 KNOWN_S: Final = 10.0
 LOOK_AGAIN_S: Final = 0.1
@@ -59,21 +53,6 @@ REASONS: Final = ("log", "redis")
 EPOCH: Final = re.compile("[0-9a-f]{8}")
 
 log = structlog.get_logger(__name__)
-
-
-class Record(Protocol):
-    """What is consumed."""
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def partition(self) -> int: ...  # noqa: D102
-    @property
-    def offset(self) -> int: ...  # noqa: D102
-    @property
-    def key(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def value(self) -> bytes | None: ...  # noqa: D102
 
 
 class NotJoined(RuntimeError):  # noqa: N818
@@ -139,7 +118,7 @@ class Subscription:
             for reason in REASONS:
                 REWINDS.labels(group, name, reason)
 
-    def poll(self, wait_s: float, max_records: int) -> list[Record]:
+    def poll(self, wait_s: float, max_records: int) -> list[ConsumerRecord]:
         """The next records, as soon as there are any; none if there are none within `wait_s`.
 
         Who polls again has done the work that its last call gave it.
@@ -306,7 +285,7 @@ class Subscription:
         epoch, _, note = (found.metadata or "").partition(" ")
         return Committed(found.offset, note), int(epoch, 16) if EPOCH.fullmatch(epoch) else 0
 
-    def _expect(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+    def _expect(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
         """What comes next; tell of what should have come before, and of what has come before already."""
         expected, first = self._next[partition], records[0].offset
         self._next[partition] = records[-1].offset + 1
@@ -354,7 +333,7 @@ class Subscription:
         self._log = LogEpochs(bootstrap, names)
         self._epochs, self._looked_at = self._log.look(), time.monotonic()
         self._consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap.split(","),
+            bootstrap_servers=addresses(bootstrap),
             bootstrap_timeout_ms=CONNECT_MS,
             group_id=self.group,
             group_instance_id=self._instance or None,
@@ -373,117 +352,3 @@ class Subscription:
                 time.sleep(LOOK_AGAIN_S)
         self._joined_at = time.monotonic()
         self._consumer.subscribe(names)
-
-
-class GroupLag:
-    """How far a consumer group is behind ends of a topic that were seen before; and to move one that has no members."""
-
-    def __init__(self, settings: CommonSettings, group: str, topic: Topic) -> None:
-        """Connects; it does not join the group.
-
-        Raises:
-            kafka.errors.KafkaError: the brokers are away, here and below.
-        """
-        self._topic, self._consumer = topic, log_reader(settings, group)
-
-    def ends(self) -> dict[TopicPartition, int]:
-        """The ends of the topic's partitions now; none of a topic that is not there yet."""
-        numbers = self._consumer.partitions_for_topic(self._topic.name) or ()
-        partitions = [TopicPartition(self._topic.name, number) for number in numbers]
-        self._consumer.assign(partitions)
-        for partition, end in self._consumer.end_offsets(partitions).items():
-            self._consumer.seek(partition, end)
-        for _ in range(MOST_TAIL_POLLS):  # Tansu leaves out the end of the last batch
-            if not self._consumer.poll(TAIL_POLL_MS, max_records=LOG_RECORDS):
-                break
-        return {partition: self._consumer.position(partition) for partition in partitions}
-
-    def behind(self, ends: Mapping[TopicPartition, int]) -> int:
-        """Records up to `ends` that the group has not done with."""
-        begins = self._consumer.beginning_offsets(list(ends))
-        return sum(max(0, end - max(begins[at], self._consumer.committed(at) or 0)) for at, end in ends.items())
-
-    def rewind(self) -> None:
-        """Have the group read the topic from its beginning."""
-        self._move(self._consumer.beginning_offsets(list(self.ends())))
-
-    def begin_at(self, time_ms: int) -> None:
-        """Have the group read what was written from then on, in milliseconds since the epoch."""
-        ends = self.ends()
-        found = self._consumer.offsets_for_times(dict.fromkeys(ends, time_ms))
-        self._move({at: ends[at] if found.get(at) is None else found[at].offset for at in ends})
-
-    def skip(self) -> None:
-        """Have the group read only what is written from now on."""
-        self._move(self.ends())
-
-    def _move(self, offsets: Mapping[TopicPartition, int]) -> None:
-        moved = {at: OffsetAndMetadata(offset, "", -1) for at, offset in offsets.items()}
-        self._consumer.commit(moved, timeout_ms=COMMIT_MS)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._consumer.close()
-
-
-def log_reader(settings: CommonSettings, group: str | None = None) -> Any:
-    """A consumer that reads where it is told to and joins no group; `group` is whose offsets it sees and moves.
-
-    Raises:
-        kafka.errors.KafkaError: the brokers are away.
-    """
-    require_broker(settings.kafka_bootstrap)
-    return KafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap.split(","),
-        bootstrap_timeout_ms=CONNECT_MS,
-        group_id=group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
-
-
-def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[Record]:
-    """Every record of a topic that was written before now, a partition after the other, in order.
-
-    Raises:
-        kafka.errors.KafkaError: the brokers are away.
-        TimeoutError: no record came for LOG_STALLED_S, short of the end.
-    """
-    now_ms = round(1_000 * time.time())
-    with closing(log_reader(settings)) as consumer:
-        for number in sorted(consumer.partitions_for_topic(topic.name) or ()):
-            yield from _whole_partition(consumer, TopicPartition(topic.name, number), now_ms)
-
-
-def _whole_partition(consumer: Any, partition: TopicPartition, now_ms: int) -> Iterator[Record]:
-    consumer.assign([partition])
-    consumer.seek_to_beginning(partition)
-    end = consumer.end_offsets([partition])[partition]  # at least so far; Tansu tells it late
-    heard_at = time.monotonic()
-    while True:
-        records = list(chain.from_iterable(consumer.poll(LOG_POLL_MS, max_records=LOG_RECORDS).values()))
-        yield from (record for record in records if record.timestamp <= now_ms)
-        if records:
-            heard_at = time.monotonic()
-        if consumer.position(partition) >= end and (not records or records[-1].timestamp > now_ms):
-            return
-        if time.monotonic() - heard_at > LOG_STALLED_S:
-            raise TimeoutError(f"{partition.topic}/{partition.partition}: no record for {LOG_STALLED_S:.0f} s")
-
-
-def worker_producer(settings: CommonSettings) -> Any:
-    """A producer for a worker that flushes before it commits: acks=all, idempotent, `send` blocks BLOCK_MS at most.
-
-    Topics that are missing are created first, with their settings; a broker would create them with its own.
-
-    Raises:
-        kafka.errors.KafkaError: the brokers are away.
-    """
-    create_topics(settings.kafka_bootstrap)
-    return KafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap.split(","),
-        bootstrap_timeout_ms=CONNECT_MS,
-        acks="all",
-        linger_ms=5,
-        max_block_ms=BLOCK_MS,
-    )

@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 from generation import metrics
 from generation.contracts import GeneratedPost, GenerateResponse, Personalization
 from generation.variety import Variety
-from slop.kafka.delivery import Record
 from slop.kafka.publisher import Publisher
+from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import GENERATED, POSTS, encode, key_of
 from slop.redis.posts import put_texts_soon, ref_of, sent_text
 from slop.v1.post_pb2 import Post
@@ -21,7 +21,7 @@ from slop.v1.post_pb2 import Post
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Mint:
+class PostPublisher:
     """Mints posts of one tenant."""
 
     def __init__(self, tenant: str, publisher: Publisher, redis: aioredis.Redis, timeout_s: float) -> None:
@@ -36,7 +36,7 @@ class Mint:
         self._variety.add(personalization.arm, (post.text for post in written))
         if written:
             await self._tell(written)
-            records = [Record(POSTS, key_of(post), encode(post)) for post in written]
+            records = [ProducerRecord(POSTS, key_of(post), encode(post)) for post in written]
             self._publisher.publish_soon(records, metrics.UNPUBLISHED.inc)
         return GenerateResponse(posts=posts, personalization=personalization)
 

@@ -9,14 +9,14 @@ from redis.exceptions import RedisError
 from generation.contracts import Personalization, Reason
 from slop.arms import Arm, arm_of
 from slop.profiles import InvalidProfile, Profile
-from slop.redis.profiles import Reader
+from slop.redis.profiles import ProfileReader
 from slop.soft_prompts import UnsafeSoftPrompt, usable_latent
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ReaderState:
     """A reader's usable profile, or the reason why there is none to use."""
 
     reason: Reason
@@ -34,10 +34,10 @@ class Standing:
         )
 
 
-class Readers:
+class ReaderStates:
     """Looks readers up within `timeout_s`."""
 
-    def __init__(self, reader: Reader, tenant: str, control_share: float, timeout_s: float) -> None:
+    def __init__(self, reader: ProfileReader, tenant: str, control_share: float, timeout_s: float) -> None:
         self._reader, self._tenant, self._control_share, self._timeout_s = reader, tenant, control_share, timeout_s
 
     async def profile(self, user_id: str) -> Profile | None:
@@ -53,17 +53,17 @@ class Readers:
             usable_latent(profile)
         return profile
 
-    async def standing(self, user_id: str) -> Standing:
+    async def state(self, user_id: str) -> ReaderState:
         """What may be used of a reader's profile."""
         arm = arm_of(self._tenant, user_id, self._control_share)
         try:
             profile = await self.profile(user_id)
         except (RedisError, OSError) as error:
             log.warning("profile_unavailable", error=f"{type(error).__name__}: {error}")
-            return Standing(Reason.REDIS_UNAVAILABLE, arm)
+            return ReaderState(Reason.REDIS_UNAVAILABLE, arm)
         except (InvalidProfile, UnsafeSoftPrompt) as error:
             log.error("profile_unsafe", user_id=user_id, error=str(error))
-            return Standing(Reason.UNSAFE_PROFILE, arm)
+            return ReaderState(Reason.UNSAFE_PROFILE, arm)
         if profile is None:
-            return Standing(Reason.NO_PROFILE, arm)
-        return Standing(Reason.CONTROL if arm == Arm.BASE else Reason.PERSONALIZED, arm, profile)
+            return ReaderState(Reason.NO_PROFILE, arm)
+        return ReaderState(Reason.CONTROL if arm == Arm.BASE else Reason.PERSONALIZED, arm, profile)
