@@ -150,7 +150,7 @@ class ProfileInWords:
     """What generation tells of a profile: for every taste its share of the reader's posts, and its words."""
 
     interactions: int
-    topics: list[tuple[float, list[str]]]
+    tastes: list[tuple[float, list[str]]]
 
 
 class Generation:
@@ -180,4 +180,4 @@ class Generation:
         answer = await self._rest.get_or_none(f"/v1/users/{user_id}/profile")
         if answer is None:
             return ProfileInWords(0, [])
-        return ProfileInWords(answer["interactions"], [(t["share"], t["words"]) for t in answer["topics"]])
+        return ProfileInWords(answer["interactions"], [(t["share"], t["words"]) for t in answer["tastes"]])

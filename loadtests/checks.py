@@ -93,7 +93,7 @@ async def likes_turn_the_profile(stack: Stack) -> str:
 
     took_s = await until(learned)
     expect(took_s < SOON_S, f"it took {took_s:.1f} s, where {SOON_S:.0f} s are bearable")
-    words = (await stack.profiles.profile(stack.reader)).topics[0][1][:3]
+    words = (await stack.profiles.profile(stack.reader)).tastes[0][1][:3]
     return f"{2 * SENT} interactions after {took_s:.2f} s; the strongest taste: {', '.join(words)}"
 
 

@@ -74,7 +74,7 @@ def _escaped(text: str) -> str:
 
 def in_words(profile: ProfileInWords) -> str:
     """The strongest tastes of a profile with their shares."""
-    tastes = [f"{share:.0%} {', '.join(words[:WORDS_SHOWN])}" for share, words in profile.topics[:TASTES_SHOWN]]
+    tastes = [f"{share:.0%} {', '.join(words[:WORDS_SHOWN])}" for share, words in profile.tastes[:TASTES_SHOWN]]
     return "; ".join(tastes) or "nothing learned yet"
 
 

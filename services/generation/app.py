@@ -15,7 +15,7 @@ from generation.api import generation_router
 from generation.engine import Engine
 from generation.features import Featurizer
 from generation.post_publishing import PostPublisher
-from generation.profiles import ProfileTeller
+from generation.profiles import ProfileDescriber
 from generation.prompt_picking import PromptPicker, factored_of
 from generation.ranking import Ranker
 from generation.reader_state import ReaderStates
@@ -63,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
         return Serving(
             writer=Writer(readers, picker, engine, slots, post_publisher, copies),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
-            teller=ProfileTeller(basis, readers, settings.prior_variance),
+            teller=ProfileDescriber(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),
         )
 

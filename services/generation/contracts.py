@@ -121,6 +121,7 @@ class ProfileResponse(BaseModel):
     interactions: int = Field(description="signals that were learned", examples=[16])
     version: int = Field(description="grows whenever something is learned", examples=[16])
     updated_at: AwareDatetime
-    topics: list[Taste] = Field(description="strongest first")
+    tastes: list[Taste] = Field(description="strongest first")
+    topics: list[Taste] = Field(description="as tastes; its former name", json_schema_extra={"deprecated": True})
     uncertainty: float = Field(description="1: nothing is known yet; towards 0: sure of every taste", examples=[0.7])
     basis: str = Field(description="version of the basis", examples=["3f2a9c01d4be"])

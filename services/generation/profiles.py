@@ -24,8 +24,8 @@ WORDS: Final = 4
 log = structlog.stdlib.get_logger(__name__)
 
 
-class ProfileTeller:
-    """Tells profiles in the words of a basis; `prior_variance` is what the learner starts from."""
+class ProfileDescriber:
+    """Describes profiles in the words of a basis; `prior_variance` is what the learner starts from."""
 
     def __init__(self, basis: Basis, readers: ReaderStates, prior_variance: float) -> None:
         self._basis, self._readers, self._prior_variance = basis, readers, prior_variance
@@ -38,12 +38,14 @@ class ProfileTeller:
             Problem: there is none, or it can't be read, or must not be used.
         """
         profile = await self._profile(user_id)
+        said = list(tastes(profile, self._basis))
         return ProfileResponse(
             user_id=user_id,
             interactions=profile.interactions,
             version=profile.version,
             updated_at=datetime.fromtimestamp(profile.updated_at_ms / 1000, UTC),
-            topics=list(tastes(profile, self._basis)),
+            tastes=said,
+            topics=said,
             uncertainty=uncertainty(profile, self._basis.size, self._prior_variance),
             basis=self._version,
         )

@@ -9,7 +9,7 @@ from redis import asyncio as aioredis
 from redis.exceptions import RedisError
 
 from generation import metrics
-from generation.profiles import ProfileTeller
+from generation.profiles import ProfileDescriber
 from generation.ranking import Ranker
 from generation.writing import Writer
 from slop.basis import InvalidBasis
@@ -28,7 +28,7 @@ class Serving:
 
     writer: Writer
     ranker: Ranker
-    teller: ProfileTeller
+    teller: ProfileDescriber
     groups: Groups
 
 

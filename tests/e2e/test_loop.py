@@ -68,7 +68,7 @@ def test_interactions_turn_the_profile_the_ranking_and_the_posts(
     statuses = send(collector, "ann", liked[:6], "like") + send(collector, "ann", skipped[:6], "skip")
     assert set(statuses) == {"accepted"}
     profile = eventually(lambda: learned(generation, "ann", 12))
-    assert profile["topics"]
+    assert profile["tastes"]
     answer = generation.post("/v1/generate", json={"user_id": "ann", "n": 2}).json()
     assert answer["personalization"]["applied"]
     assert answer["personalization"]["interactions"] == 12

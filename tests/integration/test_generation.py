@@ -122,15 +122,17 @@ def test_a_text_needs_the_featurizer(service: httpx.Client, stored: Redis) -> No
 def test_a_profile_is_told_in_words_and_not_in_numbers(service: httpx.Client, stored: Redis) -> None:
     response = service.get("/v1/users/ada/profile")
     assert response.status_code == 200, response.text
+    tastes = [
+        {"share": pytest.approx(27 / 28, abs=1e-3), "words": ["gardening", "tomatoes", "soil", "small"]},
+        {"share": pytest.approx(1 / 28, abs=1e-3), "words": ["cooking", "soup", "onions", "small"]},
+    ]
     assert response.json() == {
         "user_id": "ada",
         "interactions": 16,
         "version": ADA.version,
         "updated_at": "2026-01-01T00:00:00Z",
-        "topics": [
-            {"share": pytest.approx(27 / 28, abs=1e-3), "words": ["gardening", "tomatoes", "soil", "small"]},
-            {"share": pytest.approx(1 / 28, abs=1e-3), "words": ["cooking", "soup", "onions", "small"]},
-        ],
+        "tastes": tastes,
+        "topics": tastes,  # the former name
         "uncertainty": 0.5,
         "basis": BASIS.version,
     }

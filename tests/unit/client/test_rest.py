@@ -96,7 +96,7 @@ async def test_an_unknown_reader_has_an_empty_profile(url: str, handler: type[_H
     handler.answers += [(404, {}, {"detail": "nobody"})]
     async with Rest(url) as rest:
         profile = await Generation(rest).profile("u")
-    assert (profile.interactions, profile.topics) == (0, [])
+    assert (profile.interactions, profile.tastes) == (0, [])
 
 
 async def test_every_arm_is_asked_with_the_same_sampling(url: str, handler: type[_Handler]) -> None:
