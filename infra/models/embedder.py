@@ -38,7 +38,7 @@ def prepare(settings: ModelSettings) -> str:
     """The folder or hub name of the embedder; converts the default one if that was not done before.
 
     Raises:
-        infra.local.binaries.MissingBinary: the package with the default embedder is not installed.
+        infra.models.packages.MissingBinary: the package with the default embedder is not installed.
     """
     if settings.embedder is not None:
         return settings.embedder

@@ -30,7 +30,7 @@ def prepare(settings: ModelSettings) -> str:
     """The folder or hub name of the base model; converts the default model if that was not done before.
 
     Raises:
-        infra.local.binaries.MissingBinary: the package with the default model is not installed.
+        infra.models.packages.MissingBinary: the package with the default model is not installed.
     """
     if settings.model is not None:
         return settings.model

@@ -19,4 +19,7 @@ class ModelSettings(BaseSettings):
 
     model: str | None = Field(None, description="a model folder or a hub name instead of SmolLM2-135M-Instruct")
     embedder: str | None = Field(None, description="an embedder's folder or hub name instead of all-MiniLM-L6-v2")
-    cache_dir: Path = Field(default_factory=default_cache, description="where what was converted is kept")
+    cache_dir: Path = Field(
+        default_factory=default_cache,
+        description="where the converted model and embedder are kept; `$XDG_CACHE_HOME/slop` where that is set",
+    )

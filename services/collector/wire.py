@@ -1,4 +1,4 @@
-"""The bodies of requests and answers (DESIGN section 5).
+"""The bodies of requests and answers (docs/api.md).
 
 Unknown members are ignored, so that newer clients can talk to an older collector.
 """

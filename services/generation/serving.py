@@ -14,9 +14,8 @@ from generation.ranking import Ranker
 from generation.writing import Writer
 from slop.basis import InvalidBasis
 from slop.kafka.groups import Groups
-from slop.redis.profiles import LIVE_KEY, followers_key
 from slop.redis.writable import require_writable_soon
-from slop.rollout.live import FOLLOWERS_TTL_S, BasesView, BasisRef, follower
+from slop.rollout.live import FOLLOWERS_TTL_S, LIVE_KEY, BasesView, BasisRef, follower, followers_key
 from slop.soft_prompts import UnsafeSoftPrompt
 
 log = structlog.stdlib.get_logger(__name__)

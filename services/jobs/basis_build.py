@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.limits import JobLimits
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
-from jobs.trainer_process import REFUSED, running
+from jobs.training_process import REFUSED, running
 from slop.basis import Basis, InvalidBasis
 from slop.rollout.live import BasisRef, LiveBases
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from tempfile import TemporaryFile
 
 from jobs.settings import JobsSettings
-from jobs.trainer_process import REFUSED, running
+from jobs.training_process import REFUSED, running
 from slop.rollout.live import BasisRef
 
 

@@ -11,7 +11,8 @@ from google.protobuf.message import DecodeError
 from kafka.structs import TopicPartition
 
 from slop.kafka.log import log_reader
-from slop.kafka.producers import close_producer, worker_producer
+from slop.kafka.outbox import Outbox
+from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS
 from slop.settings import CommonSettings
 from slop.v1.interaction_pb2 import Interaction, Rejected
@@ -21,9 +22,9 @@ from slop.v1.signal_pb2 import Signal
 BLOCK: Final = 1_000
 POLL_MS: Final = 300
 MOST_EMPTY_POLLS: Final = 30
-FLUSH_S: Final = 30.0
 
 _MESSAGES: Final[dict[str, Any]] = {INTERACTIONS.name: Interaction, POSTS.name: Post, SIGNALS.name: Signal}
+_TOPICS: Final = {topic.name: topic for topic in (INTERACTIONS, POSTS, SIGNALS)}
 
 
 class LetterId(NamedTuple):
@@ -143,21 +144,19 @@ class DeadLetters:
             How many were acknowledged.
         """
         records = [self._origin(letter.rejected) for letter in sorted(letters, key=lambda letter: letter.id)]
-        producer = worker_producer(self._settings)
+        outbox = Outbox(self._settings)
         try:
-            sent = [producer.send(topic, key=key, value=value) for topic, key, value in records]
-            producer.flush(timeout=FLUSH_S)
-            for future in sent:
-                future.get(timeout=0)
+            outbox.publish(records)
         finally:
-            close_producer(producer)
-        return len(sent)
+            outbox.close()
+        return len(records)
 
-    def _origin(self, rejected: Rejected) -> tuple[str, bytes | None, bytes]:
-        """Topic, key and value to publish."""
+    def _origin(self, rejected: Rejected) -> ProducerRecord:
+        """What to publish."""
         if rejected.source_topic == SIGNALS.name and (interaction := self._interaction(rejected.payload)):
-            return INTERACTIONS.name, interaction.key, interaction.value
-        return rejected.source_topic, rejected.key if rejected.HasField("key") else None, rejected.payload
+            return ProducerRecord(INTERACTIONS, interaction.key, interaction.value)
+        key = rejected.key if rejected.HasField("key") else None
+        return ProducerRecord(_TOPICS[rejected.source_topic], key, rejected.payload)
 
     def _interaction(self, signal_bytes: bytes) -> Any:
         """The record that a signal was made of; None if it can't be told, or another is there now."""

@@ -5,7 +5,8 @@ from enum import StrEnum
 from typing import NamedTuple, Self
 
 from slop.profiles import MOST_SOURCES, Applied, Profile
-from slop.recent import Decision, Recent, Window, content_of, event_digest, seconds
+from slop.recent import Decision, Recent, Window, seconds
+from slop.signals import signal_digest
 from slop.v1.signal_pb2 import Signal
 
 
@@ -74,9 +75,9 @@ class SignalJudge:
         """
         source = signal.source
         if source.offset <= self.applied.get((source.epoch, source.partition), -1):
-            self.unremembered += not self.recent.was_seen(_digest(signal), signal.received_at_ms, self.window)
+            self.unremembered += not self.recent.was_seen(signal_digest(signal), signal.received_at_ms, self.window)
             return Judgement(Verdict.APPLIED_BEFORE)
-        digest = _digest(signal)
+        digest = signal_digest(signal)
         if self.recent.was_seen(digest, signal.received_at_ms, self.window):
             return Judgement(Verdict.RETRIED)
         held = self._held(signal)
@@ -130,10 +131,3 @@ class SignalJudge:
             received_s = seconds(signal.received_at_ms)
             dated = decision._replace(decided_at_ms=signal.decided_at_ms, received_s=received_s)
             self.recent.decide(signal.decision, dated, self.window)
-
-
-def _digest(signal: Signal) -> bytes:
-    if not signal.decision:
-        return event_digest(signal.event_id)
-    content = content_of(signal.decision, signal.label, signal.weight, signal.withdraws)
-    return event_digest(signal.event_id, content)

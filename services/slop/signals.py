@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from slop.basis import Basis
 from slop.profiles import usable
+from slop.recent import content_of, event_digest
 from slop.v1.signal_pb2 import Signal
 
 Floats = npt.NDArray[np.float32]
@@ -85,6 +86,14 @@ class Batch:
             other_basis=len(decoded) - len(ours),
             refused=tuple(sorted(refused)),
         )
+
+
+def signal_digest(signal: Signal) -> bytes:
+    """8 bytes that stand for an event and what it decides: heartbeats repeat an id and say something else."""
+    if not signal.decision:
+        return event_digest(signal.event_id)
+    content = content_of(signal.decision, signal.label, signal.weight, signal.withdraws)
+    return event_digest(signal.event_id, content)
 
 
 def learnable(values: Iterable[bytes | None], basis: Basis) -> Iterator[Signal]:

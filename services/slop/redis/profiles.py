@@ -19,7 +19,6 @@ from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 Floats = npt.NDArray[np.float32]
 
-LIVE_KEY: Final = "slop:live"  # which bases are followed (see `slop.rollout.live`)
 
 # KEYS: profile, recent. Returns the bytes of both, false for what is not there.
 _READ: Final = Script("""
@@ -62,11 +61,6 @@ def profile_key(basis: str, tenant: str, user_id: str) -> str:
 def recent_key(basis: str, tenant: str, user_id: str) -> str:
     """What is remembered of a user's latest events and decisions, the bytes of `slop.recent.Recent`."""
     return f"slop:recent:{basis}:{_user(tenant, user_id)}"
-
-
-def followers_key(basis: str) -> str:
-    """Who follows a basis, and what is in the way of those who can't."""
-    return f"slop:followers:{basis}"
 
 
 def recent_pattern(basis: str) -> str:

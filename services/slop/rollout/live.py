@@ -17,10 +17,16 @@ from redis.client import Pipeline
 
 from slop.basis import Basis, InvalidBasis
 from slop.kafka.groups import Groups
-from slop.redis.profiles import LIVE_KEY, followers_key
 from slop.settings import LearningSettings
 
+LIVE_KEY: Final = "slop:live"
+"""Where Redis keeps which bases are followed."""
 FOLLOWERS_TTL_S: Final = 3_600
+
+
+def followers_key(basis: str) -> str:
+    """Who follows a basis, and what is in the way of those who can't."""
+    return f"slop:followers:{basis}"
 
 
 @dataclass(frozen=True, slots=True)

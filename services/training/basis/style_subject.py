@@ -3,7 +3,7 @@
     python -m training.basis.style_subject --model FOLDER [--catalogue FILE] [--out FOLDER]
 
 The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read but, with --log, the posts of
-slop.posts.v1 (DESIGN section 4).
+slop.posts.v1.
 """
 
 import argparse

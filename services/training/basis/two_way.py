@@ -18,7 +18,7 @@ OPENINGS_SHARE: Final = 0.7  # of the styles' space
 def two_way_clusters(blocks: Blocks, openings: Floats, styles: int, subjects: int, seed: int) -> Labels:
     """Alternate k-means of styles and of subjects, TURNS times, beginning with subjects by embeddings alone.
 
-    What a cluster of the other kind has in common is taken out of a post before it is clustered (DESIGN section 4).
+    What a cluster of the other kind has in common is taken out of a post before it is clustered.
 
     Args:
         blocks: of N posts, see `training.basis.blocks.blocks_of`.

@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from slop.redis.posts import PostRef
 from slop.redis.profiles import User
+from slop.signals import signal_digest
 from slop.v1.signal_pb2 import Signal
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Decisions:
         user = User(signal.tenant, signal.user_id)
         reader = self._readers.setdefault(user, _Reader())
         self._readers.move_to_end(user)
-        event = _digest(signal)
+        event = int.from_bytes(signal_digest(signal), "little")
         if event in reader.events:
             return
         reader.events[event] = None
@@ -122,11 +122,3 @@ def _trim(items: dict[int, T], most: int) -> None:
     """Keep the `most` last."""
     while len(items) > most:
         del items[next(iter(items))]
-
-
-def _digest(signal: Signal) -> int:
-    """Eight bytes that stand for an event and what it says: heartbeats repeat an id and say something else."""
-    said = (
-        f"{signal.event_id} {signal.label} {signal.weight} {signal.withdraws}" if signal.decision else signal.event_id
-    )
-    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "little")

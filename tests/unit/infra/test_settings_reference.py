@@ -55,6 +55,14 @@ def test_a_variable_has_the_same_default_wherever_it_is_read() -> None:
     assert {env for env, some in defaults.items() if len(some) > 1} == DIFFERS
 
 
+@pytest.mark.parametrize("page", [".env.example", "docs/operations.md", "docs/settings.md"])
+def test_a_page_names_no_variable_that_nobody_reads(page: str) -> None:
+    read = set(re.findall(r"^\| `(\w+)` \|", tables(), flags=re.M))
+    of_compose = set(re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text()))
+    named = set(re.findall(r"\bSLOP_\w*[A-Z]\b", (ROOT / page).read_text()))
+    assert sorted(named - read - of_compose) == []
+
+
 def test_nothing_of_this_machine_is_on_the_page() -> None:
     assert str(Path.home()) not in PAGE.read_text()
     assert str(ROOT) not in PAGE.read_text()
