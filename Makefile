@@ -21,7 +21,7 @@ STUDIES := cost topics capacity prompts clusters few encoders composition $(if $
 
 export BASIS DATA OUT POSTS READERS ROUNDS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
-.PHONY: help setup up demo replay factors basis head factored catalogue export rollout rollback studies bench loadtest faults smoke dashboards snapshot restore relearn rejected test lint lock clean
+.PHONY: help setup up demo replay factors basis head factored catalogue export rollout rollback studies bench loadtest faults smoke dashboards docs snapshot restore relearn rejected test lint lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -82,6 +82,9 @@ smoke: setup  ## drive a stack that runs end to end, and say what works
 dashboards: setup  ## write Grafana's dashboards anew from their code
 	@$(PY) -m infra.grafana.build
 
+docs: setup  ## write the tables of docs/settings.md anew from the settings' classes
+	@$(PY) -m infra.settings_reference
+
 snapshot: setup  ## have the running worker write all profiles into a file now (beat has it done every night)
 	@$(PY) -m jobs run snapshot_profiles
 
@@ -102,6 +105,7 @@ lint: setup  ## check style, formatting, types and the protocol definitions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --cache-dir .mypy_cache/services
 	@$(BIN)/mypy --cache-dir .mypy_cache/rest --follow-imports=silent infra client research loadtests build_protos.py
+	@PYTHONPATH=.:services $(BIN)/lint-imports --no-logo >/dev/null || PYTHONPATH=.:services $(BIN)/lint-imports --no-logo
 	@$(BIN)/buf lint proto
 
 # The native run's lock files come first, since the images' take their versions from them.

@@ -11,7 +11,7 @@ class EngineSettings(ModelSettings):
     """Where vLLM listens, and how it is started."""
 
     vllm_url: str = Field("http://127.0.0.1:8000/v1", description="of vLLM; started here if it is on this machine")
-    vllm_max_model_len: int = Field(1024, description="longest prompt and answer together, tokens")
+    vllm_max_model_len: int = Field(1024, description="longest prompt and its answer together, tokens")
     vllm_args: str = Field("--enforce-eager", description="more arguments for vLLM, as in a shell")
 
     @property

@@ -7,7 +7,7 @@ from infra.grafana.board import board, with_panels, with_section
 from infra.grafana.freshness import freshness
 from infra.grafana.panels import NONE_YET, PER_S, AnyPanel, Query, Words, falling, lines, number, plain, ranks, rising
 from infra.grafana.queries import FIRING, age, lag, mean, quantile, rate, share
-from slop.kafka.topics import FEATURIZER_GROUP, LEARNER_GROUP, POST_FEATURES_GROUP
+from slop.kafka.groups import FEATURIZER_GROUP, LEARNER_GROUP, POST_FEATURES_GROUP
 
 SIGNALS, LOOKUPS = "slop_learner_signals_total", "slop_featurizer_lookups_total"
 DAY_S = 86_400

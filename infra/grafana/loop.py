@@ -21,7 +21,7 @@ from infra.grafana.panels import (
     rising,
 )
 from infra.grafana.queries import FIRING, PERSONAL, PLAIN, age, lag, quantile, rate, share
-from slop.kafka.topics import FEATURIZER_GROUP, LEARNER_GROUP
+from slop.kafka.groups import FEATURIZER_GROUP, LEARNER_GROUP
 
 SPAN = 4
 
