@@ -1,12 +1,15 @@
 """Settings of the generation service."""
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
+from pydantic_settings import SettingsConfigDict
 
 from slop.settings import LearningSettings
 
 
 class Settings(LearningSettings):
     """Where the engine is, how posts are drawn, and how long anything may take."""
+
+    model_config = SettingsConfigDict(populate_by_name=True)
 
     generation_port: int = Field(8002, ge=0, le=65535, description="port of the HTTP API")
     shutdown_timeout_s: int = Field(10, ge=0, description="how long running requests may take to finish at shutdown")
@@ -39,10 +42,11 @@ class Settings(LearningSettings):
     )
     control_share: float = Field(0.05, ge=0, le=1, description="share of readers who get plain posts, for comparison")
 
-    compose: bool = Field(
+    composed_posts: bool = Field(
         True,
+        validation_alias=AliasChoices("SLOP_COMPOSE", "SLOP_COMPOSED_POSTS"),  # the former name is still read
         description="whether readers who like a style and a subject get both in one post, where the basis' folder has "
-        "a factored basis too",
+        "prompts of styles and subjects",
     )
 
     rewrites: int = Field(

@@ -123,7 +123,7 @@ def test_each_basis_is_drawn_from_with_the_factored_one_in_its_own_folder(tmp_pa
     FACTORED.save(tmp_path / "with")
     assert drawer_at(BasisRef.of(tmp_path / "with")).draw(request, both).composed == 8
     assert drawn(drawer_at(BasisRef.of(tmp_path / "without")).draw(request, both)) == {0: 4, 2: 4}
-    off = Settings(_env_file=None, compose=False)
+    off = Settings(_env_file=None, composed_posts=False)
     assert drawn(drawer_at(BasisRef.of(tmp_path / "with"), off).draw(request, both)) == {0: 4, 2: 4}
 
 
