@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from infra.local.settings import ROOT
+from client.catalogue import LABELLED
 from infra.local.up import Stack
 from slop.arms import Arm, arm_of
 
@@ -32,7 +32,7 @@ def traffic(stack: Stack) -> Iterator[None]:
 
 
 def _read_on(stack: Stack, stop: threading.Event) -> None:
-    lines = (ROOT / "catalogue" / "evaluation.jsonl").read_text().splitlines()
+    lines = (LABELLED / "evaluation.jsonl").read_text().splitlines()
     catalogue = itertools.cycle(map(json.loads, lines))
     written: dict[str, list[str]] = {}
     with (

@@ -14,7 +14,7 @@ from kafka import KafkaProducer
 from infra.local.kafka import Proxied
 from infra.local.ports import free_port
 from infra.local.servers import HOST, ApacheKafka, KafkaServer, apache_kafka_home, redis_server, tansu_server
-from infra.local.settings import ROOT, LocalSettings
+from infra.local.settings import LocalSettings
 from infra.models import embedder
 from loadtests.faults.load import TIMEOUT_S
 from loadtests.faults.mirror import Mirror
@@ -27,8 +27,8 @@ from slop.kafka.brokers import create_topics
 from slop.kafka.topics import POSTS, encode, key_of
 from slop.rollout.live import BasisRef
 from slop.v1.post_pb2 import Post
+from training import CATALOGUE
 
-CATALOGUE: Final = ROOT / "catalogue" / "posts.jsonl"
 KNOWN: Final = 12
 TENANT: Final = "default"
 FEATURES: Final = "slop_featurizer_posts_total"

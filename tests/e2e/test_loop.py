@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from infra.local.settings import ROOT
+from client.catalogue import LABELLED
 from infra.local.up import Stack
 from tests.api_docs import COLLECTOR, GENERATION, calls
 from tests.waiting import eventually
@@ -29,8 +28,8 @@ def generation(stack: Stack) -> Iterator[httpx.Client]:
 
 
 def catalogue_posts(name: str, count: int) -> list[dict[str, str]]:
-    classes = json.loads((ROOT / "catalogue" / "classes.json").read_text())
-    lines = Path(ROOT / "catalogue" / "evaluation.jsonl").read_text().splitlines()
+    classes = json.loads((LABELLED / "classes.json").read_text())
+    lines = (LABELLED / "evaluation.jsonl").read_text().splitlines()
     return [post for post in map(json.loads, lines) if classes[post["post_id"]] == name][:count]
 
 

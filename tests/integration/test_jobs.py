@@ -17,13 +17,14 @@ from slop.kafka.brokers import create_topics
 from slop.kafka.topics import encode
 from slop.redis.profiles import Profiles
 from tests.basis import random_basis
-from tests.jobs import ROOT, JobsProcess, command, jobs_settings
+from tests.jobs import JobsProcess, command, jobs_settings
 from tests.learners import wait_until
 from tests.posts import people_posts, publish_posts
 from tests.servers import KafkaServer, redis_server
 from tests.signals import DAY_MS, a_signal
 from tests.tiny_embedder import save_tiny_embedder
 from tests.tiny_model import save_tiny_model
+from training import CATALOGUE
 
 BASIS = random_basis()
 PRIOR = BASIS.prior(variance=1.0, bias_variance=0.5, forgetting=0.998)
@@ -228,7 +229,7 @@ def trainable(settings: JobsSettings, fresh_kafka: KafkaServer, tmp_path: Path) 
     save_tiny_model(tmp_path / "model")
     save_tiny_embedder(tmp_path / "embedder")
     catalogue = tmp_path / "posts.jsonl"
-    posts = (ROOT / "catalogue" / "posts.jsonl").read_text().splitlines(keepends=True)
+    posts = CATALOGUE.read_text().splitlines(keepends=True)
     catalogue.write_text("".join(posts[:60]))
     publish_posts(fresh_kafka.bootstrap, people_posts("early", 30))
     places = {"model": str(tmp_path / "model"), "catalogue": catalogue, "kafka_bootstrap": fresh_kafka.bootstrap}
