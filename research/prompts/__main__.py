@@ -29,6 +29,7 @@ from research import jokes
 from research.detectors import Classifier, accuracy, detected
 from research.figures import Scorer
 from research.folders import KEPT, RESULTS
+from research.projector import InvalidProjector, Projector, ProjectorOptions, train_projector
 from research.prompts import report
 from research.prompts.figures import Measures, Row, rows_of, some
 from research.prompts.ways import DRAWN, OWN, OwnPrompts, drawn_prompts
@@ -43,7 +44,6 @@ from research.writers import Writer
 from slop.basis import Basis
 from slop.profiles import Profile
 from slop.settings import LearningSettings
-from training.basis.projector import InvalidProjector, Projector, ProjectorOptions, train_projector
 
 TASTES: Final = {"one taste": 1, "two tastes": 2, "four tastes": 4}
 
@@ -116,7 +116,7 @@ def projector_of(settings: PromptsSettings, basis: Basis, posts: Sequence[str]) 
     try:
         return Projector.load(path, basis)
     except InvalidProjector as error:
-        raise UserError(f"{error}; train one with 'python -m training.basis.projector'") from error
+        raise UserError(f"{error}; train one with 'python -m research.projector'") from error
 
 
 def members(settings: PromptsSettings, shown: Mapping[str, Sequence[Post]]) -> list[Member]:

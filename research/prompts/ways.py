@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from research.projector import Projector
 from slop.basis import Basis
 from slop.profiles import Profile
 from slop.soft_prompts import POWER, allot, checked, shares, usable_latent
-from training.basis.projector import Projector
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

@@ -23,6 +23,7 @@ from client.texts import Sampling, Texts, TextScore
 from research import jokes
 from research.detectors import Classifier
 from research.figures import Scorer
+from research.projector import Projector
 from research.prompts import __main__ as module
 from research.prompts import report
 from research.prompts.__main__ import (
@@ -59,7 +60,6 @@ from slop.basis import Basis
 from slop.soft_prompts import shares
 from tests.basis import basis_of, profile_of, random_basis
 from tests.tiny_model import random_prompts, tiny_model
-from training.basis.projector import Projector
 
 BASIS = random_basis(size=4, rows=5, width=16)
 LABELS = list(load_classes())
@@ -351,7 +351,7 @@ def test_a_projector_is_trained_if_there_is_none_and_then_kept(
 
 def test_a_projector_of_another_basis_ends_the_study_with_what_to_do(tmp_path: Path) -> None:
     settings = PromptsSettings(_cli_parse_args=[], projector=tmp_path / "p.safetensors")
-    with pytest.raises(UserError, match=r"training\.basis\.projector"):
+    with pytest.raises(UserError, match=r"research\.projector"):
         projector_of(settings, BASIS, [])
 
 

@@ -1,4 +1,4 @@
-"""A projector from all of a reader's weights to one soft prompt: `python -m training.basis.projector --help`.
+"""A projector from all of a reader's weights to one soft prompt: `python -m research.projector --help`.
 
 Embedding-to-Prefix (arXiv 2505.17051) maps what is known of a user to a prefix of a frozen model by a small network.
 Here that is the average of the basis' prompts by the reader's shares, which is a prompt itself for a reader of one
