@@ -1,8 +1,10 @@
 """For all tests: a slow machine fails none of them, and what a library leaves open is not taken for ours."""
 
 import socket
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+import pytest
 from hypothesis import settings
 from kafka.net import KafkaNetSocket
 
@@ -26,3 +28,14 @@ def _socket(_: KafkaNetSocket, *args: Any) -> ClosedAtLast:
 
 
 KafkaNetSocket.socket = _socket
+
+
+WITH_THE_STACK: Final = "e2e"
+"""Whoever asks for the whole stack asks the one that a process started: these tests run in one process."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes (`make test`), those of a file stay together, and so do all of e2e."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent)
+        item.add_marker(pytest.mark.xdist_group(WITH_THE_STACK if folder.parts[0] == "e2e" else str(folder)))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from research import projector as module
 from research.projector import (
     ABOUT,
     InvalidProjector,
@@ -24,7 +25,6 @@ from research.projector import (
 from slop.basis import Basis
 from tests.basis import basis_of, random_basis
 from tests.tiny_model import random_prompts, tiny_model
-from training.basis import projector as module
 
 MODEL = tiny_model()
 SUBJECTS = ("dog barks", "star shines", "money save")
