@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 
@@ -31,6 +32,23 @@ def test_the_owner_of_a_port_is_named_with_its_process_id(taken_port: int) -> No
 
 def test_a_free_port_has_no_owner() -> None:
     assert ports.owner(ports.free_port()) is None
+
+
+def test_free_ports_are_different_ones_and_none_that_an_outgoing_connection_may_get() -> None:
+    found = [ports.free_port() for _ in range(50)]
+    assert len(set(found)) == 50
+    assert max(found) < 32_768
+
+
+def test_processes_that_follow_each_other_are_given_different_ports() -> None:
+    blocks = [set(islice(ports._block(process), ports.BLOCK)) for process in (700, 701, 702)]
+    assert len(set.union(*blocks)) == 3 * ports.BLOCK
+
+
+def test_a_port_that_is_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch, taken_port: int) -> None:
+    free = ports.free_port()
+    monkeypatch.setattr(ports, "_candidates", iter([taken_port, free]))
+    assert ports.free_port() == free
 
 
 def test_a_taken_port_is_reported_with_its_part_its_owner_and_the_setting_that_changes_it(taken_port: int) -> None:
