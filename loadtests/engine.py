@@ -12,6 +12,7 @@ from typing import Final
 from client.chats import Chats
 from client.texts import Sampling
 from loadtests.engine_alone import Plan
+from loadtests.reading import Trace
 from loadtests.readings import OwnMetrics, Source, ThroughGrafana, Unreadable
 from loadtests.settings import LoadSettings
 from slop.basis import Template
@@ -21,7 +22,7 @@ SERVICES: Final = ("vllm", "vllm-gpu")
 TOKENS: Final = "vllm:generation_tokens_total"
 COMPOSE_S: Final = 20.0
 GRACE_S: Final = 150.0
-WARM_S: Final = 8.0
+WARM_S: Final = 20.0  # until readers, who all come at the same time, ask at any time
 HERE_URL: Final = "http://127.0.0.1:8000/v1"
 
 
@@ -33,24 +34,25 @@ class Written:
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What was seen of the readers.
+def plan_readers(traces: Sequence[Trace], characters: int, tokens: float) -> list[tuple[list[float], list[list[int]]]]:
+    """What readers do at the engine alone: the pauses of each, and the tokens of each post that it asked for.
 
-    Attributes:
-        pauses_s: of a reader from one answer to the next request, without what the services took.
-        characters: of every generated post.
-        tokens: that the engine wrote for them.
+    Args:
+        traces: what they did in the load test; who came too late to be answered is left out.
+        characters: of the posts that were written while tokens were counted.
+        tokens: that the engine wrote meanwhile, for a token has the same number of characters everywhere.
     """
+    a_token = max(characters / max(tokens, 1.0), 1e-9)
+    return [
+        (trace.pauses_s, [[max(1, round(count / a_token)) for count in posts] for posts in trace.characters])
+        for trace in traces
+        if trace.pauses_s and trace.characters
+    ]
 
-    pauses_s: Sequence[float]
-    characters: Sequence[int]
-    tokens: float
 
-    def lengths(self) -> list[int]:
-        """Tokens of every post, as if a token had the same number of characters everywhere."""
-        a_token = sum(self.characters) / max(self.tokens, 1.0)
-        return [max(1, round(count / max(a_token, 1e-9))) for count in self.characters]
+def warm_of(seconds: float) -> float:
+    """How long readers read before anything is counted, of so many seconds."""
+    return min(WARM_S, seconds / 2)
 
 
 class Engine:
@@ -74,15 +76,14 @@ class Engine:
             return None
         return Written(tokens, at_s) if at_s else None
 
-    def alone(self, seen: Seen, readers: int, seconds: float) -> float | None:
+    def alone(self, readers: list[tuple[list[float], list[list[int]]]], seconds: float) -> float | None:
         """Tokens a second for the same readers with nothing else at work; None where the engine can't be reached.
 
         Args:
-            seen: of the readers.
-            readers: how many come at a time.
-            seconds: for how long it is measured.
+            readers: what each does, see `plan_readers`.
+            seconds: for how long in all; the first WARM_S are not counted.
         """
-        if not seen.pauses_s or not seen.characters:
+        if not readers:
             return None
         command = self._command()
         if command is None:
@@ -92,14 +93,11 @@ class Engine:
         plan = Plan(
             url=url,
             messages=Chats(Template()).plain(),
-            posts=self._settings.load_posts,
             temperature=drawn.temperature,
             min_p=drawn.min_p,
+            warm_s=warm_of(seconds),
+            seconds=seconds - warm_of(seconds),
             readers=readers,
-            warm_s=WARM_S,
-            seconds=seconds,
-            pauses_s=list(seen.pauses_s),
-            lengths=seen.lengths(),
         )
         try:
             done = subprocess.run(  # noqa: S603
@@ -107,7 +105,7 @@ class Engine:
                 input=json.dumps(asdict(plan)),
                 capture_output=True,
                 text=True,
-                timeout=WARM_S + seconds + GRACE_S,
+                timeout=seconds + GRACE_S,
                 check=True,
             )
             figures = json.loads(done.stdout)

@@ -3,20 +3,26 @@
     python loadtests/engine_alone.py < plan.json
 
 Needs nothing but Python, so that it also runs in vLLM's own container, which no other can be reached from. The plan has
-the members of `Plan`; every reader thinks, asks for posts, waits for them and thinks again, with the pauses and the
-lengths that were seen of the readers of a load test. Prints how many tokens were written in how many seconds, as JSON.
+the members of `Plan`; every reader does again what a reader of the load test did: pause, ask for posts of the same
+lengths, wait for them, pause. Who is through with that early goes on with pauses and lengths of all. Prints how many
+tokens were written in how many seconds, as JSON.
 """
 
+import itertools
 import json
 import random
 import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 TIMEOUT_S = 120.0
+MOST_TEXTS = 16  # of a request
 
 
 @dataclass(frozen=True)
@@ -26,26 +32,32 @@ class Plan:
     Attributes:
         url: base URL of its OpenAI API.
         messages: of every request.
-        posts: how many texts a request asks for.
         temperature: of every request.
         min_p: of every request.
-        readers: how many there are at a time.
         warm_s: how long they read before anything is counted, seconds.
         seconds: for how long it is counted.
-        pauses_s: what a reader's pause is drawn from, seconds.
-        lengths: what the length of a request's texts is drawn from, tokens.
+        readers: for each its pauses, in seconds, and the lengths of the texts that each of its requests asks for, in
+            tokens.
     """
 
     url: str
     messages: list[dict[str, str]]
-    posts: int
     temperature: float
     min_p: float
-    readers: int
     warm_s: float
     seconds: float
-    pauses_s: list[float]
-    lengths: list[int]
+    readers: list[tuple[list[float], list[list[int]]]]
+
+    def steps(self, number: int, rng: random.Random) -> Iterator[tuple[float, list[int]]]:
+        """The pauses of a reader, each with the lengths of what is asked for then; without end."""
+        pauses_s, lengths = self.readers[number]
+        all_pauses_s = [pause_s for reader_pauses_s, _ in self.readers for pause_s in reader_pauses_s[1:]] or [1.0]
+        all_lengths = [some for _, reader_lengths in self.readers for some in reader_lengths]
+        for at in itertools.count():
+            yield (
+                pauses_s[at] if at < len(pauses_s) else rng.choice(all_pauses_s),
+                lengths[at] if at < len(lengths) else rng.choice(all_lengths),
+            )
 
 
 def main() -> None:
@@ -55,8 +67,8 @@ def main() -> None:
     begin = time.monotonic() + plan.warm_s
     done: list[tuple[float, float, int]] = []
     readers = [
-        threading.Thread(target=_read, args=(plan, model, begin + plan.seconds, random.Random(seed), done))
-        for seed in range(plan.readers)
+        threading.Thread(target=_read, args=(plan, number, model, begin + plan.seconds, done))
+        for number in range(len(plan.readers))
     ]
     for reader in readers:
         reader.start()
@@ -66,21 +78,26 @@ def main() -> None:
     sys.stdout.write(json.dumps({"tokens": round(tokens, 1), "seconds": plan.seconds}) + "\n")
 
 
-def _read(plan: Plan, model: str, end: float, rng: random.Random, done: list[tuple[float, float, int]]) -> None:
-    pause_s = rng.choice(plan.pauses_s) * rng.random()  # the first one is under way already
-    while time.monotonic() + pause_s < end:
-        time.sleep(pause_s)
-        started = time.monotonic()
-        tokens = int(_answer(_request(plan, model, rng.choice(plan.lengths)))["usage"]["completion_tokens"])
-        done.append((started, time.monotonic(), tokens))
-        pause_s = rng.choice(plan.pauses_s)
+def _read(plan: Plan, number: int, model: str, end: float, done: list[tuple[float, float, int]]) -> None:
+    with ThreadPoolExecutor(MOST_TEXTS) as pool:
+        for pause_s, lengths in plan.steps(number, random.Random(number)):
+            if time.monotonic() + pause_s >= end:
+                return
+            time.sleep(pause_s)
+            done.extend(pool.map(partial(_written, plan, model), lengths))
+
+
+def _written(plan: Plan, model: str, length: int) -> tuple[float, float, int]:
+    """Have one text written; returns when it began and ended, and how many tokens it has."""
+    started = time.monotonic()
+    tokens = int(_answer(_request(plan, model, length))["usage"]["completion_tokens"])
+    return started, time.monotonic(), tokens
 
 
 def _request(plan: Plan, model: str, length: int) -> urllib.request.Request:
     body = {
         "model": model,
         "messages": plan.messages,
-        "n": plan.posts,
         "temperature": plan.temperature,
         "min_p": plan.min_p,
         "max_tokens": length,

@@ -1,5 +1,6 @@
 """A reader with a feed: asks for posts, looks at one after the other, reacts, and goes after a few pages."""
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,18 +26,36 @@ SCROLL_S: Final = 0.5
 
 
 @dataclass(slots=True)
+class Trace:
+    """What one reader of the load test did, so that it can be done again at the engine alone.
+
+    Attributes:
+        pauses_s: before each request for posts, without what the services took; the first one from the load's start.
+        characters: of the posts that each request was answered with; one under way at the end is not among them.
+    """
+
+    pauses_s: list[float] = field(default_factory=list)
+    characters: list[list[int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Habits:
     """What all readers of this process did.
 
     Attributes:
-        pauses_s: from an answer of generation to the next request, without what the services took.
-        characters: of every generated post.
+        began_at: when the first one came, on the monotonic clock.
+        traces: a reader each.
         users: who reacted to anything, the latest last, each with the post.
     """
 
-    pauses_s: list[float] = field(default_factory=list)
-    characters: list[int] = field(default_factory=list)
+    began_at: float = 0.0
+    traces: list[Trace] = field(default_factory=list)
     users: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def characters(self) -> int:
+        """Of all posts that were generated so far."""
+        return sum(sum(posts) for trace in self.traces for posts in trace.characters)
 
 
 HABITS: Final = Habits()
@@ -53,10 +72,12 @@ class Reading(User):
         self._rng = np.random.default_rng()
         self._generation = Api(self, settings.generation, settings.load_timeout_s)
         self._tracker = Tracker(Api(self, settings.collector, settings.load_timeout_s))
-        self._page: deque[Post] = deque()
-        self._pause_s = self._paused_s = 0.0
-        self._has_read = False
+        self._pause_s, self._trace = 0.0, Trace()
+        HABITS.traces.append(self._trace)
+        HABITS.began_at = HABITS.began_at or time.monotonic()
+        self._paused_s = time.monotonic() - HABITS.began_at
         self._come()
+        self._page = deque(self._under_way())
 
     def wait_time(self) -> float:
         """How long the reader looks at what is on the screen, seconds."""
@@ -72,8 +93,15 @@ class Reading(User):
         self._paused_s += self._pause_s
 
     def on_stop(self) -> None:
-        """Close the page."""
+        """Close the page; how long the rest of it would have been read belongs to what the reader does."""
         self._tracker.leave()
+        rest = (SCROLL_S + seen(self._reader, post.post_id, post.text, self._rng).in_view_s for post in self._page)
+        self._trace.pauses_s.append(self._paused_s + sum(rest) / self._settings.load_speed)
+
+    def _under_way(self) -> list[Post]:
+        """What is left of a page of which some was read before: readers who come together don't ask together."""
+        left = int(self._rng.integers(FROM_CATALOGUE + self._settings.load_posts + 1))
+        return candidates(self._reader, feed_posts(self._settings.load_catalogue), left, self._rng)
 
     def _come(self) -> None:
         number = number_of(self._rng.random(), self._settings.load_readers, self._settings.load_skew)
@@ -106,11 +134,10 @@ class Reading(User):
         body = {"user_id": self._reader.user_id, "n": self._settings.load_posts}
         if self._settings.load_tokens is not None:
             body["max_tokens"] = self._settings.load_tokens
-        if self._has_read:  # what came before a reader's first page was no page
-            HABITS.pauses_s.append(self._paused_s)
-        self._paused_s, self._has_read = 0.0, True
         answer = self._generation.post("/v1/generate", body, _unwritten)
-        HABITS.characters.extend(len(post["text"]) for post in answer["posts"])
+        self._trace.pauses_s.append(self._paused_s)
+        self._paused_s = 0.0
+        self._trace.characters.append([len(post["text"]) for post in answer["posts"]])
         return [Post(post["post_id"], post["text"], "") for post in answer["posts"]]
 
     def _from_catalogue(self) -> list[Post]:

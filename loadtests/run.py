@@ -22,7 +22,7 @@ from locust.runners import LocalRunner
 from pydantic import ValidationError
 from rich.console import Console
 
-from loadtests.engine import WARM_S, Engine, Seen, Written
+from loadtests.engine import Engine, Written, plan_readers, warm_of
 from loadtests.facts import Watch, between
 from loadtests.feed import NotRegistered, register
 from loadtests.ingestion import Ingestion
@@ -56,10 +56,11 @@ def load(settings: RunSettings, console: Console) -> Outcome:
     environment.stop_timeout = settings.load_timeout_s
     started = time.monotonic()
     with _running(environment, settings) as runner:
-        gevent.sleep(min(WARM_S, settings.seconds / 2))
-        written, characters = engine.written(), len(HABITS.characters)
+        gevent.sleep(warm_of(settings.seconds))
+        written, posts = engine.written(), HABITS.characters
         _follow(environment, runner, started, started + settings.seconds, console)
-        rate, seen = _engine_meanwhile(written, engine.written(), characters)
+        rate, tokens = _engine_meanwhile(written, engine.written())
+        characters = HABITS.characters - posts
     seconds = time.monotonic() - started
     learned_within_s = learned_within(settings, HABITS.users)
     watch.settle()
@@ -72,26 +73,26 @@ def load(settings: RunSettings, console: Console) -> Outcome:
         between(before, watch.look()),
         learned_within_s,
         rate,
-        _engine_alone(engine, seen, settings, console),
+        _engine_alone(engine, plan_readers(HABITS.traces, characters, tokens), settings, console),
         watch.alerts(),
     )
 
 
-def _engine_meanwhile(
-    before: Written | None, after: Written | None, characters: int
-) -> tuple[float | None, Seen | None]:
-    """Tokens a second between two moments, and what was seen of readers since `characters` posts were written."""
+def _engine_meanwhile(before: Written | None, after: Written | None) -> tuple[float | None, float]:
+    """Tokens a second between two moments, and tokens."""
     if before is None or after is None or after.at_s <= before.at_s:
-        return None, None
+        return None, 0.0
     tokens = after.tokens - before.tokens
-    return tokens / (after.at_s - before.at_s), Seen(HABITS.pauses_s, HABITS.characters[characters:], tokens)
+    return tokens / (after.at_s - before.at_s), tokens
 
 
-def _engine_alone(engine: Engine, seen: Seen | None, settings: RunSettings, console: Console) -> float | None:
-    if seen is None or not seen.characters or not settings.load_engine_alone_s:
+def _engine_alone(
+    engine: Engine, readers: list[tuple[list[float], list[list[int]]]], settings: RunSettings, console: Console
+) -> float | None:
+    if not settings.load_engine_alone or not readers:
         return None
-    console.print(f"the engine alone for {settings.load_engine_alone_s:.0f} s, with the pauses of these readers")
-    return engine.alone(seen, settings.readers, settings.load_engine_alone_s)
+    console.print(f"the engine alone for {settings.seconds} s, for readers who do the same again")
+    return engine.alone(readers, settings.seconds)
 
 
 @contextmanager

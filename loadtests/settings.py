@@ -96,8 +96,8 @@ class LoadSettings(StackSettings):
     load_tokens: int | None = Field(None, ge=1, le=512, description="longest generated post; by default generation's")
     load_timeout_s: float = Field(60.0, gt=0, description="how long an answer may take before it is a failure")
 
-    load_engine_alone_s: float = Field(
-        45.0, ge=0, le=600, description="how long the engine alone is measured, for comparison; 0: not at all"
+    load_engine_alone: bool = Field(
+        True, description="whether the engine alone is measured too, for as long again, with readers who do the same"
     )
     load_batch: int = Field(200, ge=1, le=1_000, description="events in a request of the ingestion scenario")
     load_events_per_s: float = Field(
