@@ -34,14 +34,14 @@ class Written:
     at_s: float
 
 
-def plan_readers(traces: Sequence[Trace], characters: int, tokens: float) -> list[tuple[list[float], list[list[int]]]]:
+def plan_readers(traces: Sequence[Trace], tokens: float) -> list[tuple[list[float], list[list[int]]]]:
     """What readers do at the engine alone: the pauses of each, and the tokens of each post that it asked for.
 
     Args:
         traces: what they did in the load test; who came too late to be answered is left out.
-        characters: of the posts that were written while tokens were counted.
-        tokens: that the engine wrote meanwhile, for a token has the same number of characters everywhere.
+        tokens: that the engine wrote for all of them; each is taken to have the same number of characters.
     """
+    characters = sum(sum(posts) for trace in traces for posts in trace.characters)
     a_token = max(characters / max(tokens, 1.0), 1e-9)
     return [
         (trace.pauses_s, [[max(1, round(count / a_token)) for count in posts] for posts in trace.characters])

@@ -52,11 +52,6 @@ class Habits:
     traces: list[Trace] = field(default_factory=list)
     users: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def characters(self) -> int:
-        """Of all posts that were generated so far."""
-        return sum(sum(posts) for trace in self.traces for posts in trace.characters)
-
 
 HABITS: Final = Habits()
 

@@ -51,19 +51,19 @@ def load(settings: RunSettings, console: Console) -> Outcome:
     """
     console.print(f"{register(settings)} catalogue posts registered")
     watch, engine = Watch(settings), Engine(settings)
-    before = watch.look()
+    before, begun = watch.look(), engine.written()
     environment = Environment(user_classes=USERS[settings.scenario], events=locust.events)
     environment.stop_timeout = settings.load_timeout_s
     started = time.monotonic()
     with _running(environment, settings) as runner:
         gevent.sleep(warm_of(settings.seconds))
-        written, posts = engine.written(), HABITS.characters
+        written = engine.written()
         _follow(environment, runner, started, started + settings.seconds, console)
-        rate, tokens = _engine_meanwhile(written, engine.written())
-        characters = HABITS.characters - posts
+        rate = _per_second(written, engine.written())
     seconds = time.monotonic() - started
     learned_within_s = learned_within(settings, HABITS.users)
     watch.settle()
+    readers = plan_readers(HABITS.traces, _tokens(begun, engine.written()))
     return Outcome(
         settings.scenario,
         settings.readers,
@@ -73,17 +73,20 @@ def load(settings: RunSettings, console: Console) -> Outcome:
         between(before, watch.look()),
         learned_within_s,
         rate,
-        _engine_alone(engine, plan_readers(HABITS.traces, characters, tokens), settings, console),
+        _engine_alone(engine, readers, settings, console),
         watch.alerts(),
     )
 
 
-def _engine_meanwhile(before: Written | None, after: Written | None) -> tuple[float | None, float]:
-    """Tokens a second between two moments, and tokens."""
+def _tokens(before: Written | None, after: Written | None) -> float:
+    """That were written between two moments."""
+    return 0.0 if before is None or after is None else after.tokens - before.tokens
+
+
+def _per_second(before: Written | None, after: Written | None) -> float | None:
     if before is None or after is None or after.at_s <= before.at_s:
-        return None, 0.0
-    tokens = after.tokens - before.tokens
-    return tokens / (after.at_s - before.at_s), tokens
+        return None
+    return _tokens(before, after) / (after.at_s - before.at_s)
 
 
 def _engine_alone(

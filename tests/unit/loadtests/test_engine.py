@@ -17,16 +17,16 @@ def plan(*readers: tuple[list[float], list[list[int]]]) -> Plan:
 
 def test_posts_have_as_many_tokens_together_as_the_engine_wrote() -> None:
     traces = [Trace([1.0, 2.0], [[40, 80]]), Trace([3.0], [[120]])]
-    assert plan_readers(traces, characters=240, tokens=60.0) == [([1.0, 2.0], [[10, 20]]), ([3.0], [[30]])]
+    assert plan_readers(traces, tokens=60.0) == [([1.0, 2.0], [[10, 20]]), ([3.0], [[30]])]
 
 
 def test_a_post_without_a_letter_still_has_a_token() -> None:
-    assert plan_readers([Trace([1.0], [[0, 10]])], 10, 5.0) == [([1.0], [[1, 5]])]
-    assert plan_readers([Trace([1.0], [[0]])], 0, 0.0) == [([1.0], [[1]])]
+    assert plan_readers([Trace([1.0], [[0, 10]])], 5.0) == [([1.0], [[1, 5]])]
+    assert plan_readers([Trace([1.0], [[0]])], 0.0) == [([1.0], [[1]])]
 
 
 def test_a_reader_who_was_not_answered_yet_is_left_out() -> None:
-    assert plan_readers([Trace([1.0], []), Trace([], [])], 10, 5.0) == []
+    assert plan_readers([Trace([1.0], []), Trace([], [])], 5.0) == []
 
 
 def test_a_reader_does_the_same_again_and_then_what_anybody_did() -> None:
