@@ -55,6 +55,19 @@ def warm_of(seconds: float) -> float:
     return min(WARM_S, seconds / 2)
 
 
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What the engine does with nothing else at work.
+
+    Attributes:
+        tokens_per_s: that it writes.
+        median_s: that a request takes; None if none was answered.
+    """
+
+    tokens_per_s: float
+    median_s: float | None
+
+
 class Engine:
     """The engine of the stack under test, natively at its own port, in compose in its container."""
 
@@ -76,8 +89,8 @@ class Engine:
             return None
         return Written(tokens, at_s) if at_s else None
 
-    def alone(self, readers: list[tuple[list[float], list[list[int]]]], seconds: float) -> float | None:
-        """Tokens a second for the same readers with nothing else at work; None where the engine can't be reached.
+    def alone(self, readers: list[tuple[list[float], list[list[int]]]], seconds: float) -> Alone | None:
+        """What it writes for the same readers with nothing else at work; None where the engine can't be reached.
 
         Args:
             readers: what each does, see `plan_readers`.
@@ -109,7 +122,7 @@ class Engine:
                 check=True,
             )
             figures = json.loads(done.stdout)
-            return float(figures["tokens"]) / float(figures["seconds"])
+            return Alone(figures["tokens"] / figures["seconds"], figures["median_s"])
         except (OSError, subprocess.SubprocessError, ValueError, LookupError):
             return None
 

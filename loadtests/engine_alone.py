@@ -5,12 +5,13 @@
 Needs nothing but Python, so that it also runs in vLLM's own container, which no other can be reached from. The plan has
 the members of `Plan`; every reader does again what a reader of the load test did: pause, ask for posts of the same
 lengths, wait for them, pause. Who is through with that early goes on with pauses and lengths of all. Prints how many
-tokens were written in how many seconds, as JSON.
+tokens were written in how many seconds, and the median time that a request took, as JSON.
 """
 
 import itertools
 import json
 import random
+import statistics
 import sys
 import threading
 import time
@@ -65,7 +66,7 @@ def main() -> None:
     plan = Plan(**json.load(sys.stdin))
     model = str(_answer(urllib.request.Request(f"{plan.url}/models"))["data"][0]["id"])  # noqa: S310
     begin = time.monotonic() + plan.warm_s
-    done: list[tuple[float, float, int]] = []
+    done: list[list[tuple[float, float, int]]] = []
     readers = [
         threading.Thread(target=_read, args=(plan, number, model, begin + plan.seconds, done))
         for number in range(len(plan.readers))
@@ -74,17 +75,20 @@ def main() -> None:
         reader.start()
     for reader in readers:
         reader.join()
-    tokens = sum(_share(one, begin, begin + plan.seconds) for one in done)
-    sys.stdout.write(json.dumps({"tokens": round(tokens, 1), "seconds": plan.seconds}) + "\n")
+    tokens = sum(_share(one, begin, begin + plan.seconds) for texts in done for one in texts)
+    took_s = [max(ended for _, ended, _ in texts) - min(started for started, _, _ in texts) for texts in done]
+    figures = {"tokens": tokens, "seconds": plan.seconds, "median_s": statistics.median(took_s) if took_s else None}
+    sys.stdout.write(json.dumps(figures) + "\n")
 
 
-def _read(plan: Plan, number: int, model: str, end: float, done: list[tuple[float, float, int]]) -> None:
+def _read(plan: Plan, number: int, model: str, end: float, done: list[list[tuple[float, float, int]]]) -> None:
     with ThreadPoolExecutor(MOST_TEXTS) as pool:
         for pause_s, lengths in plan.steps(number, random.Random(number)):
             if time.monotonic() + pause_s >= end:
                 return
             time.sleep(pause_s)
-            done.extend(pool.map(partial(_written, plan, model), lengths))
+            texts = list(pool.map(partial(_written, plan, model), lengths))
+            done.append(texts)
 
 
 def _written(plan: Plan, model: str, length: int) -> tuple[float, float, int]:

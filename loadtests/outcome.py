@@ -44,7 +44,8 @@ class Outcome:
         work: what the system did meanwhile.
         learned_within_s: from the end of the load until all was learned, seconds; None where that is not known.
         tokens_per_s: that the engine wrote meanwhile; None where it could not be asked.
-        engine_alone_tokens_per_s: that it writes for as many readers with nothing else at work.
+        engine_alone_tokens_per_s: that it writes for readers who do the same with nothing else at work.
+        engine_alone_median_s: that a request for posts takes then.
         alerts: that fired at the end, where Prometheus can be asked.
     """
 
@@ -58,6 +59,7 @@ class Outcome:
     tokens_per_s: float | None = None
     engine_alone_tokens_per_s: float | None = None
     alerts: Sequence[str] = ()
+    engine_alone_median_s: float | None = None
 
     @property
     def failures(self) -> int:
@@ -134,7 +136,11 @@ def _about_the_engine(outcome: Outcome) -> Iterator[str]:
     if tokens is not None:
         yield f"The engine wrote {tokens:.1f} tokens a second."
     if tokens is not None and alone:
-        yield f"Alone, for as many readers, it writes {alone:.1f}: {tokens / alone:.2f} of that."
+        yield f"Alone, for readers who do the same, it writes {alone:.1f}: {tokens / alone:.2f} of that."
+    took_ms = next((call.median_ms for call in outcome.calls if call.name.endswith("/v1/generate")), None)
+    if outcome.engine_alone_median_s is not None and took_ms is not None:
+        alone_s = outcome.engine_alone_median_s
+        yield f"Half of the requests for posts take {took_ms / 1_000:.1f} s at most, alone {alone_s:.1f} s."
 
 
 def _about_learning(work: Work) -> list[str]:

@@ -22,7 +22,7 @@ from locust.runners import LocalRunner
 from pydantic import ValidationError
 from rich.console import Console
 
-from loadtests.engine import Engine, Written, plan_readers, warm_of
+from loadtests.engine import Alone, Engine, Written, plan_readers, warm_of
 from loadtests.facts import Watch, between
 from loadtests.feed import NotRegistered, register
 from loadtests.ingestion import Ingestion
@@ -64,6 +64,7 @@ def load(settings: RunSettings, console: Console) -> Outcome:
     learned_within_s = learned_within(settings, HABITS.users)
     watch.settle()
     readers = plan_readers(HABITS.traces, _tokens(begun, engine.written()))
+    alone = _engine_alone(engine, readers, settings, console)
     return Outcome(
         settings.scenario,
         settings.readers,
@@ -73,8 +74,9 @@ def load(settings: RunSettings, console: Console) -> Outcome:
         between(before, watch.look()),
         learned_within_s,
         rate,
-        _engine_alone(engine, readers, settings, console),
+        alone.tokens_per_s if alone else None,
         watch.alerts(),
+        alone.median_s if alone else None,
     )
 
 
@@ -91,7 +93,7 @@ def _per_second(before: Written | None, after: Written | None) -> float | None:
 
 def _engine_alone(
     engine: Engine, readers: list[tuple[list[float], list[list[int]]]], settings: RunSettings, console: Console
-) -> float | None:
+) -> Alone | None:
     if not settings.load_engine_alone or not readers:
         return None
     console.print(f"the engine alone for {settings.seconds} s, for readers who do the same again")
