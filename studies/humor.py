@@ -269,7 +269,9 @@ def with_components(basis: Basis, text_features: npt.NDArray[np.float32], embedd
 @cache
 def catalogue_components() -> Components:
     """Of the catalogue's posts that bases are built from."""
-    found = components_of(jokes.embeddings([post.text for post in load_catalogue().shown]), COMPONENTS, HeadOptions().share)
+    found = components_of(
+        jokes.embeddings([post.text for post in load_catalogue().shown]), COMPONENTS, HeadOptions().share
+    )
     assert found is not None  # noqa: S101
     return found
 
