@@ -36,7 +36,7 @@ WITH_THE_STACK: Final = "e2e"
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks which belong together
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes (PROCESSES=3 make test), those of a file stay together, and so do all of e2e."""
+    """Where tests run in several processes (PROCESSES=3), those of a file stay together, and so do all of e2e."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent)
         item.add_marker(pytest.mark.xdist_group(WITH_THE_STACK if folder.parts[0] == "e2e" else str(folder)))
