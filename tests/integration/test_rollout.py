@@ -130,8 +130,8 @@ def running(settings: JobsSettings, tmp_path: Path) -> Iterator[Running]:
     more |= {"SLOP_VLLM_URL": f"http://{HOST}:{free_port()}/v1"}
     with ExitStack() as stack:
         for name, module, path in (
-            ("featurizer", "featurizer.app", "readyz"),
-            ("learner", "learner.app", "readyz"),
+            ("featurizer", "featurizer", "readyz"),
+            ("learner", "learner", "readyz"),
             ("generation", "generation", "healthz"),
         ):
             url = f"http://{HOST}:{ports[name]}"
