@@ -105,7 +105,7 @@ lint: setup  ## check style, formatting, types and the protocol definitions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --cache-dir .mypy_cache/services
 	@$(BIN)/mypy --cache-dir .mypy_cache/rest --follow-imports=silent infra client research loadtests build_protos.py
-	@PYTHONPATH=.:services $(BIN)/lint-imports --no-logo >/dev/null || PYTHONPATH=.:services $(BIN)/lint-imports --no-logo
+	@PYTHONPATH=.:services $(BIN)/lint-imports --no-logo
 	@$(BIN)/buf lint proto
 
 # The native run's lock files come first, since the images' take their versions from them.

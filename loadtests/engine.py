@@ -11,7 +11,7 @@ from typing import Final
 
 from client.chats import Chats
 from client.texts import Sampling
-from loadtests.engine_alone import Plan
+from loadtests.engine_alone import Plan, Steps
 from loadtests.reading import Trace
 from loadtests.readings import OwnMetrics, Source, ThroughGrafana, Unreadable
 from loadtests.settings import LoadSettings
@@ -34,8 +34,8 @@ class Written:
     at_s: float
 
 
-def plan_readers(traces: Sequence[Trace], tokens: float) -> list[tuple[list[float], list[list[int]]]]:
-    """What readers do at the engine alone: the pauses of each, and the tokens of each post that it asked for.
+def plan_readers(traces: Sequence[Trace], tokens: float) -> list[Steps]:
+    """What readers do at the engine alone.
 
     Args:
         traces: what they did in the load test; who came too late to be answered is left out.
@@ -89,7 +89,7 @@ class Engine:
             return None
         return Written(tokens, at_s) if at_s else None
 
-    def alone(self, readers: list[tuple[list[float], list[list[int]]]], seconds: float) -> Alone | None:
+    def alone(self, readers: list[Steps], seconds: float) -> Alone | None:
         """What it writes for the same readers with nothing else at work; None where the engine can't be reached.
 
         Args:

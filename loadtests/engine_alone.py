@@ -25,6 +25,9 @@ from typing import Any
 TIMEOUT_S = 120.0
 MOST_TEXTS = 16  # of a request
 
+Steps = tuple[list[float], list[list[int]]]
+"""What a reader does: its pauses, in seconds, and the lengths of the texts of each of its requests, in tokens."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -37,8 +40,7 @@ class Plan:
         min_p: of every request.
         warm_s: how long they read before anything is counted, seconds.
         seconds: for how long it is counted.
-        readers: for each its pauses, in seconds, and the lengths of the texts that each of its requests asks for, in
-            tokens.
+        readers: what each does.
     """
 
     url: str
@@ -47,7 +49,7 @@ class Plan:
     min_p: float
     warm_s: float
     seconds: float
-    readers: list[tuple[list[float], list[list[int]]]]
+    readers: list[Steps]
 
     def steps(self, number: int, rng: random.Random) -> Iterator[tuple[float, list[int]]]:
         """The pauses of a reader, each with the lengths of what is asked for then; without end."""

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from loadtests.engine import Alone, Engine, Written, plan_readers, warm_of
+from loadtests.engine_alone import Steps
 from loadtests.facts import Watch, between
 from loadtests.feed import NotRegistered, register
 from loadtests.ingestion import Ingestion
@@ -91,9 +92,7 @@ def _per_second(before: Written | None, after: Written | None) -> float | None:
     return _tokens(before, after) / (after.at_s - before.at_s)
 
 
-def _engine_alone(
-    engine: Engine, readers: list[tuple[list[float], list[list[int]]]], settings: RunSettings, console: Console
-) -> Alone | None:
+def _engine_alone(engine: Engine, readers: list[Steps], settings: RunSettings, console: Console) -> Alone | None:
     if not settings.load_engine_alone or not readers:
         return None
     console.print(f"the engine alone for {settings.seconds} s, for readers who do the same again")

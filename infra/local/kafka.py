@@ -27,7 +27,7 @@ def tansu_command(port: int, host: str = "127.0.0.1") -> list[str]:
     """The command line of a Tansu broker that keeps everything in memory.
 
     Raises:
-        infra.local.binaries.MissingBinary: it is not installed.
+        infra.models.packages.MissingBinary: it is not installed.
     """
     address = f"tcp://{host}:{port}"
     listeners = ["--listener-url", address, "--advertised-listener-url", address]
@@ -77,7 +77,7 @@ def apache_command(
     """Format the folder `data` if it is new; the command line of an Apache Kafka that runs on it.
 
     Raises:
-        infra.local.binaries.MissingBinary: `home` is no Apache Kafka, or there is no Java.
+        infra.models.packages.MissingBinary: `home` is no Apache Kafka, or there is no Java.
         subprocess.CalledProcessError: the folder can't be formatted; its output says why.
     """
     scripts, data = binaries.apache_kafka(home), data.resolve()

@@ -14,7 +14,7 @@ def command(port: int, host: str = "127.0.0.1", data: Path | None = None) -> lis
     """The command line of a server that keeps its data in the folder `data`, or in memory only.
 
     Raises:
-        infra.local.binaries.MissingBinary: no server is installed.
+        infra.models.packages.MissingBinary: no server is installed.
     """
     arguments = {
         "bind": host,

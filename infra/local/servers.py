@@ -116,7 +116,7 @@ class ApacheKafka(KafkaServer):
         """Formats its volume, `data` in `folder`; `proxied` says where clients come by a proxy.
 
         Raises:
-            infra.local.binaries.MissingBinary: `home` is no Apache Kafka, or there is no Java.
+            infra.models.packages.MissingBinary: `home` is no Apache Kafka, or there is no Java.
         """
         port, controller_port, data = free_port(), free_port(), folder / "data"
         self.bootstrap, self._data = f"{HOST}:{port}", data

@@ -97,7 +97,7 @@ def running_stack(
 
     Raises:
         StackFailed: a port is taken, or a part does not become ready.
-        infra.local.binaries.MissingBinary: something is not installed.
+        infra.models.packages.MissingBinary: something is not installed.
     """
     settings, console = LocalSettings(), console or Console(stderr=True)
     some = [part for part in parts(settings) if not only or part.name in only]

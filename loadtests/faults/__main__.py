@@ -32,7 +32,7 @@ def run(settings: FaultSettings, console: Console) -> Outcome:
     """Do all of it, telling how it goes.
 
     Raises:
-        infra.local.binaries.MissingBinary: a server is not installed.
+        infra.models.packages.MissingBinary: a server is not installed.
         RuntimeError, TimeoutError: the stack does not start.
     """
     began = time.monotonic()

@@ -7,11 +7,11 @@ from itertools import islice
 import pytest
 
 from loadtests.engine import plan_readers, warm_of
-from loadtests.engine_alone import Plan, _share
+from loadtests.engine_alone import Plan, Steps, _share
 from loadtests.reading import Trace
 
 
-def plan(*readers: tuple[list[float], list[list[int]]]) -> Plan:
+def plan(*readers: Steps) -> Plan:
     return Plan("http://127.0.0.1:1/v1", [], 0.8, 0.05, 0.0, 60.0, list(readers))
 
 
