@@ -1,14 +1,14 @@
 """What a running stack must do, seen from outside through its published ports; each check says what it saw."""
 
-import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import uuid4
 
 import httpx
+from httpx_sse import EventSource
 
 from client.catalogue import by_label, load_catalogue
 from client.rest import Collector, Event
@@ -153,26 +153,15 @@ async def posts_are_streamed(stack: Stack) -> str:
     started, first_s, pieces, whole = time.monotonic(), 0.0, [], ""
     async with stack.http.stream("POST", f"{stack.settings.generation}/v1/generate", json=body) as response:
         expect(response.is_success, f"the answer is {response.status_code}")
-        async for name, data in _events(response):
-            expect(name != "error", f"the stream ends with {data}")
-            if name == "done":
-                whole = data["posts"][0]["text"]
+        async for event in EventSource(response).aiter_sse():
+            expect(event.event != "error", f"the stream ends with {event.data}")
+            if event.event == "done":
+                whole = event.json()["posts"][0]["text"]
             else:
                 first_s = first_s or time.monotonic() - started
-                pieces.append(data["text"])
+                pieces.append(event.json()["text"])
     expect(bool(pieces) and "".join(pieces).strip() == whole.strip(), f"{len(pieces)} pieces, and as a whole {whole!r}")
     return f"{len(pieces)} pieces, the first after {first_s:.2f} s"
-
-
-async def _events(response: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
-    """The name, empty for a piece, and the data of every server-sent event."""
-    name = ""
-    async for line in response.aiter_lines():
-        field, _, value = line.partition(": ")
-        if field == "event":
-            name = value
-        elif field == "data":
-            yield name, json.loads(value)
 
 
 async def metrics_are_served(stack: Stack) -> str:

@@ -1,12 +1,13 @@
 """The figures of the studies: intervals over readers, pair accuracy, perplexity, variety, copies."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import bootstrap
 
 from client.texts import TextScore
 from slop.variety import word_pairs
@@ -31,18 +32,35 @@ class Estimate:
         return [round(self.low, 4), round(self.high, 4)]
 
 
+def interval95(statistic: Callable[..., Any], *samples: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """The 95% percentile interval of a statistic (Efron and Tibshirani 1993, An Introduction to the Bootstrap, ch. 13).
+
+    Args:
+        statistic: of one array a sample, along the argument `axis`.
+        samples: all of the same length N; several are resampled together, index by index.
+        seed: of the RESAMPLES draws of N values.
+
+    Returns:
+        Its ends; for a single value, of which nothing can be drawn but itself, the statistic twice.
+    """
+    arrays = [np.asarray(sample, dtype=np.float64) for sample in samples]
+    if arrays[0].size == 1:
+        only = float(statistic(*arrays, axis=-1))
+        return only, only
+    rng = np.random.default_rng(seed)
+    drawn = bootstrap(arrays, statistic, paired=True, n_resamples=RESAMPLES, method="percentile", rng=rng)
+    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+
+
 def over_readers(values: Sequence[float], seed: int = 0) -> Estimate:
-    """The mean of one value a reader, with a percentile bootstrap that draws readers, not posts.
+    """The mean of one value for each reader, with a bootstrap that draws readers, not posts.
 
     Raises:
         ValueError: no values.
     """
     if not values:
         raise ValueError("no readers to average over")
-    array = np.asarray(values, dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(array.size, size=(RESAMPLES, array.size))
-    low, high = np.quantile(array[drawn].mean(axis=1), [0.025, 0.975])
-    return Estimate(float(array.mean()), float(low), float(high))
+    return Estimate(float(np.mean(np.asarray(values, dtype=np.float64))), *interval95(np.mean, values, seed=seed))
 
 
 def pair_accuracy(scores: Sequence[float], ratings: Sequence[float], gap: float) -> float | None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import httpx
+from httpx_sse import EventSource
 from prometheus_client.parser import text_string_to_metric_families
 
 from client.errors import UserError
 
 TIMEOUT_S: Final = 600.0
-_DATA: Final = "data: "
+_STREAM_END: Final = "[DONE]"  # by the OpenAI API
 _CACHED: Final = "vllm:prefix_cache_hits_total"
 
 
@@ -98,8 +99,8 @@ class CostEngine:
             with self._client.stream("POST", "/v1/chat/completions", json=body) as response:
                 if response.is_error:
                     raise UserError(f"the engine answered {response.status_code}: {response.read()[:500]!r}")
-                for line in response.iter_lines():
-                    chunk = chunk_of(line)
+                for event in EventSource(response).iter_sse():
+                    chunk = chunk_of(event.data)
                     if first is None and chunk.get("choices"):
                         first = 1_000 * (time.perf_counter() - begin)
                     usage = chunk.get("usage") or usage
@@ -122,15 +123,15 @@ class CostEngine:
             raise UserError(f"no answer from the engine: {error!r}") from error
 
 
-def chunk_of(line: str) -> dict[str, Any]:
-    """The object of a line of server-sent events; empty for other lines.
+def chunk_of(data: str) -> dict[str, Any]:
+    """The object of one event of the stream; empty for its last event.
 
     Raises:
         UserError: the engine says that it failed.
     """
-    if not line.startswith(f"{_DATA}{{"):
+    if data == _STREAM_END:
         return {}
-    chunk: dict[str, Any] = json.loads(line.removeprefix(_DATA))
+    chunk: dict[str, Any] = json.loads(data)
     if "error" in chunk:
         raise UserError(f"the engine failed: {chunk['error']}")
     return chunk

@@ -1,6 +1,6 @@
 """From timed answers to the rows of the table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from research.cost.arms import SOFT, Arm
 from research.cost.engine import Answer
-from research.metrics import RESAMPLES
+from research.metrics import Doubles, interval95
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +101,14 @@ def _times(answers: Sequence[Answer]) -> list[float]:
 
 def median_of(values: Sequence[float]) -> Middle:
     """The median over repeats."""
-    return _bootstrapped(lambda drawn: np.median(drawn, axis=-1), values)
+    return Middle(float(np.median(values)), *interval95(np.median, values))
 
 
 def ratio_of(values: Sequence[float], reference: Sequence[float]) -> Middle:
     """The ratio of two medians over the same repeats, which are drawn in pairs."""
-    return _bootstrapped(lambda a, b: np.median(a, axis=-1) / np.median(b, axis=-1), values, reference)
+    ratio = float(np.median(values) / np.median(reference))
+    return Middle(ratio, *interval95(_ratio_of_medians, values, reference))
 
 
-def _bootstrapped(statistic: Callable[..., Any], *values: Sequence[float]) -> Middle:
-    """A statistic of (..., N) samples, with the percentiles that it has when the N repeats are drawn anew."""
-    arrays = [np.asarray(each, dtype=np.float64) for each in values]
-    drawn = np.random.default_rng(0).integers(arrays[0].size, size=(RESAMPLES, arrays[0].size))
-    low, high = np.quantile(statistic(*(array[drawn] for array in arrays)), [0.025, 0.975])
-    return Middle(float(statistic(*arrays)), float(low), float(high))
+def _ratio_of_medians(values: Doubles, reference: Doubles, axis: int) -> Any:
+    return np.median(values, axis=axis) / np.median(reference, axis=axis)

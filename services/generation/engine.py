@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import httpx
 import structlog
+from httpx_sse import EventSource
 
 from generation.pulse import EngineProgress
 from generation.tasks import gathered
@@ -21,6 +22,7 @@ RETRY_AFTER_S: Final = 2
 KEEPALIVE_S: Final = 3.0
 LOOK_S: Final = 1.0
 AGAIN_S: Final = 2.0
+STREAM_END: Final = "[DONE]"  # the last event of a stream, by the OpenAI API
 _MAX_DETAIL: Final = 300
 # vLLM's own count of the iterations in which somebody got a token; with a colon or, in OpenMetrics, without.
 _ITERATIONS: Final = re.compile(r"^vllm[:_]iteration_tokens_total_count\S* (\S+)", re.M)
@@ -112,13 +114,12 @@ class Engine:
         """
         self._refuse_while_it_hangs()
         async with self._request(order, self._timeout_s, stream=True) as response:
-            async for line in response.aiter_lines():
-                if not line.startswith("data: {"):
+            async for event in EventSource(response).aiter_sse():
+                if event.data == STREAM_END:
                     continue
-                data = line.removeprefix("data: ")
-                chunk = json.loads(data)
+                chunk = event.json()
                 if "error" in chunk:
-                    raise _unavailable(f"the engine stopped: {_reason(_error(data))}")
+                    raise _unavailable(f"the engine stopped: {_reason(_error(event.data))}")
                 for choice in chunk["choices"]:
                     if text := choice["delta"].get("content"):
                         self._pulse.came()

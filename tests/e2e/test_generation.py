@@ -1,6 +1,5 @@
 """Posts from the real engine: personal, streamed, published, and safe whatever lies in Redis."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from httpx_sse import EventSource
 from redis import Redis
 
 from infra.engine.vllm import BLOCK_SIZE
@@ -149,15 +149,8 @@ def test_generated_posts_are_published_with_whom_they_are_for(
 
 def events(response: httpx.Response) -> Iterator[tuple[str, Any]]:
     """The name and data of every server-sent event."""
-    name = "message"
-    for line in response.iter_lines():
-        field, _, value = line.partition(": ")
-        if field == "event":
-            name = value
-        elif field == "data":
-            yield name, json.loads(value)
-        elif not line:
-            name = "message"
+    for event in EventSource(response).iter_sse():
+        yield event.event, event.json()
 
 
 def test_a_streamed_answer_comes_in_pieces_and_then_as_a_whole(service: httpx.Client, gardener: Profile) -> None:

@@ -1,9 +1,14 @@
 import json
+from functools import partial
+from typing import Any
 
 import httpx
 import pytest
 
-from generation.engine import problem_of
+from generation.engine import Delta, Engine, Order, problem_of
+from kit.problems import Problem
+
+ORDER = Order([{"role": "user", "content": "Write a post."}], n=2, max_tokens=8, temperature=0.0, min_p=0.0)
 
 
 def refusal(status: int, message: str = "no", param: str | None = None) -> httpx.Response:
@@ -35,3 +40,42 @@ def test_a_refusal_of_the_engine_means_to_the_client(response: httpx.Response, s
 def test_the_reason_of_a_refusal_is_told_and_cut_short() -> None:
     assert "context length" in problem_of(refusal(400, "the context length is exceeded")).detail
     assert len(problem_of(refusal(400, "x" * 100_000)).detail) < 400
+
+
+def chunk(index: int, text: str) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": {"content": text}}]}
+
+
+async def streamed(monkeypatch: pytest.MonkeyPatch, *data: str, line_end: str = "\n", size: int = 5) -> list[Delta]:
+    """What generation gets of a stream of events that arrives `size` bytes at a time."""
+    events = "".join(f": ping{line_end * 2}data: {each}{line_end * 2}" for each in (*data, "[DONE]")).encode()
+
+    async def parts() -> Any:
+        for begin in range(0, len(events), size):
+            yield events[begin : begin + size]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Type": "text/event-stream; charset=utf-8"}, content=parts())
+
+    client = partial(httpx.AsyncClient, transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(httpx, "AsyncClient", client)
+    engine = Engine("http://engine/v1", "slop", 1.0, 5.0, 1, 60.0)
+    return [delta async for delta in engine.stream(ORDER)]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+async def test_a_stream_may_arrive_in_parts_of_any_size_and_with_any_text(
+    monkeypatch: pytest.MonkeyPatch, line_end: str, size: int
+) -> None:
+    # U+2028 and U+0085 end a line for Python, not in server-sent events, and JSON need not escape them.
+    texts = ["été 🎉", "a\u2028b\x85c", "two\nlines"]
+    data = [json.dumps(chunk(index, text), ensure_ascii=False) for index, text in enumerate(texts)]
+    deltas = await streamed(monkeypatch, *data, line_end=line_end, size=size)
+    assert deltas == [Delta(index, text) for index, text in enumerate(texts)]
+
+
+async def test_an_engine_that_stops_within_a_stream_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = json.dumps({"error": {"message": "EngineDeadError", "code": 500}})
+    with pytest.raises(Problem, match="EngineDeadError"):
+        await streamed(monkeypatch, json.dumps(chunk(0, "a")), error)

@@ -169,11 +169,11 @@ def test_a_profile_takes_the_same_bytes_for_every_reader_and_texts_take_what_the
     assert stored.of(Arm(PLAIN), TEXTS) == 0
 
 
-def test_lines_that_are_no_objects_are_passed_over_and_failures_are_not() -> None:
-    assert chunk_of('data: {"choices": []}') == {"choices": []}
-    assert [chunk_of(line) for line in ("", ": ping", "data: [DONE]")] == [{}, {}, {}]
+def test_the_end_of_a_stream_is_passed_over_and_a_failure_is_not() -> None:
+    assert chunk_of('{"choices": []}') == {"choices": []}
+    assert chunk_of("[DONE]") == {}
     with pytest.raises(UserError, match="too long"):
-        chunk_of('data: {"error": {"message": "too long"}}')
+        chunk_of('{"error": {"message": "too long"}}')
 
 
 def test_cached_tokens_are_those_of_all_engines() -> None:
@@ -203,6 +203,7 @@ class FakeEngine(BaseHTTPRequestHandler):
 
     def answer(self, status: int, text: str) -> None:
         self.send_response(status)
+        self.send_header("Content-Type", "text/event-stream" if self.command == "POST" else "application/json")
         self.end_headers()
         self.wfile.write(text.encode())
 
