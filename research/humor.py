@@ -259,8 +259,8 @@ def methods_for(
 def with_components(basis: Basis, text_features: npt.NDArray[np.float32], embedded: npt.NDArray[np.float32]) -> Slop:
     """By text, with components of the (J, E) embeddings for ranking alone, as bases can have them."""
     components = catalogue_components()
-    crowd = np.concatenate([basis.crowd[: basis.size + 1], np.zeros(COMPONENTS, np.float32)])
-    wider = replace(basis, components=components, crowd=crowd, factors=None)
+    crowd = np.concatenate([basis.crowd_direction[: basis.size + 1], np.zeros(COMPONENTS, np.float32)])
+    wider = replace(basis, components=components, crowd_direction=crowd, factors=None)
     features = np.hstack([text_features[:, : basis.size + 1], components.of_embeddings(embedded)])
     prior = LearningSettings().prior_of(wider)
     return Slop(wider, prior, features.astype(np.float32), f"{SLOP} by text, {COMPONENTS} components")

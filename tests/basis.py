@@ -64,7 +64,7 @@ def basis_of(prompts: Floats, subjects: Sequence[str] = SUBJECTS) -> Basis:
         head=random_head(size),
         embedder=EmbedderName("tiny", "test"),
         length=LengthScale(3.0, 0.5),
-        crowd=np.array([0.1] + [0.0] * size, np.float32),
+        crowd_direction=np.array([0.1] + [0.0] * size, np.float32),
         words=tuple((*subject.split(), "small", "things") for subject in subjects[:size]),
         norm_range=(float(norms.min()), float(norms.max())),
     )

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from collector.fields import END_MS, FIRST_MS
 from slop.fields import MAX_ID, MAX_TEXT
-from slop.interaction_types import KINDS, MAX_DWELL_MS
+from slop.interaction_types import INTERACTION_TYPES, MAX_DWELL_MS
 
 TINIEST: Final = 5e-324
 READERS: Final = 40
@@ -108,7 +108,7 @@ _VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {"dwell": _DWELLS, "rate": _
 @st.composite
 def events(draw: st.DrawFn) -> dict[str, Any]:
     """An event as a client may send it; most are valid. Some repeat the id of another, or are about unknown posts."""
-    kind = draw(st.sampled_from(list(KINDS)))
+    kind = draw(st.sampled_from(list(INTERACTION_TYPES)))
     event: dict[str, Any] = {
         "event_id": draw(st.integers(0, 30_000).map(lambda number: f"e{number}")),
         "user_id": draw(_READERS),

@@ -5,7 +5,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from collector.rejections import Reason
-from slop.interaction_types import KINDS
+from slop.interaction_types import INTERACTION_TYPES
 from slop.kafka.publisher import Publisher
 from slop.kafka.topics import INTERACTIONS, POSTS
 
@@ -17,7 +17,7 @@ LOST_REPORTS: Final = Counter(
     "slop_collector_lost_reports_total", "Rejected items that could not be written to slop.rejected.v1"
 )
 
-for _type in (*KINDS, "post"):
+for _type in (*INTERACTION_TYPES, "post"):
     ACCEPTED.labels(_type)
 for _topic in (INTERACTIONS, POSTS):
     for _reason in Reason:

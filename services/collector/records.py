@@ -5,7 +5,7 @@ from typing import Final
 
 from collector.rejections import Rejection
 from collector.wire import Dwell, Event, Post
-from slop.interaction_types import KINDS
+from slop.interaction_types import INTERACTION_TYPES
 from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, Topic, encode, key_of
 from slop.v1.interaction_pb2 import Interaction, Rejected
@@ -26,7 +26,7 @@ def _of_event(event: Event, tenant: str, received_ms: int) -> ProducerRecord:
         tenant=tenant,
         user_id=event.user_id,
         post_id=event.post_id,
-        type=KINDS[event.type].wire_name,
+        type=INTERACTION_TYPES[event.type].wire_name,
         value=event.value,
         occurred_at_ms=event.timestamp,
         received_at_ms=received_ms,

@@ -11,11 +11,11 @@ from pydantic_core import core_schema
 from collector.fields import Context, Timestamp
 from collector.rejections import Rejection, checked
 from slop.fields import Id, Text
-from slop.interaction_types import KINDS, MAX_DWELL_MS
+from slop.interaction_types import INTERACTION_TYPES, MAX_DWELL_MS
 
 MAX_ITEMS: Final = 1_000
 MAX_TOPICS: Final = 32
-PLAIN_TYPES: Final = tuple(kind.name for kind in KINDS.values() if kind.value is None)
+PLAIN_TYPES: Final = tuple(type_.name for type_ in INTERACTION_TYPES.values() if type_.value is None)
 
 Status = Literal["accepted", "rejected"]
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, model_validator
 
 from featurizer import metrics
-from featurizer.post_features import Asked
+from featurizer.post_features import RequestedText
 from featurizer.text_features import PIECE
 from kit.problems import Problem
 from slop.basis import Basis
@@ -27,7 +27,7 @@ USUAL_S: Final = 0.03  # for one text, to begin with
 NEW_SHARE: Final = 0.1
 
 
-class AskedTexts(BaseModel):
+class FeatureRequest(BaseModel):
     """Texts whose features are asked for, under a basis; of the live one, if that is not followed.
 
     Attributes:
@@ -43,12 +43,12 @@ class AskedTexts(BaseModel):
     basis: str = ""
 
     @model_validator(mode="after")
-    def _fit(self) -> "AskedTexts":
+    def _fit(self) -> "FeatureRequest":
         if self.post_ids and len(self.post_ids) != len(self.texts):
             raise ValueError("as many post_ids as texts, or none")
         return self
 
-    def asked(self) -> list[Asked]:
+    def asked(self) -> list[RequestedText]:
         """Each text with its post."""
         ids = self.post_ids or [None] * len(self.texts)
         refs = [None if post_id is None else PostRef(self.tenant, post_id) for post_id in ids]
@@ -69,7 +69,7 @@ class FeatureSource(Protocol):
     def basis(self) -> Basis:
         """Under which."""
 
-    def features_of(self, asked: Sequence[Asked]) -> list[Floats | None]:
+    def features_of(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
         """(F,) float32 of each text, None of one that can't have any; blocks."""
 
 
@@ -85,7 +85,7 @@ class FeatureRequests:
         self._pool = ThreadPoolExecutor(threads, "asked-features")
 
     async def features(
-        self, lane: FeatureSource, asked: Sequence[Asked], has_gone: Callable[[], Awaitable[bool]]
+        self, lane: FeatureSource, asked: Sequence[RequestedText], has_gone: Callable[[], Awaitable[bool]]
     ) -> list[Floats | None]:
         """(F,) float32 of each text, in order; None of one that can't have any.
 
@@ -97,19 +97,19 @@ class FeatureRequests:
         try:
             while len(found) < len(asked):
                 if await has_gone():
-                    metrics.ASKED.labels("left").inc(len(asked) - len(found))
+                    metrics.REQUESTED_TEXTS.labels("left").inc(len(asked) - len(found))
                     raise Problem(HTTPStatus.REQUEST_TIMEOUT, "the caller has gone")
                 found += await self._piece(lane, asked[len(found) : len(found) + PIECE])
         finally:
             self._admitted(-(len(asked) - len(found)))
-        metrics.ASKED.labels("answered").inc(len(asked))
+        metrics.REQUESTED_TEXTS.labels("answered").inc(len(asked))
         return found
 
     def close(self) -> None:
         """End the threads, without waiting for them."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _piece(self, lane: FeatureSource, asked: Sequence[Asked]) -> list[Floats | None]:
+    async def _piece(self, lane: FeatureSource, asked: Sequence[RequestedText]) -> list[Floats | None]:
         def compute() -> tuple[list[Floats | None], float]:
             began = time.perf_counter()
             return lane.features_of(asked), time.perf_counter() - began
@@ -121,7 +121,7 @@ class FeatureRequests:
 
     def _admit(self, texts: int) -> None:
         if self._waiting + texts > self._most:
-            metrics.ASKED.labels("refused").inc(texts)
+            metrics.REQUESTED_TEXTS.labels("refused").inc(texts)
             seconds = math.ceil(self._waiting * self._usual_s / self._threads)
             detail = f"{self._waiting} texts wait already, {self._most} may"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=max(1, seconds))
@@ -129,7 +129,7 @@ class FeatureRequests:
 
     def _admitted(self, texts: int) -> None:
         self._waiting += texts
-        metrics.ASKED_WAITING.set(self._waiting)
+        metrics.REQUESTED_TEXTS_WAITING.set(self._waiting)
 
 
 def features_router(requests: FeatureRequests, lane_of: Callable[[str], FeatureSource | None]) -> APIRouter:
@@ -137,7 +137,7 @@ def features_router(requests: FeatureRequests, lane_of: Callable[[str], FeatureS
     router = APIRouter(tags=["features"])
 
     @router.post("/v1/features")
-    async def features(asked: AskedTexts, request: Request) -> Features:
+    async def features(asked: FeatureRequest, request: Request) -> Features:
         lane = lane_of(asked.basis)
         if lane is None:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no basis is followed")

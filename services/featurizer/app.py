@@ -17,9 +17,9 @@ from redis import Redis
 
 from featurizer.api import FeatureRequests, features_router
 from featurizer.enrichment import Enricher
-from featurizer.new_posts import PatientFeatures
-from featurizer.post_features import Asked, PostFeatures
-from featurizer.post_texts import ReactedPosts, Texts, TextsRead
+from featurizer.new_posts import BackgroundFeatures
+from featurizer.post_features import PostFeatures, RequestedText
+from featurizer.post_texts import ReactedPosts, TextsRead, TextStore
 from featurizer.priority import PrioritySemaphore
 from featurizer.settings import FeaturizerSettings
 from featurizer.text_features import TextFeatures
@@ -98,15 +98,15 @@ class FeaturizerLane:
             woken.set,
         )
         groups, name = Groups.of(basis), instance_under(basis, settings)
-        # Texts are read apart from features, so that a reaction finds its post however many posts wait for theirs.
-        texts = Texts(self._post_features, parking, partial(ReactedPosts.of_log, settings), woken.set)
-        patient = PatientFeatures(self._post_features, is_asked_for, self._threads.stop)
+        # TextStore are read apart from features, so that a reaction finds its post however many posts wait for theirs.
+        texts = TextStore(self._post_features, parking, partial(ReactedPosts.of_log, settings), woken.set)
+        background = BackgroundFeatures(self._post_features, is_asked_for, self._threads.stop)
         texts_read = TextsRead(settings, groups.texts)
         self._workers: dict[str, SignalWorker | PostWorker] = {
             "interactions": SignalWorker(settings, redis, groups.interactions, enricher, texts_read, is_live, name),
             "texts": PostWorker(settings, redis, groups.texts, settings.featurizer_batch, texts, is_live, name),
             "posts": PostWorker(
-                settings, redis, groups.features, settings.featurizer_posts, patient, is_asked_for, name
+                settings, redis, groups.features, settings.featurizer_posts, background, is_asked_for, name
             ),
         }
         for part, worker in self._workers.items():
@@ -118,7 +118,7 @@ class FeaturizerLane:
         """What ended it; empty while nothing did."""
         return self._threads.error
 
-    def features_of(self, asked: Sequence[Asked]) -> list[Floats | None]:
+    def features_of(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
         """(F,) float32 of each text that a request asks for; None of one that can't have any."""
         rows = self._post_features.answer(asked)
         return [

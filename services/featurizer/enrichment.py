@@ -22,10 +22,10 @@ from featurizer.text_features import NotEncoded
 from kit.isolation import isolated
 from slop.basis import Basis
 from slop.decisions import Decision, decision_of
-from slop.interaction_types import kind_of
+from slop.interaction_types import interaction_type_of
 from slop.kafka.dead_letters import rejected
 from slop.kafka.records import ConsumerRecord
-from slop.redis.parking import Outcome, Parked, Parking, reader_key
+from slop.redis.parking import Parked, Parking, ParkOutcome, reader_key
 from slop.redis.posts import FoundPost, PostRef, PostText, SentText
 from slop.rewards import Reward, Rewards
 from slop.v1.interaction_pb2 import Interaction, Rejected
@@ -39,7 +39,7 @@ MOST_REDELIVERIES: Final = 16
 NOTHING: Final = Reward(0.5, 0.0)
 
 
-class Fate(StrEnum):
+class Unsignalled(StrEnum):
     """What became of an interaction that is neither a signal nor rejected."""
 
     SILENT = "silent"  # it says nothing
@@ -47,7 +47,7 @@ class Fate(StrEnum):
     PASSED = "passed"  # the basis is not live: if its post comes, it comes again
 
 
-Result = Signal | Rejected | Fate
+Result = Signal | Rejected | Unsignalled
 
 
 class Enriched:
@@ -56,21 +56,21 @@ class Enriched:
     Attributes:
         signals: in the order of their interactions.
         rejected: interactions that can't be used, in that order as well.
-        fates: how many of the others there are of each.
+        unsignalled: how many of the others there are of each.
     """
 
     def __init__(self, results: Iterable[Result]) -> None:
         """From the result of each interaction, in order."""
         self.signals: list[Signal] = []
         self.rejected: list[Rejected] = []
-        self.fates: Counter[Fate] = Counter()
+        self.unsignalled: Counter[Unsignalled] = Counter()
         for result in results:
             if isinstance(result, Signal):
                 self.signals.append(result)
             elif isinstance(result, Rejected):
                 self.rejected.append(result)
             else:
-                self.fates[result] += 1
+                self.unsignalled[result] += 1
 
 
 class Item(NamedTuple):
@@ -86,14 +86,14 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _Poll:
     epoch: int
     live: bool
     budget: Budget
     now_ms: int
 
 
-class _Said(NamedTuple):
+class _RewardAndDecision(NamedTuple):
     reward: Reward
     decision: Decision | None
 
@@ -146,12 +146,12 @@ class Enricher:
             redis.exceptions.RedisError: Redis does not answer.
         """
         budget = Budget(self._limits.posts, self._limits.posts_of_reader)
-        batch = _Batch(epoch, self._is_live(), budget, time.time_ns() // 1_000_000)
+        batch = _Poll(epoch, self._is_live(), budget, time.time_ns() // 1_000_000)
         return Enriched(
             isolated(lambda some: self._joined(some, batch), records, lambda *one: [_failed(*one)], but=(RedisError,))
         )
 
-    def _joined(self, records: Sequence[ConsumerRecord], batch: _Batch) -> list[Result]:
+    def _joined(self, records: Sequence[ConsumerRecord], batch: _Poll) -> list[Result]:
         results: dict[int, Result] = {}
         waiting: dict[int, Item] = {}
         for place, record in enumerate(records):
@@ -172,7 +172,7 @@ class Enricher:
             results[place] = rejected(item.record, "unknown_post", "its post comes and goes", SERVICE)
         return [results[place] for place in range(len(records))]
 
-    def _looked(self, items: Sequence[Item], batch: _Batch) -> _Looked:
+    def _looked(self, items: Sequence[Item], batch: _Poll) -> _Looked:
         """The posts of a batch, with features as far as they are there or may be computed now."""
         looked = _Looked(self._post_features.find([item.post for item in items]))
         looked.posts |= self._copied(items, looked.posts)
@@ -206,14 +206,14 @@ class Enricher:
             return self._said(item.interaction, text) is not None
         return False
 
-    def _said(self, interaction: Interaction, text: str) -> _Said | None:
+    def _said(self, interaction: Interaction, text: str) -> _RewardAndDecision | None:
         """What an interaction says and decides; None if it says nothing and takes nothing back."""
         reward, decision = self._rewards.reward_of(interaction, text), decision_of(interaction)
         if reward is None and not (decision is not None and decision.withdraws):
             return None
-        return _Said(reward or NOTHING, decision)
+        return _RewardAndDecision(reward or NOTHING, decision)
 
-    def _chosen(self, missing: Sequence[Item], posts: Mapping[PostRef, FoundPost], batch: _Batch) -> set[PostRef]:
+    def _chosen(self, missing: Sequence[Item], posts: Mapping[PostRef, FoundPost], batch: _Poll) -> set[PostRef]:
         """The posts whose features are computed while all wait."""
         late_ms = batch.now_ms - self._limits.late_ms
         chosen, wanted = set(), []
@@ -226,21 +226,21 @@ class Enricher:
                 wanted.append(Wanted(reader_key(item.interaction), item.post, cost))
         return chosen | batch.budget.allot(one for one in wanted if one.post not in chosen)
 
-    def _result(self, item: Item, looked: _Looked, batch: _Batch) -> Result | None:
+    def _result(self, item: Item, looked: _Looked, batch: _Poll) -> Result | None:
         """What becomes of an interaction; None if it has to wait for its post."""
         try:
             post, failed = looked.posts.get(item.post), looked.failed.get(item.post)
             if post is None:
-                return None if _may_speak(item.interaction) else Fate.SILENT
+                return None if _may_speak(item.interaction) else Unsignalled.SILENT
             if (said := self._said(item.interaction, post.text.text)) is None:
-                return Fate.SILENT
+                return Unsignalled.SILENT
             if failed is not None:
                 return rejected(item.record, "failed", f"its post: {failed.error}", SERVICE)
             return None if post.text_features is None else self._signal(item, post, said, batch)
         except Exception as error:  # whatever it has in it
             return _failed(item.record, error)
 
-    def _signal(self, item: Item, post: FoundPost, said: _Said, batch: _Batch) -> Signal:
+    def _signal(self, item: Item, post: FoundPost, said: _RewardAndDecision, batch: _Poll) -> Signal:
         interaction, record, decision = item.interaction, item.record, said.decision
         if not (math.isfinite(said.reward.label) and math.isfinite(said.reward.weight)):
             raise ValueError(f"it says {said.reward}")
@@ -263,10 +263,10 @@ class Enricher:
             redelivered=interaction.redeliveries > 0,
         )
 
-    def _parked(self, items: Mapping[int, Item], looked: _Looked, batch: _Batch) -> dict[int, Result]:
+    def _parked(self, items: Mapping[int, Item], looked: _Looked, batch: _Poll) -> dict[int, Result]:
         """What becomes of interactions that have to wait; those whose post has come meanwhile are left out."""
         if not batch.live:
-            return dict.fromkeys(items, Fate.PASSED)
+            return dict.fromkeys(items, Unsignalled.PASSED)
         results: dict[int, Result] = {}
         for_text, for_features = dict[int, Item](), dict[int, Item]()
         for place, item in items.items():
@@ -275,7 +275,7 @@ class Enricher:
             else:
                 (for_features if item.post in looked.posts else for_text)[place] = item
         results |= self._park(for_text, for_features=False) | self._park(for_features, for_features=True)
-        self._want({item.post for place, item in for_features.items() if results.get(place) is Fate.PARKED})
+        self._want({item.post for place, item in for_features.items() if results.get(place) is Unsignalled.PARKED})
         return results
 
     def _park(self, items: Mapping[int, Item], *, for_features: bool) -> dict[int, Result]:
@@ -284,9 +284,9 @@ class Enricher:
         outcomes = self._parking.park([_to_park(item) for item in items.values()], for_features=for_features)
         results: dict[int, Result] = {}
         for (place, item), outcome in zip(items.items(), outcomes, strict=True):
-            if outcome is Outcome.PARKED:
-                results[place] = Fate.PARKED
-            elif outcome is Outcome.FULL:
+            if outcome is ParkOutcome.PARKED:
+                results[place] = Unsignalled.PARKED
+            elif outcome is ParkOutcome.FULL:
                 results[place] = rejected(item.record, "parking_full", f"no room for {_named(item)}", SERVICE)
         return results
 
@@ -303,8 +303,8 @@ class Enricher:
 
 def _may_speak(interaction: Interaction) -> bool:
     """Whether an interaction may say something, with a post whose text is not known."""
-    kind = kind_of(interaction.type)
-    return kind is not None and (kind.speaks or kind.withdraws)
+    type_ = interaction_type_of(interaction.type)
+    return type_ is not None and (type_.speaks or type_.withdraws)
 
 
 def _to_park(item: Item) -> Parked:

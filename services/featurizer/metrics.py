@@ -47,12 +47,14 @@ POST_SECONDS: Final = Histogram(
     "Time to compute one post's features.",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
 )
-ASKED: Final = Counter(
+REQUESTED_TEXTS: Final = Counter(
     "slop_featurizer_asked_texts",
     "Texts of requests: answered, refused because too many wait, or left by a caller that has gone.",
     ["outcome"],
 )
-ASKED_WAITING: Final = Gauge("slop_featurizer_asked_texts_waiting", "Texts of requests that wait for their features.")
+REQUESTED_TEXTS_WAITING: Final = Gauge(
+    "slop_featurizer_asked_texts_waiting", "Texts of requests that wait for their features."
+)
 
 for _counter, _outcomes in (
     (INTERACTIONS, ("signal", "silent", "rejected", "parked")),
@@ -60,7 +62,7 @@ for _counter, _outcomes in (
     (PARKING, ("parked", "redelivered", "expired", "refused")),
     (POSTS, ("computed", "known", "broken", "passed")),
     (TEXTS, ("remembered", "computed", "failed")),
-    (ASKED, ("answered", "refused", "left")),
+    (REQUESTED_TEXTS, ("answered", "refused", "left")),
 ):
     for _outcome in _outcomes:
         _counter.labels(_outcome)

@@ -23,7 +23,7 @@ from slop.v1.post_pb2 import Post
 POSTS_BETWEEN_LOOKS: Final = 8
 
 
-class PatientFeatures:
+class BackgroundFeatures:
     """Computes features of posts as they come, and gives way to everything else meanwhile.
 
     Under a basis whose features are not the live one's it computes none: for most posts nobody asks, and for those that
@@ -65,7 +65,7 @@ class PatientFeatures:
         while some := dict(islice(left, POSTS_BETWEEN_LOOKS)):
             if self._stop.is_set():
                 raise Stopped("posts are left")
-            computed, failed = self._post_features.compute(some, Priority.PATIENT)
+            computed, failed = self._post_features.compute(some, Priority.BACKGROUND)
             metrics.POSTS.labels("computed").inc(len(computed))
             metrics.POSTS.labels("broken").inc(len(failed))
             refused += [rejected(sent[ref][0], "failed", why.error, SERVICE) for ref, why in failed.items()]

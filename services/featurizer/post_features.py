@@ -9,9 +9,9 @@ from redis.exceptions import RedisError
 from featurizer import metrics
 from featurizer.priority import Priority
 from featurizer.text_features import NotEncoded, TextFeatures
-from slop.redis.posts import Floats, FoundPost, PostRef, Posts, PostText, Put, SentText
+from slop.redis.posts import Floats, FoundPost, PostRef, Posts, PostText, SentText, StoredText
 
-Asked = tuple[PostRef | None, str]
+RequestedText = tuple[PostRef | None, str]
 """A text, and which post's it is, if it is one's."""
 
 
@@ -25,7 +25,7 @@ class PostFeatures:
         """The posts whose texts are known, each looked for once."""
         return self._posts.find(list(dict.fromkeys(refs)))
 
-    def announce(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[Put]:
+    def announce(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[StoredText]:
         """Make texts known; tells what became of each."""
         return self._posts.put_texts(texts)
 
@@ -50,12 +50,12 @@ class PostFeatures:
         self._posts.put_features(computed)
         return computed, failed
 
-    def answer(self, asked: Sequence[Asked]) -> list[Floats | None]:
+    def answer(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
         """(T,) float32 of each text that a request asks for, None of one that can't have any.
 
         Those of posts are stored; without Redis it answers all the same.
         """
-        rows = self._features.of([text for _, text in asked], Priority.ASKED)
+        rows = self._features.of([text for _, text in asked], Priority.REQUEST)
         features = [None if isinstance(row, NotEncoded) else row for row in rows]
         with suppress(RedisError):
             self._posts.put_features(

@@ -84,7 +84,7 @@ class ReactedPosts:
         unsorted.clear()
 
 
-class Texts:
+class TextStore:
     """Makes the texts of posts known as they come; what is parked for them is wanted then.
 
     Posts that Redis would have forgotten by now come when the log is read anew. They are stored if somebody has

@@ -8,29 +8,28 @@ from enum import IntEnum
 from itertools import count
 from typing import Final
 
-PATIENT_TURNS: Final = 16
+BACKGROUND_TURNS: Final = 16
 
 
 class Priority(IntEnum):
     """Who waits for a piece of work; the smaller goes first."""
 
     REACTION = 0  # a reaction, and everybody's behind it
-    ASKED = 1  # a request, or reactions that are parked meanwhile
-    PATIENT = 2  # nobody
+    REQUEST = 1  # a request, or reactions that are parked meanwhile
+    BACKGROUND = 2  # nobody
 
 
 class PrioritySemaphore:
     """Lets so many threads in at a time, by priority and then in the order in which they came.
 
-    Patient work takes none of the places: it has one of its own, where it begins when nobody else waits, or when others
-    have had PATIENT_TURNS turns meanwhile. So it holds nobody up, however slowly the machine lets it get on, and it is
-    never held up for good.
+    Background work has a place of its own and takes none of the others. It begins when nobody else waits, or after
+    others have begun BACKGROUND_TURNS times meanwhile. So it delays nobody, and it is never delayed for good.
     """
 
     def __init__(self, places: int = 1) -> None:
         self._condition, self._tickets = threading.Condition(), count()
         self._waiting: list[tuple[Priority, int]] = []
-        self._free, self._patient, self._turns = places, True, 0
+        self._free, self._background, self._turns = places, True, 0
 
     @contextmanager
     def turn(self, priority: Priority) -> Iterator[None]:
@@ -50,15 +49,15 @@ class PrioritySemaphore:
                 self._condition.notify_all()
 
     def _is_next(self, ticket: tuple[Priority, int], came: int) -> bool:
-        has_waited = ticket[0] is Priority.PATIENT and self._turns - came >= PATIENT_TURNS
+        has_waited = ticket[0] is Priority.BACKGROUND and self._turns - came >= BACKGROUND_TURNS
         return has_waited or self._waiting[0] == ticket
 
     def _is_free(self, priority: Priority) -> bool:
-        return self._patient if priority is Priority.PATIENT else self._free > 0
+        return self._background if priority is Priority.BACKGROUND else self._free > 0
 
     def _take(self, priority: Priority, *, free: bool) -> None:
-        if priority is Priority.PATIENT:
-            self._patient = free
+        if priority is Priority.BACKGROUND:
+            self._background = free
         else:
             self._free += 1 if free else -1
             self._turns += not free

@@ -20,7 +20,7 @@ from slop.redis.posts import text_digest
 
 Floats = npt.NDArray[np.float32]
 
-PATIENT_NICE: Final = 10
+BACKGROUND_NICE: Final = 10
 PIECE: Final = 4  # texts at most
 PIECE_CHARACTERS: Final = 2_000  # at most, of more than one text
 
@@ -28,7 +28,7 @@ PIECE_CHARACTERS: Final = 2_000  # at most, of more than one text
 log = structlog.get_logger(__name__)
 
 
-class Encoder(Protocol):
+class EncodesTexts(Protocol):
     """What computes features (see `slop.encoder`)."""
 
     def features_of(self, texts: Sequence[str]) -> Floats:
@@ -46,7 +46,12 @@ class TextFeatures:
     """Features of texts under a basis; any thread may ask."""
 
     def __init__(
-        self, encoder: Encoder, size: int, semaphore: PrioritySemaphore, remembered: int, is_live: Callable[[], bool]
+        self,
+        encoder: EncodesTexts,
+        size: int,
+        semaphore: PrioritySemaphore,
+        remembered: int,
+        is_live: Callable[[], bool],
     ) -> None:
         """Features of length T = `size`, of which those of `remembered` texts are kept in memory.
 
@@ -55,12 +60,12 @@ class TextFeatures:
             size: how many there are of a text.
             semaphore: shared with whoever computes on the same cores.
             remembered: so many texts' features are kept.
-            is_live: while it is not, everything is patient.
+            is_live: while it is not, everything is background work.
         """
         self._encoder, self._size, self._semaphore, self._is_live = encoder, size, semaphore, is_live
         self._remembered: LRUCache[bytes, Floats] = LRUCache(remembered)
         self._lock = threading.Lock()
-        self._patient = ThreadPoolExecutor(1, "patient-features", initializer=_give_way)
+        self._background = ThreadPoolExecutor(1, "background-features", initializer=_give_way)
 
     def remembers(self, text: str) -> bool:
         """Whether a text's features cost nothing."""
@@ -82,11 +87,11 @@ class TextFeatures:
 
     def close(self) -> None:
         """End the thread; what it has begun is finished."""
-        self._patient.shutdown(cancel_futures=True)
+        self._background.shutdown(cancel_futures=True)
 
     def _computed(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, Floats | NotEncoded]:
-        if priority is Priority.PATIENT or not self._is_live():
-            return self._patient.submit(self._in_turn, texts, Priority.PATIENT).result()
+        if priority is Priority.BACKGROUND or not self._is_live():
+            return self._background.submit(self._in_turn, texts, Priority.BACKGROUND).result()
         return self._in_turn(texts, priority)
 
     def _in_turn(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, Floats | NotEncoded]:
@@ -132,4 +137,4 @@ def _pieces(texts: Mapping[bytes, str]) -> Iterator[dict[bytes, str]]:
 
 
 def _give_way() -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PATIENT_NICE)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICE)

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from featurizer import metrics
-from featurizer.enrichment import SERVICE, Enriched, Enricher, Fate
+from featurizer.enrichment import SERVICE, Enriched, Enricher, Unsignalled
 from featurizer.post_features import PostFeatures
 from featurizer.post_texts import TextsRead
 from featurizer.priority import Priority
@@ -28,7 +28,7 @@ from slop.kafka.dead_letters import MAX_DETAIL, rejected
 from slop.kafka.durability import DurableCommits, WhenLost
 from slop.kafka.outbox import Outbox
 from slop.kafka.records import ConsumerRecord, ProducerRecord
-from slop.kafka.subscription import PATIENT_FETCH_WAIT_MS, Subscription
+from slop.kafka.subscription import BACKGROUND_FETCH_WAIT_MS, Subscription
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, encode, key_of
 from slop.redis.parking import Claim, Parked, Parking
 from slop.v1.interaction_pb2 import Interaction, Rejected
@@ -111,7 +111,7 @@ class PostWorker:
         """What `handle` refuses, or fails over, is rejected while `is_live`."""
         self._wait_s, self._batch, self._handle, self._is_live = settings.featurizer_wait_s, batch, handle, is_live
         self._outbox = Outbox(settings)
-        self.subscription = Subscription(settings, group, [POSTS], instance, PATIENT_FETCH_WAIT_MS)
+        self.subscription = Subscription(settings, group, [POSTS], instance, BACKGROUND_FETCH_WAIT_MS)
         self._commits = DurableCommits(self.subscription, redis, WhenLost.BEGINNING, settings.redis_persisted_after_s)
 
     def run(self, stop: threading.Event) -> None:
@@ -195,7 +195,7 @@ class ParkingWorker:
     def _redeliver(self, claims: Sequence[Claim]) -> None:
         posts = self._post_features.find([claim.post for claim in claims])
         missing = {ref: post for ref, post in posts.items() if post.text_features is None}
-        _, failed = self._post_features.compute(missing, Priority.ASKED)
+        _, failed = self._post_features.compute(missing, Priority.REQUEST)
         for claim in claims:
             if claim.post in posts:
                 self._settle(self._parking.of_post(claim.post), failed.get(claim.post))
@@ -253,10 +253,10 @@ def _count(enriched: Enriched) -> None:
     refused = sum(one.reason == "parking_full" for one in enriched.rejected)
     for outcome, count in (
         ("signal", len(enriched.signals)),
-        ("silent", enriched.fates[Fate.SILENT]),
+        ("silent", enriched.unsignalled[Unsignalled.SILENT]),
         ("rejected", len(enriched.rejected)),
-        ("parked", enriched.fates[Fate.PARKED]),
+        ("parked", enriched.unsignalled[Unsignalled.PARKED]),
     ):
         metrics.INTERACTIONS.labels(outcome).inc(count)
-    metrics.PARKING.labels("parked").inc(enriched.fates[Fate.PARKED])
+    metrics.PARKING.labels("parked").inc(enriched.unsignalled[Unsignalled.PARKED])
     metrics.PARKING.labels("refused").inc(refused)

@@ -15,7 +15,7 @@ from generation.variety import Variety
 from slop.kafka.publisher import Publisher
 from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import GENERATED, POSTS, encode, key_of
-from slop.redis.posts import put_texts_soon, ref_of, sent_text
+from slop.redis.posts import put_texts_async, ref_of, sent_text
 from slop.v1.post_pb2 import Post
 
 log = structlog.stdlib.get_logger(__name__)
@@ -45,7 +45,7 @@ class PostPublisher:
         texts = [(ref_of(post), sent_text(post)) for post in posts]
         try:
             async with asyncio.timeout(self._timeout_s):
-                await put_texts_soon(self._redis, texts)
+                await put_texts_async(self._redis, texts)
         except (RedisError, OSError) as error:
             metrics.UNTOLD.inc(len(posts))
             log.warning("posts_not_told", error=f"{type(error).__name__}: {error}")

@@ -14,7 +14,7 @@ from generation.ranking import Ranker
 from generation.writing import Writer
 from slop.basis import InvalidBasis
 from slop.kafka.groups import Groups
-from slop.redis.writable import require_writable_soon
+from slop.redis.writable import require_writable_async
 from slop.rollout.live import FOLLOWERS_TTL_S, LIVE_KEY, BasesView, BasisRef, follower, followers_key
 from slop.soft_prompts import UnsafeSoftPrompt
 
@@ -74,7 +74,7 @@ class Live:
 
     async def check(self) -> None:
         """Raise redis.exceptions.RedisError if Redis does not take writes: posts' texts are handed on through it."""
-        await require_writable_soon(self._redis, "generation")
+        await require_writable_async(self._redis, "generation")
 
     def _switch(self, version: str) -> None:
         serving = self._prepared.get(version)

@@ -19,7 +19,7 @@ from jobs.rollout import Rollout, RolloutRefused, Say, only_rollout
 from jobs.settings import JobsSettings
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot
 from jobs.snapshots import restore_snapshot, snapshots
-from slop.basis import GENERATION_FILE, Basis
+from slop.basis import RELEARNING_FILE, Basis
 from slop.kafka.group_lag import GroupLag
 from slop.kafka.topics import INTERACTIONS, SIGNALS
 from slop.redis.profiles import ProfileArchive
@@ -72,7 +72,7 @@ def _another_generation(settings: JobsSettings, live: BasisRef) -> Path:
     basis, generation = live.load(), f"{time.time_ns() // 1_000_000:x}"
     folder = settings.bases_dir / f"{basis.content_version}.{generation}"
     shutil.copytree(live.folder, folder)
-    (folder / GENERATION_FILE).write_text(generation + "\n")
+    (folder / RELEARNING_FILE).write_text(generation + "\n")
     return folder
 
 

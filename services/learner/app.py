@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from kit.isolation import isolated
 from kit.worker import Stopped, health_server, in_thread, retry
-from learner.learning import Learner, Lessons, Outcome
+from learner.learning import BatchOutcome, LearnedSignals, Learner
 from learner.metrics import BATCH_SECONDS, BATCH_SIGNALS, UNEXPLAINED_REPLAYS, LearnerMetrics
 from learner.settings import LearnerSettings
 from slop.basis import Basis
@@ -37,7 +37,7 @@ from slop.redis.profiles import Profiles
 from slop.redis.writable import require_writable
 from slop.rollout.following import Following, LaneThreads
 from slop.rollout.live import BasisRef, LiveBases, groups_of
-from slop.signals import Reason, Refused
+from slop.signals import Reason, RejectedRecord
 
 OF_THE_DATA: Final = "WRONGTYPE"  # what Redis answers where it can't work with a user's key
 
@@ -109,17 +109,17 @@ class Worker:
             return self._told(outcome, some)
 
         def failed(record: ConsumerRecord, error: Exception) -> list[ProducerRecord]:
-            refused = Refused(0, Reason.FAILED, f"{type(error).__name__}: {error}")
-            return self._told(Outcome(Lessons(), refused=(refused,)), [record])
+            refused = RejectedRecord(0, Reason.FAILED, f"{type(error).__name__}: {error}")
+            return self._told(BatchOutcome(LearnedSignals(), rejected=(refused,)), [record])
 
         return isolated(learned, records, failed, but=(Stopped, OtherRun))
 
-    def _told(self, outcome: Outcome, records: Sequence[ConsumerRecord]) -> list[ProducerRecord]:
+    def _told(self, outcome: BatchOutcome, records: Sequence[ConsumerRecord]) -> list[ProducerRecord]:
         """Count an outcome; returns what is to be published."""
         self._count(outcome, records)
-        return [_refused(records[one.index], one) for one in outcome.refused] if self._is_live() else []
+        return [_refused(records[one.index], one) for one in outcome.rejected] if self._is_live() else []
 
-    def _tried(self, records: Sequence[ConsumerRecord]) -> Outcome:
+    def _tried(self, records: Sequence[ConsumerRecord]) -> BatchOutcome:
         """Learn records.
 
         Raises:
@@ -133,17 +133,17 @@ class Worker:
                 raise NotWritable(str(error)) from error
             raise
 
-    def _count(self, outcome: Outcome, records: Sequence[ConsumerRecord]) -> None:
+    def _count(self, outcome: BatchOutcome, records: Sequence[ConsumerRecord]) -> None:
         if not self._is_live():
             return
         self._metrics.count(outcome, now_ms=time.time() * 1_000)
         if not any(map(self._commits.was_read_before, records)):
             UNEXPLAINED_REPLAYS.inc(outcome.unremembered)
-        if outcome.refused:
-            log.error("records refused", records=len(outcome.refused), first=outcome.refused[0].detail)
+        if outcome.rejected:
+            log.error("records refused", records=len(outcome.rejected), first=outcome.rejected[0].detail)
 
 
-def _refused(record: ConsumerRecord, why: Refused) -> ProducerRecord:
+def _refused(record: ConsumerRecord, why: RejectedRecord) -> ProducerRecord:
     return ProducerRecord(REJECTED, None, encode(rejected(record, why.reason, why.detail, "learner")))
 
 

@@ -5,12 +5,12 @@ from enum import StrEnum
 from typing import NamedTuple, Self
 
 from slop.profiles import MOST_SOURCES, Applied, Profile
-from slop.recent import Decision, Recent, Window, seconds
+from slop.recent import Recent, RememberedDecision, Window, seconds
 from slop.signals import signal_digest
 from slop.v1.signal_pb2 import Signal
 
 
-class Verdict(StrEnum):
+class SignalFate(StrEnum):
     """What becomes of a signal.
 
     APPLIED_BEFORE: a replay, of this offset or of an earlier one.
@@ -27,11 +27,11 @@ class Verdict(StrEnum):
     LEARNED = "learned"
 
 
-class Judgement(NamedTuple):
+class JudgedSignal(NamedTuple):
     """The verdict on a signal, and the learned decision that is to be taken back."""
 
-    verdict: Verdict
-    taken_back: Decision | None = None
+    fate: SignalFate
+    taken_back: RememberedDecision | None = None
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class SignalJudge:
         """How far each partition was applied, the latest last."""
         return tuple(Applied(*at, offset) for at, offset in self.applied.items())
 
-    def judge(self, signal: Signal) -> Judgement:
+    def judge(self, signal: Signal) -> JudgedSignal:
         """What becomes of the next signal; it is remembered as applied, if anything follows from it.
 
         What it takes back is to be reported by `take_back`, and then that it was learned by `learned`, before the next
@@ -76,13 +76,13 @@ class SignalJudge:
         source = signal.source
         if source.offset <= self.applied.get((source.epoch, source.partition), -1):
             self.unremembered += not self.recent.was_seen(signal_digest(signal), signal.received_at_ms, self.window)
-            return Judgement(Verdict.APPLIED_BEFORE)
+            return JudgedSignal(SignalFate.APPLIED_BEFORE)
         digest = signal_digest(signal)
         if self.recent.was_seen(digest, signal.received_at_ms, self.window):
-            return Judgement(Verdict.RETRIED)
+            return JudgedSignal(SignalFate.RETRIED)
         held = self._held(signal)
         if held and signal.decided_at_ms < held.decided_at_ms:
-            return Judgement(Verdict.SUPERSEDED)
+            return JudgedSignal(SignalFate.SUPERSEDED)
         self._apply(signal, digest)
         return self._decided(signal, held)
 
@@ -91,16 +91,16 @@ class SignalJudge:
         recent = self.recent
         recent.steps += 1
         if signal.decision:
-            self._decide(signal, Decision(0, 0, signal.label, signal.weight, recent.steps, beliefs))
+            self._decide(signal, RememberedDecision(0, 0, signal.label, signal.weight, recent.steps, beliefs))
 
-    def take_back(self, decision: Decision) -> int:
+    def take_back(self, decision: RememberedDecision) -> int:
         """A decision is taken back out of the latent now; returns how many signals were learned since it was."""
         steps = self.recent.steps - decision.step
         if steps == 0:
             self.recent.steps -= 1
         return steps
 
-    def _held(self, signal: Signal) -> Decision | None:
+    def _held(self, signal: Signal) -> RememberedDecision | None:
         if not signal.decision:
             return None
         return self.recent.decision(signal.decision, signal.received_at_ms, self.window)
@@ -115,18 +115,18 @@ class SignalJudge:
         self.recent.see(digest, signal.received_at_ms, self.window)
         self.changes += 1
 
-    def _decided(self, signal: Signal, held: Decision | None) -> Judgement:
+    def _decided(self, signal: Signal, held: RememberedDecision | None) -> JudgedSignal:
         """The verdict on a signal that is not older than the decision that is held."""
         learned = held if held and held.step else None
         if signal.withdraws:
-            self._decide(signal, Decision(0, 0))
-            return Judgement(Verdict.WITHDRAWN, learned)
+            self._decide(signal, RememberedDecision(0, 0))
+            return JudgedSignal(SignalFate.WITHDRAWN, learned)
         if learned and (learned.label, learned.weight) == (signal.label, signal.weight):
             self._decide(signal, learned)
-            return Judgement(Verdict.SUPERSEDED)
-        return Judgement(Verdict.LEARNED, learned)
+            return JudgedSignal(SignalFate.SUPERSEDED)
+        return JudgedSignal(SignalFate.LEARNED, learned)
 
-    def _decide(self, signal: Signal, decision: Decision) -> None:
+    def _decide(self, signal: Signal, decision: RememberedDecision) -> None:
         if signal.decision:
             received_s = seconds(signal.received_at_ms)
             dated = decision._replace(decided_at_ms=signal.decided_at_ms, received_s=received_s)

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import structlog
 from redis.exceptions import WatchError
 
-from learner.deduplication import SignalJudge, Verdict
+from learner.deduplication import SignalFate, SignalJudge
 from slop.basis import Basis
 from slop.profiles import InvalidProfile, Prior, Profile, learned
-from slop.recent import Decision, InvalidRecent, Recent, Window
+from slop.recent import InvalidRecent, Recent, RememberedDecision, Window
 from slop.redis.profiles import Profiles, StoredUser, User, Write
-from slop.signals import Batch, Refused
+from slop.signals import RejectedRecord, SignalBatch
 from slop.undoing import Taken, taken_back
 
 Floats = npt.NDArray[np.float32]
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class LearnedSignals:
     """The signals of a batch that were learned.
 
     Attributes:
@@ -48,24 +48,24 @@ class Lessons:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a batch's records: for each verdict (`learner.deduplication.Verdict`) how many signals.
+class BatchOutcome:
+    """What became of a batch's records: for each fate (`learner.deduplication.SignalFate`) how many signals.
 
     Attributes:
-        lessons: what was learned.
+        signals: what was learned.
         other_basis: signals of another basis, which are nobody's fault.
-        refused: the records that can't be learned, in order.
+        rejected: the records that can't be learned, in order.
         unremembered: of those that were applied before, how many are of events that are not remembered.
     """
 
-    lessons: Lessons
+    signals: LearnedSignals
     learned: int = 0
     applied_before: int = 0
     retried: int = 0
     superseded: int = 0
     withdrawn: int = 0
     other_basis: int = 0
-    refused: tuple[Refused, ...] = ()
+    rejected: tuple[RejectedRecord, ...] = ()
     unremembered: int = 0
 
 
@@ -74,7 +74,7 @@ class _Turn(NamedTuple):
 
     reader: "_Reader"
     row: int
-    taken_back: Decision | None
+    taken_back: RememberedDecision | None
     learns: bool
 
 
@@ -90,7 +90,7 @@ class _Reader:
         rows: of the user's signals in the batch.
         at: row of the user in the matrices of means and variances.
         next: the place in `rows` of the signal that comes next.
-        verdicts: of the signals until then, row by row.
+        fates: of the signals until then, row by row.
         learned_anew: how many of those learned replaced none.
     """
 
@@ -101,17 +101,17 @@ class _Reader:
     rows: list[int]
     at: int
     next: int = 0
-    verdicts: list[Verdict] = field(default_factory=list)
+    fates: list[SignalFate] = field(default_factory=list)
     learned_anew: int = 0
 
-    def turn(self, batch: Batch) -> _Turn | None:
+    def turn(self, batch: SignalBatch) -> _Turn | None:
         """Go on to the next signal that does something to the latent; None: there is none."""
         while self.next < len(self.rows):
             row = self.rows[self.next]
             self.next += 1
-            verdict, decision = self.known.judge(batch.signals[row])
-            self.verdicts.append(verdict)
-            learns = verdict is Verdict.LEARNED
+            fate, decision = self.known.judge(batch.signals[row])
+            self.fates.append(fate)
+            learns = fate is SignalFate.LEARNED
             self.learned_anew += learns and decision is None
             if learns or decision:
                 return _Turn(self, row, decision, learns)
@@ -119,7 +119,7 @@ class _Reader:
 
     def learned_rows(self) -> list[int]:
         """The rows of the signals that were learned."""
-        return [row for row, verdict in zip(self.rows, self.verdicts, strict=True) if verdict is Verdict.LEARNED]
+        return [row for row, fate in zip(self.rows, self.fates, strict=True) if fate is SignalFate.LEARNED]
 
     def write(self, mean: Floats, variance: Floats) -> Write:
         """What is to be stored of the user, whose latent is this one now."""
@@ -152,7 +152,7 @@ class Learner:
         self._version, self._size = basis.version, basis.feature_count
         self._newborn = Profile.new(self._version, prior)
 
-    def learn(self, values: Sequence[bytes | None]) -> Outcome:
+    def learn(self, values: Sequence[bytes | None]) -> BatchOutcome:
         """Learn the signals of records, given as their values in the order of the topic.
 
         It may be repeated, in whole or record by record: what was learned already changes nothing. Where somebody else
@@ -162,7 +162,7 @@ class Learner:
             redis.exceptions.RedisError: Redis is away, or somebody else goes on writing the same users (WatchError);
                 some of the profiles may have been written.
         """
-        batch = Batch.of(values, self._version, self._size)
+        batch = SignalBatch.of(values, self._version, self._size)
         rows: dict[User, list[int]] = defaultdict(list)
         for row, signal in enumerate(batch.signals):
             rows[User(signal.tenant, signal.user_id)].append(row)
@@ -206,7 +206,7 @@ class Learner:
             log.error("what is remembered of a user is broken; nothing is", error=str(error))
             return Recent(blocks)
 
-    def _learned(self, readers: list[_Reader], batch: Batch, predicted: Doubles) -> set[User]:
+    def _learned(self, readers: list[_Reader], batch: SignalBatch, predicted: Doubles) -> set[User]:
         """Move and write readers; returns those whom somebody else has written meanwhile.
 
         What was predicted of signals is written into `predicted`, by row of the batch.
@@ -221,7 +221,9 @@ class Learner:
         written = self._profiles.apply([reader.write(mean[reader.at], variance[reader.at]) for reader in changed])
         return {reader.user for reader, is_written in zip(changed, written, strict=True) if not is_written}
 
-    def _round(self, turns: Sequence[_Turn], batch: Batch, mean: Floats, variance: Floats, predicted: Doubles) -> None:
+    def _round(
+        self, turns: Sequence[_Turn], batch: SignalBatch, mean: Floats, variance: Floats, predicted: Doubles
+    ) -> None:
         """Take one turn of each of some readers, in place."""
         if undone := [turn for turn in turns if turn.taken_back]:
             at, rows = _places(undone)
@@ -255,17 +257,19 @@ def _taken(turns: Iterable[_Turn], blocks: int) -> Taken:
     )
 
 
-def _outcome(readers: Sequence[_Reader], batch: Batch, predicted: Doubles) -> Outcome:
+def _outcome(readers: Sequence[_Reader], batch: SignalBatch, predicted: Doubles) -> BatchOutcome:
     rows = [row for reader in readers for row in reader.learned_rows()]
     told = [row for row in rows if batch.labels[row] != NEUTRAL]
-    lessons = Lessons(
+    signals = LearnedSignals(
         received_ms=[batch.signals[row].received_at_ms for row in rows if not batch.signals[row].redelivered],
         arms=[batch.signals[row].arm for row in told],
         liked=(batch.labels[told] > NEUTRAL).tolist(),
         predicted=predicted[told].tolist(),
         readers=[User(batch.signals[row].tenant, batch.signals[row].user_id) for row in told],
     )
-    verdicts = Counter(verdict for reader in readers for verdict in reader.verdicts)
-    counts = {verdict.value: verdicts[verdict] for verdict in Verdict}
+    fates = Counter(fate for reader in readers for fate in reader.fates)
+    counts = {fate.value: fates[fate] for fate in SignalFate}
     unremembered = sum(reader.known.unremembered for reader in readers)
-    return Outcome(lessons, **counts, other_basis=batch.other_basis, refused=batch.refused, unremembered=unremembered)
+    return BatchOutcome(
+        signals, **counts, other_basis=batch.other_basis, rejected=batch.rejected, unremembered=unremembered
+    )

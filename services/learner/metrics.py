@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from learner.learning import Lessons, Outcome
+from learner.learning import BatchOutcome, LearnedSignals
 from learner.lift import Lift
 from slop.arms import Arm
 
@@ -64,25 +64,25 @@ class LearnerMetrics:
         self._newest_ms = 0
         self._lift = Lift()
 
-    def count(self, outcome: Outcome, now_ms: float) -> None:
+    def count(self, outcome: BatchOutcome, now_ms: float) -> None:
         """Count a batch that was written at `now_ms`."""
         for name in OUTCOMES:
             SIGNALS.labels(name).inc(getattr(outcome, name))
-        SIGNALS.labels(REFUSED).inc(len(outcome.refused))
-        self._freshness(outcome.lessons, now_ms)
-        _preferences(outcome.lessons)
-        lessons = outcome.lessons
-        self._lift.count(zip(lessons.readers, lessons.arms, lessons.liked, strict=True), now_ms)
+        SIGNALS.labels(REFUSED).inc(len(outcome.rejected))
+        self._freshness(outcome.signals, now_ms)
+        _preferences(outcome.signals)
+        signals = outcome.signals
+        self._lift.count(zip(signals.readers, signals.arms, signals.liked, strict=True), now_ms)
 
-    def _freshness(self, lessons: Lessons, now_ms: float) -> None:
-        for received_ms in lessons.received_ms:
+    def _freshness(self, signals: LearnedSignals, now_ms: float) -> None:
+        for received_ms in signals.received_ms:
             FRESHNESS_SECONDS.observe(max(0.0, now_ms - received_ms) / 1_000)
-        self._newest_ms = max(self._newest_ms, *lessons.received_ms, 0)
+        self._newest_ms = max(self._newest_ms, *signals.received_ms, 0)
         LAST_RECEIVED.set(self._newest_ms / 1_000)
 
 
-def _preferences(lessons: Lessons) -> None:
-    for liked, predicted in zip(lessons.liked, lessons.predicted, strict=True):
+def _preferences(signals: LearnedSignals) -> None:
+    for liked, predicted in zip(signals.liked, signals.predicted, strict=True):
         _PREFERENCES[liked].observe(predicted)
-    for (arm, liked), count in Tally(zip(lessons.arms, lessons.liked, strict=True)).items():
+    for (arm, liked), count in Tally(zip(signals.arms, signals.liked, strict=True)).items():
         REACTIONS.labels(arm or NO_ARM, _OBSERVED[liked]).inc(count)

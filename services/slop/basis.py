@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from slop.factors import CROWD_VARIANCE, Factors
+from slop.factors import CROWD_FACTOR_VARIANCE, Factors
 from slop.head import Components, Head, softmax
 from slop.profiles import Block, Prior
 
@@ -22,8 +22,8 @@ FORMAT: Final = 3
 NORM_TOLERANCE: Final = 1.01
 LENGTH_SHARE: Final = 0.5
 FARTHEST_LENGTH: Final = 4.0
-GENERATION_FILE: Final = "generation"
-GENERATION: Final = re.compile("[0-9a-z]{0,16}")
+RELEARNING_FILE: Final = "generation"
+RELEARNING: Final = re.compile("[0-9a-z]{0,16}")
 
 
 class InvalidBasis(ValueError):  # noqa: N818
@@ -109,13 +109,13 @@ class Basis:
         head: from embedding and stylometrics to responsibilities.
         embedder: whose embeddings these are.
         length: how long the catalogue's posts are.
-        crowd: (T,) float32, the crowd's direction c over the text features: the prior mean of every reader.
+        crowd_direction: (T,) float32, the crowd's direction c over the text features: the prior mean of every reader.
         words: for every prompt the words that describe its cluster, most typical first.
         norm_range: smallest and largest row norm seen in training; the trust region.
         built: how it was built, for people.
         components: of embeddings, for ranking alone; without them C = 0.
         factors: of posts, from many readers' reactions; without them F = T.
-        generation: which learning of the readers under it this is: relearned beside the former one, it has keys, groups
+        relearning: which learning of the readers under it this is: relearned beside the former one, it has keys, groups
             and signals of its own, since it has a version of its own. Empty: the first one.
     """
 
@@ -128,14 +128,14 @@ class Basis:
     head: Head
     embedder: EmbedderName
     length: LengthScale
-    crowd: Floats
+    crowd_direction: Floats
     words: tuple[tuple[str, ...], ...]
     norm_range: tuple[float, float]
     template: Template = field(default_factory=Template)
     built: dict[str, Any] = field(default_factory=dict)
     components: Components | None = None
     factors: Factors | None = None
-    generation: str = ""
+    relearning: str = ""
 
     def __post_init__(self) -> None:
         """Check shapes and values.
@@ -143,11 +143,13 @@ class Basis:
         Raises:
             InvalidBasis: a shape does not fit, or a value is not finite.
         """
-        shapes_fit = self.center.shape == (self.size,) and self.crowd.shape == (self.text_size,)
+        shapes_fit = self.center.shape == (self.size,) and self.crowd_direction.shape == (self.text_size,)
         if self.prompts.ndim != 3 or not shapes_fit or len(self.words) != self.size:  # noqa: PLR2004
-            raise InvalidBasis(f"shapes do not fit: {self.prompts.shape} {self.center.shape} {self.crowd.shape}")
+            raise InvalidBasis(
+                f"shapes do not fit: {self.prompts.shape} {self.center.shape} {self.crowd_direction.shape}"
+            )
         scales = (self.scale, self.temperature, self.length.spread)
-        arrays = (self.prompts, self.center, self.crowd, np.array([*scales, self.length.center]))
+        arrays = (self.prompts, self.center, self.crowd_direction, np.array([*scales, self.length.center]))
         if not all(np.isfinite(array).all() for array in arrays) or min(scales) <= 0:
             raise InvalidBasis("values that are not finite")
         if not self.head.fits(self.size) or (self.components and not self.components.fits(self.head.inputs)):
@@ -184,11 +186,11 @@ class Basis:
 
     def prior(self, variance: float, bias_variance: float, forgetting: float, factor_forgetting: float = 1.0) -> Prior:
         """What is believed of a reader before the first signal; `variance` is of the weights over text features."""
-        text = Prior.of(self.crowd, variance, bias_variance, forgetting)
+        text = Prior.of(self.crowd_direction, variance, bias_variance, forgetting)
         if self.factors is None:
             return text
         crowd, spread = np.zeros(self.factors.size), np.ones(self.factors.size)
-        crowd[-1], spread[-1] = 1, CROWD_VARIANCE
+        crowd[-1], spread[-1] = 1, CROWD_FACTOR_VARIANCE
         return text.joined(Prior.of(crowd, 1.0, bias_variance, factor_forgetting, spread))
 
     @property
@@ -216,13 +218,13 @@ class Basis:
     @property
     def version(self) -> str:
         """The content's version and, if it is not the first, the generation: `0123456789ab.1a2b3c`."""
-        return f"{self.content_version}.{self.generation}" if self.generation else self.content_version
+        return f"{self.content_version}.{self.relearning}" if self.relearning else self.content_version
 
     @property
     def content_version(self) -> str:
         """Twelve hex digits that change with anything that features or latents depend on."""
         digest = hashlib.sha256(self.text_version.encode())
-        digest.update(self.crowd.tobytes())
+        digest.update(self.crowd_direction.tobytes())
         if self.factors:
             self.factors.update_digest(digest)
         return digest.hexdigest()[:12]
@@ -268,11 +270,11 @@ class Basis:
         What is saved is of the first generation.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("basis.json", GENERATION_FILE):
+        for name in ("basis.json", RELEARNING_FILE):
             (folder / name).unlink(missing_ok=True)
         tensors: dict[str, npt.NDArray[Any]] = {
             "prompts": self.prompts.astype(np.float16),
-            "crowd": self.crowd,
+            "crowd": self.crowd_direction,
             **self._tensors(),
         }
         whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}  # views are written wrongly
@@ -317,14 +319,14 @@ class Basis:
                 head=Head.of(tensors),
                 embedder=EmbedderName(**about["embedder"]),
                 length=LengthScale(**about["length"]),
-                crowd=tensors["crowd"],
+                crowd_direction=tensors["crowd"],
                 words=tuple(tuple(words) for words in about["words"]),
                 norm_range=(about["norm_range"][0], about["norm_range"][1]),
                 template=Template(**about["template"]),
                 built=about["built"],
                 components=Components.of(tensors),
                 factors=Factors.load(folder),
-                generation=_generation(folder),
+                relearning=_relearning(folder),
             )
         except InvalidBasis:
             raise
@@ -336,11 +338,11 @@ class Basis:
         return basis
 
 
-def _generation(folder: Path) -> str:
+def _relearning(folder: Path) -> str:
     """Which generation lies in a folder: `jobs.relearn` writes it beside a copy of a basis."""
-    path = folder / GENERATION_FILE
+    path = folder / RELEARNING_FILE
     generation = path.read_text().strip() if path.exists() else ""
-    if not GENERATION.fullmatch(generation):
+    if not RELEARNING.fullmatch(generation):
         raise InvalidBasis(f"{path} has no generation: {generation[:40]!r}")
     return generation
 

@@ -1,13 +1,14 @@
-"""What a reader decides by an interaction. Of decisions on the same thing the latest holds, however ordered.
+"""Decisions: what a reader decides about a post by an interaction.
 
-`Kind.slot` (slop.interaction_types) says what an interaction decides: a like and a dislike are decisions on the same
-thing, a like and a save are not. An `unlike` withdraws what was decided.
+`TypeOfInteraction.decides` (slop.interaction_types) says what an interaction decides. A like and a dislike decide the
+same thing, the reader's opinion; a like and a save decide different things. Of several decisions on the same thing the
+one with the latest time holds, in whatever order they arrive. An `unlike` withdraws the decision of a `like`.
 """
 
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from slop.interaction_types import Slot, kind_of
+from slop.interaction_types import Decided, interaction_type_of
 from slop.v1.interaction_pb2 import Interaction
 
 
@@ -16,9 +17,10 @@ class Decision:
     """One decision.
 
     Attributes:
-        key: digest of the reader, the post and what of it is decided, 1 to 2^64 - 1.
-        at_ms: when it was decided, milliseconds since the epoch.
-        withdraws: whether it takes back what was decided before.
+        key: digest of the reader, the post and the thing that is decided, from 1 to 2^64 - 1. Decisions on the same
+            thing have the same key.
+        at_ms: when it was decided, in milliseconds since the Unix epoch.
+        withdraws: whether it withdraws the decision with the same key.
     """
 
     key: int
@@ -27,28 +29,30 @@ class Decision:
 
 
 def decision_of(interaction: Interaction) -> Decision | None:
-    """The decision of an interaction; None of one that decides nothing.
+    """The decision of an interaction, or None if it decides nothing.
 
-    It was decided when the client's clock says so, but never after it was received: a clock that is ahead must not win
-    over everything that its reader decides until then. Every view of a post has a decision of its own, how long it
-    took; a dwell that names no view is one by itself.
+    Its time is that of the client's clock, but at most the time at which the collector received it. Otherwise a
+    decision from a clock that is ahead would hold against all that the reader decides until then.
+
+    Each view of a post is a thing of its own: how long the post was looked at. A dwell without a `view_id` is a view
+    of its own.
     """
-    kind = kind_of(interaction.type)
-    if kind is None or kind.slot is None:
+    type_ = interaction_type_of(interaction.type)
+    if type_ is None or type_.decides is None:
         return None
     received_ms = interaction.received_at_ms
     occurred_ms = interaction.occurred_at_ms if interaction.HasField("occurred_at_ms") else received_ms
-    return Decision(_key(interaction, kind.slot), min(occurred_ms, received_ms), kind.withdraws)
+    return Decision(_key(interaction, type_.decides), min(occurred_ms, received_ms), type_.withdraws)
 
 
-def _key(interaction: Interaction, slot: Slot) -> int:
-    parts = [interaction.tenant, interaction.user_id, interaction.post_id, slot]
-    if slot is Slot.VIEW:
+def _key(interaction: Interaction, decided: Decided) -> int:
+    parts = [interaction.tenant, interaction.user_id, interaction.post_id, decided]
+    if decided is Decided.VIEW:
         view = ("view", interaction.view_id) if interaction.HasField("view_id") else ("event", interaction.event_id)
         parts.extend(view)
     digest = blake2b(digest_size=8)
     for part in parts:
         data = part.encode()
-        digest.update(len(data).to_bytes(4, "little"))  # so that no two lists of parts look alike
+        digest.update(len(data).to_bytes(4, "little"))  # so that different lists of parts have different bytes
         digest.update(data)
     return int.from_bytes(digest.digest(), "little") or 1

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 FACTORS_FILE: Final = "factors.safetensors"
 POSTS_FILE: Final = "factors.json"
-CROWD_VARIANCE: Final = 0.05  # a reader's weight for the crowd's liking starts at 1 and stays near
+CROWD_FACTOR_VARIANCE: Final = 0.05  # a reader's weight for the crowd's liking starts at 1 and stays near
 
 
 class InvalidFactors(ValueError):  # noqa: N818

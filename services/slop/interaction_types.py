@@ -14,7 +14,7 @@ from slop.v1.interaction_pb2 import InteractionType
 MAX_DWELL_MS: Final = 24 * 3600 * 1000
 
 
-class Slot(StrEnum):
+class Decided(StrEnum):
     """What is decided of a post. A reader has one decision in a slot, the latest; VIEW has one slot for each view."""
 
     OPINION = "opinion"
@@ -42,12 +42,12 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class TypeOfInteraction:
     """One type of interaction.
 
     Attributes:
         name: on the wire of the collector, and in settings and metrics.
-        slot: what is decided by it; None: nothing.
+        decides: what is decided by it; None: nothing.
         label: what it says, 0 (disliked) to 1 (liked); None where its value says it, or where it says nothing.
         weight: how much it counts, 1 as much as a like; 0: it says nothing.
         withdraws: whether it takes back what was decided in its slot.
@@ -55,7 +55,7 @@ class Kind:
     """
 
     name: str
-    slot: Slot | None = None
+    decides: Decided | None = None
     label: float | None = None
     weight: float = 0.0
     withdraws: bool = False
@@ -77,33 +77,35 @@ class Kind:
         return self.weight > 0
 
 
-KINDS: Final[Mapping[str, Kind]] = {
-    kind.name: kind
-    for kind in (
-        Kind("impression"),
-        Kind("dwell", Slot.VIEW, weight=0.5, value=Range(0, MAX_DWELL_MS, "milliseconds in view, at most a day")),
-        Kind("like", Slot.OPINION, 1.0, 1.0),
-        Kind("unlike", Slot.OPINION, withdraws=True),
-        Kind("dislike", Slot.OPINION, 0.0, 1.0),
-        Kind("undislike", Slot.OPINION, withdraws=True),
-        Kind("share", Slot.SHARE, 1.0, 1.5),
-        Kind("comment", Slot.COMMENT, 1.0, 0.7),
-        Kind("save", Slot.SAVE, 1.0, 1.2),
-        Kind("unsave", Slot.SAVE, withdraws=True),
-        Kind("click", Slot.CLICK, 1.0, 0.2),
-        Kind("open", Slot.OPEN, 1.0, 0.3),
-        Kind("follow", Slot.FOLLOW, 1.0, 1.5),
-        Kind("skip", Slot.SKIP, 0.0, 0.6),
-        Kind("hide", Slot.HIDE, 0.0, 1.5),
-        Kind("mute", Slot.MUTE, 0.0, 1.5),
-        Kind("report", Slot.REPORT, 0.0, 2.0),
+INTERACTION_TYPES: Final[Mapping[str, TypeOfInteraction]] = {
+    row.name: row
+    for row in (
+        TypeOfInteraction("impression"),
+        TypeOfInteraction(
+            "dwell", Decided.VIEW, weight=0.5, value=Range(0, MAX_DWELL_MS, "milliseconds in view, at most a day")
+        ),
+        TypeOfInteraction("like", Decided.OPINION, 1.0, 1.0),
+        TypeOfInteraction("unlike", Decided.OPINION, withdraws=True),
+        TypeOfInteraction("dislike", Decided.OPINION, 0.0, 1.0),
+        TypeOfInteraction("undislike", Decided.OPINION, withdraws=True),
+        TypeOfInteraction("share", Decided.SHARE, 1.0, 1.5),
+        TypeOfInteraction("comment", Decided.COMMENT, 1.0, 0.7),
+        TypeOfInteraction("save", Decided.SAVE, 1.0, 1.2),
+        TypeOfInteraction("unsave", Decided.SAVE, withdraws=True),
+        TypeOfInteraction("click", Decided.CLICK, 1.0, 0.2),
+        TypeOfInteraction("open", Decided.OPEN, 1.0, 0.3),
+        TypeOfInteraction("follow", Decided.FOLLOW, 1.0, 1.5),
+        TypeOfInteraction("skip", Decided.SKIP, 0.0, 0.6),
+        TypeOfInteraction("hide", Decided.HIDE, 0.0, 1.5),
+        TypeOfInteraction("mute", Decided.MUTE, 0.0, 1.5),
+        TypeOfInteraction("report", Decided.REPORT, 0.0, 2.0),
         # On ratings of jokes (research.humor) a graded label of this weight comes within .004 of exact inference.
-        Kind("rate", Slot.RATE, weight=6.0, value=Range(-1, 1, "from -1, the worst, to 1, the best")),
+        TypeOfInteraction("rate", Decided.RATE, weight=6.0, value=Range(-1, 1, "from -1, the worst, to 1, the best")),
     )
 }
-_BY_NUMBER: Final = {kind.number: kind for kind in KINDS.values()}
+_BY_NUMBER: Final = {row.number: row for row in INTERACTION_TYPES.values()}
 
 
-def kind_of(number: int) -> Kind | None:
+def interaction_type_of(number: int) -> TypeOfInteraction | None:
     """The kind of a number on Kafka's wire; None of one that this version does not know."""
     return _BY_NUMBER.get(number)

@@ -46,7 +46,7 @@ class Window(NamedTuple):
     decisions: int = MOST_DECISIONS
 
 
-class Decision(NamedTuple):
+class RememberedDecision(NamedTuple):
     """A decision that holds.
 
     Attributes:
@@ -129,16 +129,16 @@ class Recent:
         events = self.events + _EVENT.pack(digest, seconds(received_ms))
         self.events = _pruned(events, _EVENT.size, _EVENT_TIME_AT, received_ms, window.events, window)
 
-    def decision(self, key: int, received_ms: int, window: Window) -> Decision | None:
+    def decision(self, key: int, received_ms: int, window: Window) -> RememberedDecision | None:
         """The decision that holds for a signal received at `received_ms`; None: there is none within the window."""
         record = self._layout()
         at = _last(self.decisions, _KEY.pack(key), record.size)
         if at < 0 or not _within(_time_at(self.decisions, at + _DECISION_TIME_AT), received_ms, window):
             return None
         _, decided_at_ms, received_s, label, weight, step, *beliefs = record.unpack_from(self.decisions, at)
-        return Decision(decided_at_ms, received_s, label, weight, step, tuple(beliefs))
+        return RememberedDecision(decided_at_ms, received_s, label, weight, step, tuple(beliefs))
 
-    def decide(self, key: int, decision: Decision, window: Window) -> None:
+    def decide(self, key: int, decision: RememberedDecision, window: Window) -> None:
         """Remember a decision instead of an earlier one of the same key, and forget what is too old or too much."""
         record, decisions = self._layout(), self.decisions
         at = _last(decisions, _KEY.pack(key), record.size)

@@ -30,7 +30,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Refused:
+class RejectedRecord:
     """A record that can't be learned: where it is among the records given, why, and what exactly, for people."""
 
     index: int
@@ -39,7 +39,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SignalBatch:
     """N signals in the order of their records, and the records that were left out.
 
     Attributes:
@@ -48,7 +48,7 @@ class Batch:
         labels: (N,) float32.
         weights: (N,) float32.
         other_basis: signals whose features are of another basis.
-        refused: records that are broken: not decodable, of a wrong length, not finite or out of bounds.
+        rejected: records that are broken: not decodable, of a wrong length, not finite or out of bounds.
     """
 
     signals: list[Signal]
@@ -56,7 +56,7 @@ class Batch:
     labels: Floats
     weights: Floats
     other_basis: int = 0
-    refused: tuple[Refused, ...] = ()
+    rejected: tuple[RejectedRecord, ...] = ()
 
     @classmethod
     def of(cls, values: Sequence[bytes | None], basis: str, size: int) -> Self:
@@ -67,24 +67,26 @@ class Batch:
             basis: version of the basis whose profiles are learned.
             size: F, how many features a signal has.
         """
-        refused: list[Refused] = []
-        decoded = [(index, signal) for index, value in enumerate(values) if (signal := _decoded(index, value, refused))]
+        rejected: list[RejectedRecord] = []
+        decoded = [
+            (index, signal) for index, value in enumerate(values) if (signal := _decoded(index, value, rejected))
+        ]
         ours = [(index, signal) for index, signal in decoded if signal.basis == basis]
-        whole = [(index, signal) for index, signal in ours if _is_whole(index, signal, size, refused)]
+        whole = [(index, signal) for index, signal in ours if _is_whole(index, signal, size, rejected)]
         signals = [signal for _, signal in whole]
         features = _floats(chain.from_iterable(s.features for s in signals), len(whole) * size).reshape(-1, size)
         labels = _floats((s.label for s in signals), len(whole))
         weights = _floats((s.weight for s in signals), len(whole))
         good = usable(features, labels, weights)
         detail = "a feature, the label or the weight is not finite or out of bounds"
-        refused += [Refused(whole[row][0], Reason.NOT_FINITE, detail) for row in np.flatnonzero(~good).tolist()]
+        rejected += [RejectedRecord(whole[row][0], Reason.NOT_FINITE, detail) for row in np.flatnonzero(~good).tolist()]
         return cls(
             signals=[signal for signal, fits in zip(signals, good.tolist(), strict=True) if fits],
             features=features[good],
             labels=labels[good],
             weights=weights[good],
             other_basis=len(decoded) - len(ours),
-            refused=tuple(sorted(refused)),
+            rejected=tuple(sorted(rejected)),
         )
 
 
@@ -100,29 +102,29 @@ def learnable(values: Iterable[bytes | None], basis: Basis) -> Iterator[Signal]:
     """The signals under a basis that the learner would learn, of the values of records; retries included."""
     values = iter(values)
     while chunk := list(islice(values, CHUNK)):
-        yield from Batch.of(chunk, basis.version, basis.feature_count).signals
+        yield from SignalBatch.of(chunk, basis.version, basis.feature_count).signals
 
 
-def _decoded(index: int, value: bytes | None, refused: list[Refused]) -> Signal | None:
-    """The signal; None where there is none, which is added to those refused."""
+def _decoded(index: int, value: bytes | None, rejected: list[RejectedRecord]) -> Signal | None:
+    """The signal; None where there is none, which is added to `rejected`."""
     if not value:
-        refused.append(Refused(index, Reason.NOT_PROTOBUF, "it is empty"))
+        rejected.append(RejectedRecord(index, Reason.NOT_PROTOBUF, "it is empty"))
         return None
     try:
         return Signal.FromString(value)
     except DecodeError as error:
-        refused.append(Refused(index, Reason.NOT_PROTOBUF, str(error)))
+        rejected.append(RejectedRecord(index, Reason.NOT_PROTOBUF, str(error)))
     except Exception as error:  # whatever a record does, the others are learned
-        refused.append(Refused(index, Reason.FAILED, f"{type(error).__name__}: {error}"))
+        rejected.append(RejectedRecord(index, Reason.FAILED, f"{type(error).__name__}: {error}"))
     return None
 
 
-def _is_whole(index: int, signal: Signal, size: int, refused: list[Refused]) -> bool:
-    """Whether a signal has a source and so many features; else it is added to those refused."""
+def _is_whole(index: int, signal: Signal, size: int, rejected: list[RejectedRecord]) -> bool:
+    """Whether a signal has a source and so many features; else it is added to `rejected`."""
     if len(signal.features) != size:
-        refused.append(Refused(index, Reason.WRONG_LENGTH, f"{len(signal.features)} features, not {size}"))
+        rejected.append(RejectedRecord(index, Reason.WRONG_LENGTH, f"{len(signal.features)} features, not {size}"))
     elif not signal.HasField("source"):
-        refused.append(Refused(index, Reason.FAILED, "it has no source"))
+        rejected.append(RejectedRecord(index, Reason.FAILED, "it has no source"))
     else:
         return True
     return False

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from redis import asyncio as aioredis
 
-from featurizer.post_texts import ReactedPosts, Texts
+from featurizer.post_texts import ReactedPosts, TextStore
 from featurizer.settings import FeaturizerSettings
 from featurizer.workers import PostWorker
 from generation.contracts import Personalization, Reason
@@ -39,7 +39,7 @@ def parts(redis_client: Redis, kafka_bootstrap: str) -> Iterator[Parts]:
     stop = threading.Event()
     settings = FeaturizerSettings(_env_file=None, embedder="none", kafka_bootstrap=kafka_bootstrap)
     with parts_of(redis_client, BASIS) as parts:
-        texts = Texts(parts.post_features, parts.parking, ReactedPosts)
+        texts = TextStore(parts.post_features, parts.parking, ReactedPosts)
         worker = PostWorker(settings, redis_client, f"texts-{uuid4().hex[:8]}", 100, texts, lambda: True)
         thread = worker_thread("texts", worker.run, stop)
         yield parts
@@ -81,8 +81,8 @@ def test_a_reaction_is_learned_under_the_arm_that_wrote_the_post_for_its_reader(
     reactions = polled(*[interaction(post_id, user_id=user_id) for user_id in ("ann", "bob")])
     signals = parts.enricher().enrich(reactions, 1).signals
     learner = Learner(Profiles(redis_client, BASIS.version, DAY_MS), BASIS, BASIS.prior(1.0, 0.5, 0.998), DAY_MS)
-    lessons = learner.learn([encode(signal) for signal in signals]).lessons
-    assert (lessons.arms, lessons.liked) == ([arm, ""], [True, True])
+    told = learner.learn([encode(signal) for signal in signals]).signals
+    assert (told.arms, told.liked) == ([arm, ""], [True, True])
 
 
 def test_a_generated_post_is_known_before_its_reader_has_it(redis_client: Redis, redis_url: str, parts: Parts) -> None:

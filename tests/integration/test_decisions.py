@@ -15,7 +15,7 @@ from redis import Redis
 
 from jobs.limits import JobLimits
 from jobs.snapshots import restore_snapshot, take_snapshot
-from learner.learning import Learner, Outcome
+from learner.learning import BatchOutcome, Learner
 from slop.factors import Factors
 from slop.kafka.topics import encode
 from slop.profiles import MAX_FEATURE, MAX_WEIGHT, Profile
@@ -44,7 +44,7 @@ def learner(redis_client: Redis) -> Learner:
     return learner
 
 
-def learn(learner: Learner, *signals: Signal) -> Outcome:
+def learn(learner: Learner, *signals: Signal) -> BatchOutcome:
     return learner.learn([encode(signal) for signal in signals])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from featurizer.enrichment import MOST_REDELIVERIES, Enriched, Fate
+from featurizer.enrichment import MOST_REDELIVERIES, Enriched, Unsignalled
 from slop.basis import Basis
 from slop.redis.parking import ParkingLimits
 from slop.redis.posts import PostText
@@ -107,14 +107,14 @@ def test_a_reaction_to_an_unknown_post_is_parked_and_the_others_go_on(parts: Par
     parts.publish(p1="the dog barks")
     unknown = interaction("nobody-sent-it")
     enriched = enrich(parts, unknown, interaction("p1"))
-    assert (posts_of(enriched), enriched.fates[Fate.PARKED], enriched.rejected) == (["p1"], 1, [])
+    assert (posts_of(enriched), enriched.unsignalled[Unsignalled.PARKED], enriched.rejected) == (["p1"], 1, [])
     assert parked_under(parts, "nobody-sent-it") == [unknown.event_id]
 
 
 def test_a_batch_that_comes_again_after_a_crash_is_parked_once(parts: Parts) -> None:
     batch = polled(interaction("unknown"), interaction("unknown"))
     for _ in range(2):
-        assert parts.enricher().enrich(batch, EPOCH).fates[Fate.PARKED] == 2
+        assert parts.enricher().enrich(batch, EPOCH).unsignalled[Unsignalled.PARKED] == 2
     assert (len(parked_under(parts, "unknown")), parts.parking.size()) == (2, 2)
 
 
@@ -139,7 +139,7 @@ def test_a_text_that_comes_while_its_reaction_is_being_parked_is_not_missed(
 
 def test_what_says_nothing_is_silent_and_never_parked(parts: Parts) -> None:
     enriched = enrich(parts, interaction("unknown", IMPRESSION), interaction("p", IMPRESSION, post_text="a star"))
-    assert (enriched.fates[Fate.SILENT], parts.parking.size(), parts.encoder.encoded) == (2, 0, [])
+    assert (enriched.unsignalled[Unsignalled.SILENT], parts.parking.size(), parts.encoder.encoded) == (2, 0, [])
 
 
 def test_broken_bytes_are_rejected_whole(parts: Parts) -> None:
@@ -216,7 +216,7 @@ def test_a_thousand_new_texts_of_one_reader_cost_the_others_a_few_posts_a_batch(
     enriched = enrich(parts, *flood, interaction("known"))
     assert posts_of(enriched)[-1] == "known"
     assert len(parts.encoder.encoded) == LIMITS.posts_of_reader + 1
-    assert enriched.fates[Fate.PARKED] == 63 - LIMITS.posts_of_reader
+    assert enriched.unsignalled[Unsignalled.PARKED] == 63 - LIMITS.posts_of_reader
     assert parts.woken
 
 
@@ -224,7 +224,7 @@ def test_many_readers_together_have_a_batch_wait_for_so_many_posts_and_no_more(p
     flood = [interaction(f"new-{n}", user_id=f"reader-{n}", post_text=f"text {n}") for n in range(40)]
     enriched = enrich(parts, *flood)
     assert len(parts.encoder.encoded) == len(enriched.signals) == LIMITS.posts
-    assert enriched.fates[Fate.PARKED] == 40 - LIMITS.posts
+    assert enriched.unsignalled[Unsignalled.PARKED] == 40 - LIMITS.posts
 
 
 def test_identical_texts_are_computed_once_and_cost_no_budget_after(parts: Parts) -> None:
@@ -245,14 +245,14 @@ def test_beyond_the_bounds_reactions_are_rejected(redis_client: Redis, basis: Ba
         redis_client.flushall()
         with parts_of(redis_client, basis, bounds) as parts:
             enriched = enrich(parts, *[interaction("unknown") for _ in range(3)])
-            assert (enriched.fates[Fate.PARKED], reasons(enriched)) == (2, ["parking_full"])
+            assert (enriched.unsignalled[Unsignalled.PARKED], reasons(enriched)) == (2, ["parking_full"])
             assert parts.parking.size() == 2
 
 
 def test_one_readers_bound_leaves_the_others_room(redis_client: Redis, basis: Basis) -> None:
     with parts_of(redis_client, basis, ParkingLimits(100, 2, 100, DAY_MS)) as parts:
         enrich(parts, *[interaction(f"unknown-{number}", user_id="mallory") for number in range(9)])
-        assert enrich(parts, interaction("unknown-0", user_id="bob")).fates[Fate.PARKED] == 1
+        assert enrich(parts, interaction("unknown-0", user_id="bob")).unsignalled[Unsignalled.PARKED] == 1
 
 
 @pytest.mark.parametrize("fields", [{"received_at_ms": 1}, {"redeliveries": MOST_REDELIVERIES}])
@@ -267,7 +267,7 @@ def test_a_basis_that_is_learned_beside_the_live_one_passes_over_what_it_can_not
     parts.live = False
     parts.publish(**{f"p{number}": f"text {number}" for number in range(30)})
     enriched = enrich(parts, interaction("unknown"), *[interaction(f"p{number}") for number in range(30)])
-    assert (enriched.fates[Fate.PASSED], len(enriched.signals), parts.parking.size()) == (1, 30, 0)
+    assert (enriched.unsignalled[Unsignalled.PASSED], len(enriched.signals), parts.parking.size()) == (1, 30, 0)
 
 
 def test_a_signal_carries_the_arm_that_wrote_the_post_for_its_reader(parts: Parts) -> None:

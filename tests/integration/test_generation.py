@@ -94,7 +94,7 @@ def test_a_post_that_is_not_known_has_no_score(service: httpx.Client, stored: Re
 
 def test_a_new_reader_gets_the_crowds_scores(service: httpx.Client, stored: Redis) -> None:
     answer = rank(service, "new", POSTS)
-    assert answer["scores"] == pytest.approx(BASIS.crowd.tolist())
+    assert answer["scores"] == pytest.approx(BASIS.crowd_direction.tolist())
     assert (answer["personalization"]["applied"], answer["personalization"]["reason"]) == (False, "no_profile")
 
 
@@ -102,7 +102,7 @@ def test_a_new_reader_gets_the_crowds_scores(service: httpx.Client, stored: Redi
 def test_a_damaged_profile_ranks_as_none(service: httpx.Client, stored: Redis, damage: str) -> None:
     put_profile(stored, BASIS, "ada", DAMAGED[damage])
     answer = rank(service, "ada", POSTS)
-    assert answer["scores"] == pytest.approx(BASIS.crowd.tolist())
+    assert answer["scores"] == pytest.approx(BASIS.crowd_direction.tolist())
     assert answer["personalization"]["reason"] == "unsafe_profile"
 
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from learner.learning import Learner, Lessons
+from learner.learning import LearnedSignals, Learner
 from slop.kafka.topics import encode
 from slop.profiles import Applied, Doubles, Floats, Profile, update
 from slop.redis.profiles import Profiles, profile_key
@@ -84,7 +84,7 @@ def test_a_broken_signal_leaves_its_users_other_signals_alone(learner: Learner, 
     signals[1].features[0] = float("nan")
     outcome = learner.learn([*encoded(signals), b"\xff\xff\xff"])
     assert outcome.learned == 2
-    assert [(refused.index, refused.reason) for refused in outcome.refused] == [(1, "not_finite"), (3, "not_protobuf")]
+    assert [(refused.index, refused.reason) for refused in outcome.rejected] == [(1, "not_finite"), (3, "not_protobuf")]
     assert stored(redis_client).interactions == 2
 
 
@@ -108,34 +108,34 @@ def test_an_empty_batch_is_no_work(learner: Learner, redis_client: Redis) -> Non
 
 def test_what_was_received_is_told_for_freshness(learner: Learner) -> None:
     values = encoded([a_signal(BASIS, 0, at_ms=5), a_signal(BASIS, 1, at_ms=6), a_signal(BASIS, 1, at_ms=7)])
-    assert learner.learn(values).lessons.received_ms == [5, 6]
+    assert learner.learn(values).signals.received_ms == [5, 6]
 
 
 def test_lessons_tell_of_each_signal_learned_its_arm_and_what_was_predicted(learner: Learner) -> None:
     signals = [a_signal(BASIS, offset, user=user) for offset, user in enumerate("aba")]
     for signal, arm, label in zip(signals, ("soft", "base", ""), (1.0, 0.0, 0.75), strict=True):
         signal.arm, signal.label = arm, label
-    lessons = learner.learn(encoded([*signals, signals[0]])).lessons
-    assert (lessons.arms, lessons.liked) == (["soft", "", "base"], [True, True, False])
+    told = learner.learn(encoded([*signals, signals[0]])).signals
+    assert (told.arms, told.liked) == (["soft", "", "base"], [True, True, False])
 
     newborn = Profile.new(BASIS.version, PRIOR)
     before = newborn.mean[None], newborn.variance[None]
     first = moved(signals[0], *before)
     expected = [first, moved(signals[2], *first[:2]), moved(signals[1], *before)]
-    assert lessons.predicted == [float(p[0]) for _, _, p in expected]
+    assert told.predicted == [float(p[0]) for _, _, p in expected]
 
 
 def test_a_signal_exactly_between_like_and_dislike_tells_of_neither(learner: Learner) -> None:
     liked, between = a_signal(BASIS, 0), a_signal(BASIS, 1)
     liked.label, between.label = 1.0, 0.5
-    lessons = learner.learn(encoded([liked, between])).lessons
-    assert (lessons.liked, len(lessons.predicted), len(lessons.received_ms)) == ([True], 1, 2)
+    told = learner.learn(encoded([liked, between])).signals
+    assert (told.liked, len(told.predicted), len(told.received_ms)) == ([True], 1, 2)
 
 
 def test_what_was_learned_before_is_no_lesson(learner: Learner) -> None:
     values = encoded([a_signal(BASIS, 0)])
     learner.learn(values)
-    assert learner.learn(values).lessons == Lessons()
+    assert learner.learn(values).signals == LearnedSignals()
 
 
 @st.composite

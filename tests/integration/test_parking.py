@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from featurizer.workers import ParkingWorker
 from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import INTERACTIONS, REJECTED, encode
-from slop.redis.parking import Entry, Outcome, Parked, Parking, ParkingLimits
+from slop.redis.parking import Entry, Parked, Parking, ParkingLimits, ParkOutcome
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from tests.basis import random_basis
 from tests.featurizers import BOUNDS, DAY_MS, POISON, Parts, featurizer_settings, interaction, now_ms, parts_of, ref
@@ -65,7 +65,7 @@ class Working:
         return [Rejected.FromString(one.value) for one in self.published if one.topic == REJECTED]
 
 
-def park(parts: Parts, *interactions: Interaction, for_features: bool = False) -> list[Outcome]:
+def park(parts: Parts, *interactions: Interaction, for_features: bool = False) -> list[ParkOutcome]:
     parked = [
         Parked.of(one, Rejected(reason="unknown_post", payload=encode(one), source_offset=at), encode(one))
         for at, one in enumerate(interactions)
@@ -74,23 +74,27 @@ def park(parts: Parts, *interactions: Interaction, for_features: bool = False) -
 
 
 def test_what_waits_for_a_text_is_parked_until_the_text_is_there(parts: Parts) -> None:
-    assert park(parts, interaction("p")) == [Outcome.PARKED]
+    assert park(parts, interaction("p")) == [ParkOutcome.PARKED]
     parts.publish(p="a star")
-    assert park(parts, interaction("p")) == [Outcome.KNOWN]
-    assert park(parts, interaction("p"), for_features=True) == [Outcome.PARKED]
+    assert park(parts, interaction("p")) == [ParkOutcome.KNOWN]
+    assert park(parts, interaction("p"), for_features=True) == [ParkOutcome.PARKED]
     parts.post_features.compute(parts.post_features.find([ref("p")]), 0)  # type: ignore[arg-type]
-    assert park(parts, interaction("p"), for_features=True) == [Outcome.KNOWN]
+    assert park(parts, interaction("p"), for_features=True) == [ParkOutcome.KNOWN]
     assert parts.parking.size() == 2
 
 
 def test_the_books_forget_what_is_removed_and_the_reader_has_room_again(redis_client: Redis) -> None:
     with parts_of(redis_client, random_basis(), ParkingLimits(10, 2, 10, DAY_MS)) as parts:
-        assert park(parts, *(interaction("p") for _ in range(3))) == [Outcome.PARKED, Outcome.PARKED, Outcome.FULL]
+        assert park(parts, *(interaction("p") for _ in range(3))) == [
+            ParkOutcome.PARKED,
+            ParkOutcome.PARKED,
+            ParkOutcome.FULL,
+        ]
         parked = parts.parking.of_post(ref("p"))
         parts.parking.remove([one.entry for one in parked])
         parts.parking.remove([one.entry for one in parked])  # again, after a crash
         assert redis_client.keys("slop:park*") == []
-        assert park(parts, interaction("p")) == [Outcome.PARKED]
+        assert park(parts, interaction("p")) == [ParkOutcome.PARKED]
 
 
 def test_a_post_is_worked_on_by_one_process_at_a_time_and_by_another_if_that_one_dies(redis_client: Redis) -> None:

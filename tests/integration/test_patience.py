@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from featurizer.new_posts import POSTS_BETWEEN_LOOKS, PatientFeatures
+from featurizer.new_posts import POSTS_BETWEEN_LOOKS, BackgroundFeatures
 from kit.worker import Stopped
 from slop.redis.posts import POST_TTL_S
 from slop.v1.post_pb2 import Post
@@ -29,8 +29,8 @@ def records(**texts: str) -> list[Polled]:
     return [Polled(post.SerializeToString(), topic="slop.posts.v1") for post in posts]
 
 
-def working(parts: Parts, asked_for: bool = True, stop: threading.Event | None = None) -> PatientFeatures:
-    return PatientFeatures(parts.post_features, lambda: asked_for, stop or threading.Event())
+def working(parts: Parts, asked_for: bool = True, stop: threading.Event | None = None) -> BackgroundFeatures:
+    return BackgroundFeatures(parts.post_features, lambda: asked_for, stop or threading.Event())
 
 
 def test_features_are_there_before_anybody_reacts_and_the_text_may_come_later(parts: Parts) -> None:

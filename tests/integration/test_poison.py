@@ -23,7 +23,7 @@ from infra.models import embedder
 from loadtests.faults.services import Service
 from loadtests.faults.stack import environment_of
 from slop.basis import Basis
-from slop.interaction_types import KINDS
+from slop.interaction_types import INTERACTION_TYPES
 from slop.kafka.brokers import create_topics
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, Topic, encode
 from slop.settings import DEFAULT_BASIS
@@ -151,7 +151,7 @@ def test_ten_thousand_accepted_events_of_every_kind_are_all_accounted_for(loop: 
     read = [Interaction.FromString(record.value) for record in loop.records(INTERACTIONS)]
     first = [interaction for interaction in read if not interaction.redeliveries]
     assert len(first) == accepted
-    assert {interaction.type for interaction in first} == {kind.number for kind in KINDS.values()}
+    assert {interaction.type for interaction in first} == {kind.number for kind in INTERACTION_TYPES.values()}
 
     outcomes, signals, rejected = loop.interactions(), loop.signals(), loop.refused()
     assert outcomes["signal"] == len(loop.records(SIGNALS)) == signals.total()
@@ -253,7 +253,7 @@ def _as_record(event: dict[str, Any]) -> Interaction:
         tenant="default",
         user_id=event["user_id"].encode("utf-8", "replace").decode(),
         post_id=event["post_id"].encode("utf-8", "replace").decode(),
-        type=KINDS[event["type"]].number,
+        type=INTERACTION_TYPES[event["type"]].number,
         value=None if value is None else float(value),
         received_at_ms=now_ms(),
         post_text=event["post"]["text"] if "post" in event else None,
@@ -268,7 +268,7 @@ def test_of_any_batch_every_record_has_one_outcome(values: list[bytes | None], p
         parts.publish(p0="a", p1=" ", p2="The soup was better on the second day.")
         records = [Polled(value, offset) for offset, value in enumerate(values)]
         enriched = parts.enricher().enrich(records, epoch=1)
-        outcomes = len(enriched.signals) + len(enriched.rejected) + enriched.fates.total()
+        outcomes = len(enriched.signals) + len(enriched.rejected) + enriched.unsignalled.total()
     assert outcomes == len(values)
     assert all(record.reason != "failed" for record in enriched.rejected), enriched.rejected
 

@@ -18,7 +18,7 @@ from slop.redis.posts import (
     SentText,
     delete_features,
     features_key,
-    put_texts_soon,
+    put_texts_async,
     text_key,
 )
 from slop.v1.interaction_pb2 import Rejected
@@ -210,7 +210,7 @@ async def test_generation_finds_features_or_else_the_text(redis_client: Redis, r
     async with aioredis.Redis.from_url(redis_url) as redis:
         ranked = RankedPosts(redis, BASIS, "default")
         assert await ranked.features(["p", "q"]) == [None, None]
-        await put_texts_soon(redis, [(POST, SentText(GENERATED, 1, Origin.POST))])
+        await put_texts_async(redis, [(POST, SentText(GENERATED, 1, Origin.POST))])
         assert await ranked.features(["p", "q"]) == ["text", None]
         put_features(posts, "text")
         found, _ = await ranked.features(["p", "q"])

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from featurizer.api import FeatureRequests, features_router
-from featurizer.post_features import Asked
+from featurizer.post_features import RequestedText
 from kit.worker import health_server
 from slop.profiles import scores
 from slop.redis.posts import Floats
@@ -37,7 +37,7 @@ class Answering:
     parts: Parts
     basis = BASIS
 
-    def features_of(self, asked: Sequence[Asked]) -> list[Floats | None]:
+    def features_of(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
         """As the featurizer's."""
         return self.parts.post_features.answer(asked)
 

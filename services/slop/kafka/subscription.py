@@ -23,7 +23,7 @@ from slop.settings import CommonSettings
 COMMIT_MS: Final = 5_000
 POSITION_MS: Final = 10
 CLOSE_MS: Final = 3_000
-PATIENT_FETCH_WAIT_MS: Final = 500
+BACKGROUND_FETCH_WAIT_MS: Final = 500
 LOOK_AT_LOG_S: Final = 2.0
 KNOWN_S: Final = 10.0
 LOOK_AGAIN_S: Final = 0.1

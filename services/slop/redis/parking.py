@@ -154,7 +154,7 @@ class Parked:
         return Interaction.FromString(self.rejected.payload)
 
 
-class Outcome(StrEnum):
+class ParkOutcome(StrEnum):
     """What became of an interaction that was to be parked."""
 
     PARKED = "parked"
@@ -180,14 +180,14 @@ class Parking:
         """For how long after it was received an interaction may be parked."""
         return self._bounds.expiry_ms
 
-    def park(self, parked: Sequence[Parked], *, for_features: bool) -> list[Outcome]:
+    def park(self, parked: Sequence[Parked], *, for_features: bool) -> list[ParkOutcome]:
         """Park interactions unless what they wait for is there: the text of their post or, `for_features`, these."""
         booked = self._booked(parked)
         within = [one for one, is_booked in zip(parked, booked, strict=True) if is_booked]
         answers = _PARK.run(self._redis, [self._park_call(one, for_features) for one in within])
-        outcomes = {one.entry: Outcome(answer.decode()) for one, answer in zip(within, answers, strict=True)}
-        self._strike_out([entry for entry, outcome in outcomes.items() if outcome is not Outcome.PARKED])
-        return [outcomes.get(one.entry, Outcome.FULL) for one in parked]
+        outcomes = {one.entry: ParkOutcome(answer.decode()) for one, answer in zip(within, answers, strict=True)}
+        self._strike_out([entry for entry, outcome in outcomes.items() if outcome is not ParkOutcome.PARKED])
+        return [outcomes.get(one.entry, ParkOutcome.FULL) for one in parked]
 
     def of_post(self, post: PostRef) -> list[Parked]:
         """What is parked under a post, in the order in which it was received."""

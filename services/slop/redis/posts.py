@@ -154,7 +154,7 @@ class SentText:
         return Call([text_key(post), parked_key(post)], arguments)
 
 
-class Put(NamedTuple):
+class StoredText(NamedTuple):
     """What became of a text.
 
     Attributes:
@@ -187,10 +187,10 @@ class Posts:
         found = ((post, _found(answer, self._size)) for post, answer in zip(posts, answers, strict=True))
         return {post: at for post, at in found if at is not None}
 
-    def put_texts(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[Put]:
+    def put_texts(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[StoredText]:
         """Store texts, in this order; says what became of each."""
         answers = _PUT_TEXT.run(self._redis, [text.call(post) for post, text in texts])
-        return [Put(bool(new), bool(awaited)) for new, awaited in answers]
+        return [StoredText(bool(new), bool(awaited)) for new, awaited in answers]
 
     def put_features(self, features: Mapping[PostRef, FoundPost]) -> None:
         """Store features beside the texts that they are of; those of a text that is no longer its post's do no harm."""
@@ -216,7 +216,7 @@ class RankedPosts:
         """
         refs = [PostRef(self.tenant, post_id) for post_id in post_ids]
         calls = [_find_call(self._basis.text_version, post) for post in refs]
-        answers = await _FIND.run_soon(self._redis, calls)
+        answers = await _FIND.run_async(self._redis, calls)
         return [self._features(post, answer) for post, answer in zip(refs, answers, strict=True)]
 
     def _features(self, post: PostRef, answer: Any) -> Floats | str | None:
@@ -228,9 +228,9 @@ class RankedPosts:
         return self._basis.features(found.text_features, post.key)
 
 
-async def put_texts_soon(redis: aioredis.Redis, texts: Sequence[tuple[PostRef, SentText]]) -> None:
+async def put_texts_async(redis: aioredis.Redis, texts: Sequence[tuple[PostRef, SentText]]) -> None:
     """As `Posts.put_texts`, of a client on an event loop."""
-    await _PUT_TEXT.run_soon(redis, [text.call(post) for post, text in texts])
+    await _PUT_TEXT.run_async(redis, [text.call(post) for post, text in texts])
 
 
 def ref_of(post: Post) -> PostRef:

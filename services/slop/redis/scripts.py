@@ -50,15 +50,15 @@ class Script:
             redis.script_load(self.text)
             return self._run_loaded(redis, calls)
 
-    async def run_soon(self, redis: aioredis.Redis, calls: Sequence[Call]) -> list[Any]:
+    async def run_async(self, redis: aioredis.Redis, calls: Sequence[Call]) -> list[Any]:
         """The same, of a client on an event loop."""
         if not calls:
             return []
         try:
-            return await self._run_loaded_soon(redis, calls)
+            return await self._run_loaded_async(redis, calls)
         except NoScriptError:
             await redis.script_load(self.text)
-            return await self._run_loaded_soon(redis, calls)
+            return await self._run_loaded_async(redis, calls)
 
     def _run_loaded(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
         pipe: Any = redis.pipeline(transaction=False)
@@ -66,7 +66,7 @@ class Script:
             pipe.execute_command(*call.command(self.digest))
         return list(pipe.execute())
 
-    async def _run_loaded_soon(self, redis: aioredis.Redis, calls: Sequence[Call]) -> list[Any]:
+    async def _run_loaded_async(self, redis: aioredis.Redis, calls: Sequence[Call]) -> list[Any]:
         pipe: Any = redis.pipeline(transaction=False)
         for call in calls:
             pipe.execute_command(*call.command(self.digest))

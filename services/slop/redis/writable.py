@@ -22,6 +22,6 @@ def require_writable(redis: Redis, service: str) -> None:
     redis.set(health_key(service), 1, ex=EXPIRY_S)
 
 
-async def require_writable_soon(redis: aioredis.Redis, service: str) -> None:
+async def require_writable_async(redis: aioredis.Redis, service: str) -> None:
     """The same, of a client on an event loop."""
     await redis.set(health_key(service), 1, ex=EXPIRY_S)

@@ -303,7 +303,7 @@ def build_basis(
         revision=about_model[1],
         prompts=half.cpu().numpy(),
         temperature=options.temperature,
-        crowd=np.zeros(known.text_size, dtype=np.float32),
+        crowd_direction=np.zeros(known.text_size, dtype=np.float32),
         words=tuple(map(tuple, words)),
         norm_range=(float(norms.min()), float(norms.max())),
         built={

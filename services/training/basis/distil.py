@@ -69,8 +69,8 @@ class Fitted:
     def of(self, basis: Basis) -> Basis:
         """A basis with its prompts, and no factors, since they build on features."""
         crowd = np.zeros(self.text_size, np.float32)
-        crowd[: basis.size + 1] = basis.crowd[: basis.size + 1]
-        return replace(basis, crowd=crowd, factors=None, built=basis.built | self.built, **self.fields())
+        crowd[: basis.size + 1] = basis.crowd_direction[: basis.size + 1]
+        return replace(basis, crowd_direction=crowd, factors=None, built=basis.built | self.built, **self.fields())
 
     def fields(self) -> dict[str, Any]:
         """By the names that `Basis` has for them."""

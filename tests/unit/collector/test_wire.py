@@ -11,7 +11,7 @@ from collector.fields import END_MS, FIRST_MS, MAX_CONTEXT_BYTES
 from collector.rejections import MAX_DETAIL, Reason, Rejection
 from collector.wire import MAX_TOPICS, PLAIN_TYPES, Dwell, Event, EventsRequest, PostsRequest
 from slop.fields import MAX_ID, MAX_TEXT
-from slop.interaction_types import KINDS, MAX_DWELL_MS
+from slop.interaction_types import INTERACTION_TYPES, MAX_DWELL_MS
 from tests.items import event, post
 
 ANYTHING = st.recursive(
@@ -38,9 +38,9 @@ def reason_of_post(item: object) -> Reason:
     return checked.reason
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INTERACTION_TYPES)
 def test_every_type_of_the_table_is_accepted(kind: str) -> None:
-    values = KINDS[kind].value
+    values = INTERACTION_TYPES[kind].value
     for value in (values.low, values.high) if values else (None,):
         checked = check_event(event(type=kind, value=value))
         assert not isinstance(checked, Rejection)
@@ -106,7 +106,7 @@ def test_an_unknown_type_is_rejected_with_the_known_ones(kind: object) -> None:
     checked = check_event(event(type=kind))
     assert isinstance(checked, Rejection)
     assert checked.reason == Reason.TYPE
-    assert all(known in checked.error for known in KINDS)
+    assert all(known in checked.error for known in INTERACTION_TYPES)
 
 
 @pytest.mark.parametrize("member", ["event_id", "user_id", "post_id"])

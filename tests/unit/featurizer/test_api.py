@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from featurizer.api import AskedTexts, FeatureRequests
-from featurizer.post_features import Asked
+from featurizer.api import FeatureRequest, FeatureRequests
+from featurizer.post_features import RequestedText
 from featurizer.text_features import PIECE
 from kit.problems import Problem
 from slop.redis.posts import Floats
@@ -27,13 +27,13 @@ class Computing:
         self.may = threading.Event()
         self.may.set()
 
-    def features_of(self, asked: Sequence[Asked]) -> list[Floats | None]:
+    def features_of(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
         assert self.may.wait(20)
         self.pieces.append([text for _, text in asked])
         return [np.full(3, len(text), np.float32) for _, text in asked]
 
 
-def asked(name: str, count: int) -> list[Asked]:
+def asked(name: str, count: int) -> list[RequestedText]:
     return [(None, f"{name}{number}") for number in range(count)]
 
 
@@ -43,7 +43,7 @@ async def here() -> bool:
 
 async def test_five_hundred_texts_are_answered_in_order() -> None:
     lane, requests = Computing(), FeatureRequests(500, 1)
-    texts = AskedTexts(texts=["x" * (1 + number % 7) for number in range(500)]).asked()
+    texts = FeatureRequest(texts=["x" * (1 + number % 7) for number in range(500)]).asked()
     found = await requests.features(lane, texts, here)
     assert [int(row[0]) for row in found if row is not None] == [1 + number % 7 for number in range(500)]
     assert max(map(len, lane.pieces)) == PIECE
@@ -88,7 +88,7 @@ async def test_nothing_more_is_computed_for_a_caller_that_has_gone() -> None:
 
 async def test_what_fails_frees_its_room() -> None:
     class Failing(Computing):
-        def features_of(self, asked: Sequence[Asked]) -> list[Floats | None]:
+        def features_of(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
             raise RuntimeError
 
     requests = FeatureRequests(500, 1)
@@ -99,6 +99,6 @@ async def test_what_fails_frees_its_room() -> None:
 
 def test_there_are_as_many_posts_as_texts_or_none() -> None:
     with pytest.raises(ValueError, match="as many"):
-        AskedTexts(texts=["a", "b"], post_ids=["p"])
-    [(post, _), (none, _)] = AskedTexts(texts=["a", "b"], post_ids=["p", None], tenant="t").asked()
+        FeatureRequest(texts=["a", "b"], post_ids=["p"])
+    [(post, _), (none, _)] = FeatureRequest(texts=["a", "b"], post_ids=["p", None], tenant="t").asked()
     assert (post and post.key, none) == ("t/p", None)

@@ -3,8 +3,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from featurizer.post_texts import MOST_UNSORTED, ReactedPosts, Texts, is_old
-from slop.redis.posts import POST_TTL_S, PostRef, Put, SentText
+from featurizer.post_texts import MOST_UNSORTED, ReactedPosts, TextStore, is_old
+from slop.redis.posts import POST_TTL_S, PostRef, SentText, StoredText
 from slop.v1.post_pb2 import Post
 from tests.featurizers import Polled
 
@@ -18,9 +18,9 @@ class Stored:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def announce(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[Put]:
+    def announce(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[StoredText]:
         self.texts += [sent.text.text for _, sent in texts]
-        return [Put(new=True, awaited=False) for _ in texts]
+        return [StoredText(new=True, awaited=False) for _ in texts]
 
 
 def records(**created_ms: int) -> list[Polled]:
@@ -35,7 +35,7 @@ def test_old_posts_are_stored_if_the_log_is_about_them_and_new_ones_always() -> 
         reads.append(1)
         return ReactedPosts([PostRef("t", "old-and-liked"), PostRef("other", "old")])
 
-    texts = Texts(post_features, None, reacted)  # type: ignore[arg-type]
+    texts = TextStore(post_features, None, reacted)  # type: ignore[arg-type]
     texts(records(new=NOW_MS))
     assert not reads
     texts(records(**{"old": OLD_MS, "old-and-liked": OLD_MS, "undated": 0}))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from featurizer.priority import Priority, PrioritySemaphore
-from featurizer.text_features import PATIENT_NICE, PIECE, PIECE_CHARACTERS, NotEncoded, TextFeatures
+from featurizer.text_features import BACKGROUND_NICE, PIECE, PIECE_CHARACTERS, NotEncoded, TextFeatures
 from tests.featurizers import POISON, HashEncoder
 
 SIZE = 5
@@ -21,7 +21,7 @@ def test_features_come_in_the_order_of_the_texts_and_identical_texts_are_compute
     features = features_with(encoder)
     texts = ["a", "b", "a", *(f"text {number}" for number in range(2 * PIECE))]
     for _ in range(2):
-        rows = features.of(texts, Priority.ASKED)
+        rows = features.of(texts, Priority.REQUEST)
         assert all(np.array_equal(row, encoder.row(text)) for row, text in zip(rows, texts, strict=True))
     assert sorted(encoder.encoded) == sorted(set(texts))
     assert features.remembers("a")
@@ -30,7 +30,7 @@ def test_features_come_in_the_order_of_the_texts_and_identical_texts_are_compute
 def test_only_so_many_texts_are_remembered() -> None:
     encoder = HashEncoder(SIZE)
     features = features_with(encoder, remembered=2)
-    features.of(["a", "b", "c"], Priority.ASKED)
+    features.of(["a", "b", "c"], Priority.REQUEST)
     assert [features.remembers(text) for text in "abc"] == [False, True, True]
 
 
@@ -56,9 +56,9 @@ def test_features_that_can_not_be_used_are_none(row: np.ndarray) -> None:  # typ
     ("priority", "is_live", "nice"),
     [
         (Priority.REACTION, True, 0),
-        (Priority.ASKED, True, 0),
-        (Priority.PATIENT, True, PATIENT_NICE),
-        (Priority.REACTION, False, PATIENT_NICE),
+        (Priority.REQUEST, True, 0),
+        (Priority.BACKGROUND, True, BACKGROUND_NICE),
+        (Priority.REACTION, False, BACKGROUND_NICE),
     ],
 )
 def test_work_that_nobody_waits_for_gives_way_to_everything_on_the_machine(
@@ -86,7 +86,7 @@ def test_a_reaction_waits_for_one_piece_of_what_others_asked_for_and_no_more() -
     encoder = HashEncoder(SIZE, before=hold)
     features = features_with(encoder)
     asked = [f"asked {number}" for number in range(5 * PIECE)]
-    asking = threading.Thread(target=features.of, args=(asked, Priority.ASKED))
+    asking = threading.Thread(target=features.of, args=(asked, Priority.REQUEST))
     asking.start()
     assert begun.wait(20)
     reacting = threading.Thread(target=features.of, args=(["reaction"], Priority.REACTION))
@@ -103,5 +103,5 @@ def test_long_texts_are_computed_in_smaller_pieces() -> None:
     pieces: list[int] = []
     encoder = HashEncoder(SIZE, before=lambda texts: pieces.append(len(texts)))
     long = ["a" * PIECE_CHARACTERS, "b" * PIECE_CHARACTERS, *("c" * number for number in range(1, 11))]
-    features_with(encoder).of(long, Priority.ASKED)
+    features_with(encoder).of(long, Priority.REQUEST)
     assert pieces == [1, 1, PIECE, PIECE, 10 - 2 * PIECE]

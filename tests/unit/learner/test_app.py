@@ -10,12 +10,12 @@ from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import ResponseError
 
 from learner.app import Worker
-from learner.learning import Learner, Lessons, Outcome
+from learner.learning import BatchOutcome, LearnedSignals, Learner
 from learner.settings import LearnerSettings
 from slop.kafka.durability import DurableCommits
 from slop.kafka.records import ConsumerRecord, ProducerRecord
 from slop.kafka.topics import REJECTED
-from slop.signals import Reason, Refused
+from slop.signals import Reason, RejectedRecord
 from slop.v1.interaction_pb2 import Rejected
 from tests.samples import sample
 
@@ -60,16 +60,18 @@ class Fussy:
     unremembered: int = 0
     learned: list[bytes] = field(default_factory=list)
 
-    def learn(self, values: Sequence[bytes | None]) -> Outcome:
+    def learn(self, values: Sequence[bytes | None]) -> BatchOutcome:
         for value in values:
             if value in self.fails:
                 raise self.fails[value]
         refused = [
-            Refused(at, Reason.WRONG_LENGTH, "2 features") for at, value in enumerate(values) if value == self.refuses
+            RejectedRecord(at, Reason.WRONG_LENGTH, "2 features")
+            for at, value in enumerate(values)
+            if value == self.refuses
         ]
         self.learned += [value for value in values if value and value != self.refuses]
-        return Outcome(
-            Lessons(), applied_before=self.unremembered, refused=tuple(refused), unremembered=self.unremembered
+        return BatchOutcome(
+            LearnedSignals(), applied_before=self.unremembered, rejected=tuple(refused), unremembered=self.unremembered
         )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.deduplication import SignalJudge, Verdict
+from learner.deduplication import SignalFate, SignalJudge
 from slop.profiles import MOST_SOURCES, Applied, Profile
 from slop.recent import FEWEST_KEPT, Recent, Window
 from slop.v1.signal_pb2 import Signal
@@ -18,13 +18,13 @@ WINDOW = Window(7 * DAY_MS, events=100)
 NEWBORN = Profile.new(BASIS.version, BASIS.prior(1.0, 0.5, 1.0))
 
 
-def verdicts(signals: list[Signal], known: SignalJudge) -> list[Verdict]:
-    return [known.judge(signal).verdict for signal in signals]
+def fates(signals: list[Signal], known: SignalJudge) -> list[SignalFate]:
+    return [known.judge(signal).fate for signal in signals]
 
 
 def taken(signals: list[Signal], known: SignalJudge) -> list[Signal]:
     """Those that are learned, in order."""
-    return [signal for signal in signals if known.judge(signal).verdict is Verdict.LEARNED]
+    return [signal for signal in signals if known.judge(signal).fate is SignalFate.LEARNED]
 
 
 def offsets(signals: list[Signal]) -> list[int]:
@@ -57,7 +57,7 @@ def test_a_log_that_was_created_anew_is_learned_from_its_first_offset() -> None:
     known = stored_and_read_again(known)
     anew = [a_signal(BASIS, offset, event=f"new-{offset}", epoch=2) for offset in range(50)]
     assert len(taken(anew, known)) == 50
-    assert verdicts(anew, stored_and_read_again(known)) == [Verdict.APPLIED_BEFORE] * 50
+    assert fates(anew, stored_and_read_again(known)) == [SignalFate.APPLIED_BEFORE] * 50
 
 
 def test_a_replay_of_the_old_partition_is_still_known_when_there_are_more_partitions() -> None:
@@ -66,7 +66,7 @@ def test_a_replay_of_the_old_partition_is_still_known_when_there_are_more_partit
     known = fresh()
     assert len(taken([*old, *new], known)) == 8
     known.recent.events = b""  # so that only sources tell
-    assert verdicts([*old, *new], stored_and_read_again(known)) == [Verdict.APPLIED_BEFORE] * 8
+    assert fates([*old, *new], stored_and_read_again(known)) == [SignalFate.APPLIED_BEFORE] * 8
 
 
 def test_so_many_sources_are_known_and_the_latest_stay() -> None:
@@ -78,7 +78,7 @@ def test_so_many_sources_are_known_and_the_latest_stay() -> None:
 def test_a_retry_within_the_window_is_left_out() -> None:
     first = a_signal(BASIS, 0, event="e", at_ms=NOON_MS)
     retry = a_signal(BASIS, 1, event="e", at_ms=NOON_MS + WINDOW.ms)
-    assert verdicts([first, retry], fresh()) == [Verdict.LEARNED, Verdict.RETRIED]
+    assert fates([first, retry], fresh()) == [SignalFate.LEARNED, SignalFate.RETRIED]
 
 
 def test_an_event_id_is_free_again_a_second_after_the_window() -> None:
@@ -91,7 +91,7 @@ def test_a_retry_is_known_from_what_is_stored() -> None:
     known = fresh()
     taken([a_signal(BASIS, 0, event="e")], known)
     signals = [a_signal(BASIS, 1, event="e"), a_signal(BASIS, 2, event="f")]
-    assert verdicts(signals, stored_and_read_again(known)) == [Verdict.RETRIED, Verdict.LEARNED]
+    assert fates(signals, stored_and_read_again(known)) == [SignalFate.RETRIED, SignalFate.LEARNED]
 
 
 def test_the_newest_time_is_kept_when_collectors_clocks_differ() -> None:
@@ -104,8 +104,8 @@ def test_of_events_within_the_window_so_many_of_the_newest_are_remembered() -> N
     known = fresh()
     taken([a_signal(BASIS, offset, at_ms=NOON_MS) for offset in range(WINDOW.events + 5)], known)
     again = [a_signal(BASIS, 1_000 + offset, event=f"0-{offset}", at_ms=NOON_MS) for offset in (5, 104)]
-    assert verdicts(again, known) == [Verdict.RETRIED] * 2
-    assert verdicts([a_signal(BASIS, 2_000, event="0-4", at_ms=NOON_MS)], known) == [Verdict.LEARNED]
+    assert fates(again, known) == [SignalFate.RETRIED] * 2
+    assert fates([a_signal(BASIS, 2_000, event="0-4", at_ms=NOON_MS)], known) == [SignalFate.LEARNED]
 
 
 def test_events_older_than_the_window_are_forgotten_but_for_the_newest() -> None:
@@ -122,8 +122,8 @@ def test_a_wild_received_time_does_not_empty_the_window(wild_ms: int) -> None:
     taken([*signals, a_signal(BASIS, 90, at_ms=wild_ms)], known)
     known = stored_and_read_again(known)
     retries = [a_signal(BASIS, 100 + offset, event=f"0-{offset}") for offset in range(FEWEST_KEPT - 1)]
-    assert verdicts(retries, known) == [Verdict.RETRIED] * (FEWEST_KEPT - 1)
-    assert verdicts([a_signal(BASIS, 500, event="0-90", at_ms=wild_ms)], known) == [Verdict.RETRIED]
+    assert fates(retries, known) == [SignalFate.RETRIED] * (FEWEST_KEPT - 1)
+    assert fates([a_signal(BASIS, 500, event="0-90", at_ms=wild_ms)], known) == [SignalFate.RETRIED]
 
 
 SIGNALS = st.lists(

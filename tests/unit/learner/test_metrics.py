@@ -2,10 +2,10 @@ from itertools import product
 
 import pytest
 
-from learner.learning import Lessons, Outcome
+from learner.learning import BatchOutcome, LearnedSignals
 from learner.metrics import LearnerMetrics
 from slop.redis.profiles import User
-from slop.signals import Reason, Refused
+from slop.signals import Reason, RejectedRecord
 from tests.samples import sample
 
 
@@ -16,19 +16,19 @@ def reactions() -> dict[tuple[str, str], float]:
     }
 
 
-def outcome(*lessons: tuple[int, str, bool, float], refused: int = 0, **counts: int) -> Outcome:
-    received_ms, arms, liked, predicted = map(list, zip(*lessons, strict=True)) if lessons else ([], [], [], [])
-    broken = tuple(Refused(index, Reason.NOT_FINITE, "") for index in range(refused))
-    readers = [User("t", "u")] * len(lessons)
-    return Outcome(
-        Lessons(received_ms, arms, liked, predicted, readers), learned=len(lessons), refused=broken, **counts
+def outcome(*signals: tuple[int, str, bool, float], refused: int = 0, **counts: int) -> BatchOutcome:
+    received_ms, arms, liked, predicted = map(list, zip(*signals, strict=True)) if signals else ([], [], [], [])
+    broken = tuple(RejectedRecord(index, Reason.NOT_FINITE, "") for index in range(refused))
+    readers = [User("t", "u")] * len(signals)
+    return BatchOutcome(
+        LearnedSignals(received_ms, arms, liked, predicted, readers), learned=len(signals), rejected=broken, **counts
     )
 
 
 def test_reactions_are_counted_by_arm_and_by_what_they_say() -> None:
     before = reactions()
-    lessons = [(1, "soft", True, 0.7), (2, "soft", True, 0.6), (3, "base", False, 0.5), (4, "", True, 0.5)]
-    LearnerMetrics().count(outcome(*lessons), now_ms=10)
+    signals = [(1, "soft", True, 0.7), (2, "soft", True, 0.6), (3, "base", False, 0.5), (4, "", True, 0.5)]
+    LearnerMetrics().count(outcome(*signals), now_ms=10)
     grown = {key: value - before[key] for key, value in reactions().items() if value != before[key]}
     assert grown == {("soft", "liked"): 2, ("base", "not_liked"): 1, ("none", "liked"): 1}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slop.decisions import decision_of
-from slop.interaction_types import KINDS
+from slop.interaction_types import INTERACTION_TYPES
 from slop.rewards import Rewards
 from slop.settings import LearningSettings
 from slop.v1.interaction_pb2 import Interaction
@@ -34,7 +34,7 @@ def signal(user: str, post: int, kind: str, at: int, *, decided: bool = True) ->
         tenant="t",
         user_id=user,
         post_id=f"p{post}",
-        type=KINDS[kind].wire_name,
+        type=INTERACTION_TYPES[kind].wire_name,
         value=value,
         received_at_ms=at,
     )

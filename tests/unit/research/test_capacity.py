@@ -99,7 +99,7 @@ def test_of_the_other_bases_only_those_that_are_built_are_compared(
         basis,
         prompts=basis.prompts[:16],
         center=basis.center[:16],
-        crowd=basis.crowd[:17],
+        crowd_direction=basis.crowd_direction[:17],
         words=basis.words[:16],
         head=replace(basis.head, weights=basis.head.weights[:, :16], bias=basis.head.bias[:16]),
     )

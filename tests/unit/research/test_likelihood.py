@@ -54,7 +54,7 @@ def basis() -> Basis:
         head=random_head(10),
         embedder=EmbedderName("tiny", "test"),
         length=LengthScale(2.0, 1.0),
-        crowd=np.zeros(11, np.float32),
+        crowd_direction=np.zeros(11, np.float32),
         words=tuple((word, "soup") for word in VOCABULARY[:10]),
         norm_range=(0.1, 10.0),
     )

@@ -38,7 +38,7 @@ def test_what_latents_depend_on_changes_the_version() -> None:
     changed = [
         replace(basis, prompts=basis.prompts + 1),
         replace(basis, center=basis.center + 0.1),
-        replace(basis, crowd=basis.crowd + 0.1),
+        replace(basis, crowd_direction=basis.crowd_direction + 0.1),
         replace(basis, scale=0.7),
         replace(basis, head=random_head(4, seed=1)),
         replace(basis, embedder=EmbedderName("tiny", "2")),
@@ -82,8 +82,8 @@ def test_after_the_prompts_comes_the_length_in_half_deviations_and_bounded() -> 
 def with_components(basis: Basis) -> Basis:
     """With two, of which the first is a post's first direction."""
     components = Components(np.zeros(8, np.float32), np.eye(8, 2, dtype=np.float32))
-    crowd = np.concatenate([basis.crowd, np.zeros(2, np.float32)])
-    return replace(basis, components=components, crowd=crowd)
+    crowd = np.concatenate([basis.crowd_direction, np.zeros(2, np.float32)])
+    return replace(basis, components=components, crowd_direction=crowd)
 
 
 def test_components_of_the_embedding_come_last_and_leave_the_others_as_they_are() -> None:
@@ -131,7 +131,7 @@ def test_a_length_scale_has_mean_zero_over_its_own_posts(words: list[int]) -> No
     "wrong",
     [
         {"center": np.zeros(5, np.float32)},
-        {"crowd": np.zeros(7, np.float32)},
+        {"crowd_direction": np.zeros(7, np.float32)},
         {"words": (("a",),)},
         {"head": random_head(5)},
         {"head": replace(random_head(4), mean=np.zeros(3, np.float32))},
@@ -147,7 +147,7 @@ def test_shapes_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"crowd": np.full(5, np.nan, np.float32)},
+        {"crowd_direction": np.full(5, np.nan, np.float32)},
         {"scale": 0.0},
         {"temperature": -1.0},
         {"scale": np.inf},

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slop.decisions import Decision, decision_of
-from slop.interaction_types import KINDS
+from slop.interaction_types import INTERACTION_TYPES
 from slop.v1.interaction_pb2 import Interaction
 
 NOW = 1_790_000_000_000
@@ -14,7 +14,7 @@ IDS = st.text(max_size=6)
 
 def decided(kind: str, **members: Any) -> Decision | None:
     usual = {"tenant": "t", "user_id": "u", "post_id": "p", "event_id": "e", "received_at_ms": NOW}
-    return decision_of(Interaction(type=KINDS[kind].wire_name, **usual | members))
+    return decision_of(Interaction(type=INTERACTION_TYPES[kind].wire_name, **usual | members))
 
 
 def key(kind: str, **members: Any) -> int:
@@ -29,7 +29,9 @@ def test_what_is_said_of_the_liking_of_a_post_is_one_decision() -> None:
 
 
 def test_what_has_nothing_to_do_with_each_other_is_decided_apart() -> None:
-    others = [kind for kind in KINDS if kind not in {"impression", "unlike", "dislike", "undislike", "unsave"}]
+    others = [
+        kind for kind in INTERACTION_TYPES if kind not in {"impression", "unlike", "dislike", "undislike", "unsave"}
+    ]
     assert len({key(kind) for kind in others}) == len(others)
 
 

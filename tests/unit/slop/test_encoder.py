@@ -41,7 +41,7 @@ def test_a_basis_whose_head_reads_another_embedder_is_refused() -> None:
 
 def test_components_follow_the_length() -> None:
     components = Components(np.zeros(8, np.float32), np.eye(8, 3, dtype=np.float32))
-    basis = replace(BASIS, components=components, crowd=np.zeros(8, np.float32))
+    basis = replace(BASIS, components=components, crowd_direction=np.zeros(8, np.float32))
     features = Encoder(basis, TinyEmbedder()).features_of(TEXTS[:1])
     np.testing.assert_array_equal(features[:, :5], encoder_of(BASIS).features_of(TEXTS[:1]))
     np.testing.assert_allclose(features[:, 5:], TinyEmbedder().embed(TEXTS[:1])[:, :3], atol=1e-6)

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from slop.interaction_types import KINDS, Kind, Slot, kind_of
+from slop.interaction_types import INTERACTION_TYPES, Decided, TypeOfInteraction, interaction_type_of
 from slop.v1.interaction_pb2 import InteractionType
 
 API = Path(__file__).parents[3] / "docs" / "api.md"
@@ -14,32 +14,32 @@ def documented() -> dict[str, list[str]]:
 
 
 def test_every_type_on_kafkas_wire_has_a_row_and_only_those_have() -> None:
-    assert {kind.number for kind in KINDS.values()} == set(InteractionType.values()) - {0}
-    assert all(kind_of(kind.number) is kind for kind in KINDS.values())
-    assert kind_of(InteractionType.INTERACTION_TYPE_UNSPECIFIED) is None
+    assert {row.number for row in INTERACTION_TYPES.values()} == set(InteractionType.values()) - {0}
+    assert all(interaction_type_of(row.number) is row for row in INTERACTION_TYPES.values())
+    assert interaction_type_of(InteractionType.INTERACTION_TYPE_UNSPECIFIED) is None
 
 
 def test_what_speaks_decides_something_and_what_withdraws_says_nothing() -> None:
-    for kind in KINDS.values():
-        assert kind.slot is not None or not kind.speaks
-        assert not (kind.withdraws and kind.speaks)
-        assert (kind.label is None) == (not kind.speaks or kind.value is not None)
+    for row in INTERACTION_TYPES.values():
+        assert row.decides is not None or not row.speaks
+        assert not (row.withdraws and row.speaks)
+        assert (row.label is None) == (not row.speaks or row.value is not None)
 
 
 def test_what_is_withdrawn_can_be_decided() -> None:
-    decided = {kind.slot for kind in KINDS.values() if not kind.withdraws}
-    assert {kind.slot for kind in KINDS.values() if kind.withdraws} <= decided
-    assert decided - {None} == set(Slot)
+    decided = {row.decides for row in INTERACTION_TYPES.values() if not row.withdraws}
+    assert {row.decides for row in INTERACTION_TYPES.values() if row.withdraws} <= decided
+    assert decided - {None} == set(Decided)
 
 
 def test_the_documented_table_is_the_one_that_is_used() -> None:
-    def weight(kind: Kind) -> str:
-        return f"up to {kind.weight:g}" if kind.name == "dwell" else f"{kind.weight:g}" if kind.speaks else ""
+    def weight(row: TypeOfInteraction) -> str:
+        return f"up to {row.weight:g}" if row.name == "dwell" else f"{row.weight:g}" if row.speaks else ""
 
     rows = documented()
-    assert list(rows) == list(KINDS)
-    for name, kind in KINDS.items():
+    assert list(rows) == list(INTERACTION_TYPES)
+    for name, row in INTERACTION_TYPES.items():
         _, _, shown, decides, value = rows[name]
-        assert shown == weight(kind)
-        assert decides == (("withdraws " if kind.withdraws else "") + kind.slot if kind.slot else "nothing")
-        assert value == (kind.value.meaning if kind.value else "")
+        assert shown == weight(row)
+        assert decides == (("withdraws " if row.withdraws else "") + row.decides if row.decides else "nothing")
+        assert value == (row.value.meaning if row.value else "")

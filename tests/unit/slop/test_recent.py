@@ -6,9 +6,9 @@ from slop.recent import (
     FEWEST_KEPT,
     LATEST_S,
     MOST_DECISIONS,
-    Decision,
     InvalidRecent,
     Recent,
+    RememberedDecision,
     Window,
     content_of,
     event_digest,
@@ -22,9 +22,9 @@ def floats() -> st.SearchStrategy[float]:
     return st.floats(0, 1e6, width=32)
 
 
-def decisions(blocks: int) -> st.SearchStrategy[Decision]:
+def decisions(blocks: int) -> st.SearchStrategy[RememberedDecision]:
     return st.builds(
-        Decision,
+        RememberedDecision,
         st.integers(-(2**63), 2**63 - 1),
         st.integers(0, LATEST_S),
         floats(),
@@ -61,15 +61,15 @@ def test_bytes_of_another_form_are_refused(data: bytes) -> None:
 def test_a_decision_takes_the_place_of_the_one_before() -> None:
     recent = Recent(1)
     for step in (1, 2):
-        recent.decide(9, Decision(step, 0, 1.0, 1.0, step, (0.5, 1.0)), WINDOW)
-    assert recent.decision(9, 0, WINDOW) == Decision(2, 0, 1.0, 1.0, 2, (0.5, 1.0))
+        recent.decide(9, RememberedDecision(step, 0, 1.0, 1.0, step, (0.5, 1.0)), WINDOW)
+    assert recent.decision(9, 0, WINDOW) == RememberedDecision(2, 0, 1.0, 1.0, 2, (0.5, 1.0))
     assert len(recent.decisions) == 40
 
 
 def test_of_decisions_so_many_are_held_and_the_latest_stay() -> None:
     recent = Recent(1)
     for key in range(1, MOST_DECISIONS + 3):
-        recent.decide(key, Decision(0, 0), WINDOW)
+        recent.decide(key, RememberedDecision(0, 0), WINDOW)
     assert [recent.decision(key, 0, WINDOW) is None for key in (1, 2, 3, MOST_DECISIONS + 2)] == [
         True,
         True,
@@ -80,7 +80,7 @@ def test_of_decisions_so_many_are_held_and_the_latest_stay() -> None:
 
 def test_a_decision_is_held_for_the_window_by_received_time() -> None:
     recent = Recent(1)
-    recent.decide(9, Decision(0, 100), WINDOW)
+    recent.decide(9, RememberedDecision(0, 100), WINDOW)
     assert recent.decision(9, 100_000 + WINDOW.ms, WINDOW) is not None
     assert recent.decision(9, 101_000 + WINDOW.ms, WINDOW) is None
 
@@ -88,8 +88,8 @@ def test_a_decision_is_held_for_the_window_by_received_time() -> None:
 def test_a_decision_received_far_in_the_future_takes_none_of_the_newest_away() -> None:
     recent = Recent(1)
     for key in range(1, FEWEST_KEPT):
-        recent.decide(key, Decision(0, 100), WINDOW)
-    recent.decide(500, Decision(0, LATEST_S), WINDOW)
+        recent.decide(key, RememberedDecision(0, 100), WINDOW)
+    recent.decide(500, RememberedDecision(0, LATEST_S), WINDOW)
     assert all(recent.decision(key, 100_000, WINDOW) for key in range(1, FEWEST_KEPT))
 
 

@@ -74,7 +74,7 @@ def test_components_have_the_share_that_was_asked_for_and_are_the_directions_of_
 @pytest.mark.parametrize("components", [0, 2])
 def test_a_basis_with_another_head_keeps_its_prompts_and_what_the_crowd_thinks_of_them(components: int) -> None:
     basis = basis_of(random_prompts(4).numpy())
-    basis = replace(basis, crowd=np.array([0.1, 0.2, 0.3, 0.4, 0.5], np.float32))
+    basis = replace(basis, crowd_direction=np.array([0.1, 0.2, 0.3, 0.4, 0.5], np.float32))
     embeddings = RNG.normal(size=(20, TinyEmbedder.width)).astype(np.float32)
     fit = Fitted(
         center=np.full(4, 0.25, np.float32),
@@ -87,7 +87,7 @@ def test_a_basis_with_another_head_keeps_its_prompts_and_what_the_crowd_thinks_o
     )
     found = fit.of(basis)
     np.testing.assert_array_equal(found.prompts, basis.prompts)
-    np.testing.assert_allclose(found.crowd, [0.1, 0.2, 0.3, 0.4, 0.5, *[0.0] * components])
+    np.testing.assert_allclose(found.crowd_direction, [0.1, 0.2, 0.3, 0.4, 0.5, *[0.0] * components])
     assert (found.factors, found.embedder.revision, found.built["written_posts"]) == (None, "2", 7)
     assert found.text_size == fit.text_size == 5 + components
     assert found.prompts_version == basis.prompts_version

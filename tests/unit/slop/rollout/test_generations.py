@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from slop.basis import GENERATION_FILE, Basis, InvalidBasis
+from slop.basis import RELEARNING_FILE, Basis, InvalidBasis
 from slop.rollout.live import BasisRef
 from tests.basis import random_basis
 
@@ -12,7 +12,7 @@ from tests.basis import random_basis
 def test_a_generation_is_another_version_of_the_same_content(tmp_path: Path) -> None:
     first = random_basis()
     first.save(tmp_path)
-    (tmp_path / GENERATION_FILE).write_text("1a2b\n")
+    (tmp_path / RELEARNING_FILE).write_text("1a2b\n")
     second = Basis.load(tmp_path)
     assert second.version == f"{first.version}.1a2b"
     assert (second.content_version, second.text_version) == (first.version, first.text_version)
@@ -22,13 +22,13 @@ def test_a_generation_is_another_version_of_the_same_content(tmp_path: Path) -> 
 def test_what_is_saved_is_of_the_first_generation(tmp_path: Path) -> None:
     basis = random_basis()
     basis.save(tmp_path)
-    (tmp_path / GENERATION_FILE).write_text("1a2b")
+    (tmp_path / RELEARNING_FILE).write_text("1a2b")
     Basis.load(tmp_path).save(tmp_path)
     assert Basis.load(tmp_path).version == basis.version
 
 
 def test_a_generation_that_is_none_is_refused(tmp_path: Path) -> None:
     random_basis().save(tmp_path)
-    (tmp_path / GENERATION_FILE).write_text("../..")
+    (tmp_path / RELEARNING_FILE).write_text("../..")
     with pytest.raises(InvalidBasis, match="has no generation"):
         Basis.load(tmp_path)

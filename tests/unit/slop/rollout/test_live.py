@@ -63,7 +63,7 @@ def test_a_group_that_the_settings_name_is_for_the_configured_basis_alone() -> N
 
 def test_bases_that_differ_in_the_crowd_alone_share_the_features_of_posts_and_nothing_else() -> None:
     basis = random_basis()
-    other = replace(basis, crowd=basis.crowd + 1)
+    other = replace(basis, crowd_direction=basis.crowd_direction + 1)
     one, two = (groups_of(b, "configured", LearningSettings(_env_file=None)).read() for b in (basis, other))
     shared = {group for group, _ in one} & {group for group, _ in two}
     assert shared == {f"slop.featurizer.posts.{basis.text_version}"}
