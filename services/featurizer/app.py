@@ -1,6 +1,6 @@
 """`python -m featurizer`: from slop.interactions.v1 and slop.posts.v1 to slop.signals.v1.
 
-Four threads for every basis that is followed (`slop.rollout.following`), and they wait for nothing but Redis and Kafka.
+Four threads for every basis that is followed (`slop.rollout.lanes`), and they wait for nothing but Redis and Kafka.
 One joins interactions with the features of their posts, and parks those whose post is not known; one makes the texts of
 posts known as they come; one computes features that nobody asks for yet; one publishes what is parked again when its
 post has come. Each commits its Kafka offsets after its work is in Redis or acknowledged by Kafka.
@@ -34,7 +34,7 @@ from slop.redis.parking import Parking
 from slop.redis.posts import Floats, Posts
 from slop.redis.writable import require_writable
 from slop.rewards import Rewards
-from slop.rollout.following import Following, LaneThreads
+from slop.rollout.lanes import Lanes, LaneThreads
 from slop.rollout.live import BasisRef, LiveBases
 
 log = structlog.get_logger(__name__)
@@ -164,26 +164,26 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
 
     def start(basis: Basis) -> FeaturizerLane:
         def is_live() -> bool:
-            return following.is_live(basis.version)
+            return lanes.is_live(basis.version)
 
         def shares_features() -> bool:
-            live = following.live
+            live = lanes.live
             return live is not None and live.text_version == text_version
 
         remembered, text_version = settings.featurizer_cached_posts, basis.text_version
         features = TextFeatures(Encoder(basis, embedder), basis.text_size, semaphore, remembered, is_live)
         return FeaturizerLane(settings, redis, basis, features, is_live, shares_features)
 
-    following = Following(LiveBases(redis, configured), "featurizer", start)
+    lanes = Lanes(LiveBases(redis, configured), "featurizer", start)
     checks = {
         "redis": in_thread(partial(require_writable, redis, "featurizer")),
-        "kafka": in_thread(following.check),
-        "progress": in_thread(following.check_progress),
+        "kafka": in_thread(lanes.check),
+        "progress": in_thread(lanes.check_progress),
     }
     requests = FeatureRequests(settings.featurizer_asked_texts, places)
-    router = features_router(requests, lambda version: following.lanes.get(version) or following.live)
+    router = features_router(requests, lambda version: lanes.by_version.get(version) or lanes.live)
     with health_server(settings.host, settings.featurizer_port, checks, router, requests=REQUESTS) as port:
         log.info("featurizer started", port=port, basis=configured.version, embedder=embedder.name)
-        following.run(settings.follow_s, stop)
+        lanes.run(settings.follow_s, stop)
     requests.close()
     log.info("featurizer stopped")

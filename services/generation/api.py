@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from generation.contracts import GenerateRequest, GenerateResponse, ProfileResponse, RankRequest, RankResponse
 from generation.events import EVENT_STREAM, EXAMPLE, event_stream
-from generation.serving import Live
+from generation.serving import BasisSwitch
 from generation.tasks import while_connected
 from kit.openapi import problem_responses
 from slop.fields import Id
@@ -43,7 +43,7 @@ _PROFILE: Final = problem_responses(
 )
 
 
-def generation_router(live: Live) -> APIRouter:
+def generation_router(switch: BasisSwitch) -> APIRouter:
     """The routes of the service; a request is answered to its end under the basis that is live when it comes."""
     router = APIRouter(prefix="/v1")
 
@@ -51,17 +51,17 @@ def generation_router(live: Live) -> APIRouter:
     async def generate(request: GenerateRequest) -> Response | GenerateResponse:
         """Write posts in a reader's taste; plain posts where there is no profile that may be used."""
         if request.stream:
-            return await event_stream(live.serving.writer.stream(request))
-        return await live.serving.writer.write(request)
+            return await event_stream(switch.serving.writer.stream(request))
+        return await switch.serving.writer.write(request)
 
     @router.post("/rank", responses=_RANK, tags=["posts"])
     async def rank(request: RankRequest, http: Request) -> RankResponse:
         """Say how much posts are to a reader's taste; to the crowd's where there is no profile that may be used."""
-        return await while_connected(http, live.serving.ranker.rank(request))
+        return await while_connected(http, switch.serving.ranker.rank(request))
 
     @router.get("/users/{user_id:path}/profile", responses=_PROFILE, tags=["readers"])
     async def profile(user_id: Annotated[Id, Path(description="the reader", examples=["ada"])]) -> ProfileResponse:
         """Tell what is known of a reader, in words."""
-        return await live.serving.teller.tell(user_id)
+        return await switch.serving.describer.describe(user_id)
 
     return router

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from generation.profiles import ProfileDescriber
 from generation.prompt_picking import PromptPicker, factored_of
 from generation.ranking import Ranker
 from generation.reader_state import ReaderStates
-from generation.serving import Live, Serving
+from generation.serving import BasisSwitch, Serving
 from generation.settings import Settings
 from generation.slots import Slots
 from generation.writing import CopyFilter, Writer
@@ -27,20 +28,22 @@ from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
+from slop.basis import InvalidBasis
 from slop.copies import KnownPosts
 from slop.kafka.publisher import Publisher, PublisherLimits
-from slop.redis.client import pooled_client
+from slop.redis.client import pooled_client, redis_client
 from slop.redis.posts import RankedPosts
 from slop.redis.profiles import ProfileReader
-from slop.rollout.live import BasisRef, groups_of
+from slop.redis.writable import require_writable_async
+from slop.rollout.live import BasisRef, LiveBases, groups_of
+from slop.soft_prompts import UnsafeSoftPrompt
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The generation service, whose connections live as long as the application runs.
 
     Raises:
-        InvalidBasis: there is no usable basis.
-        UnsafeSoftPrompt: the basis has a prompt that must not reach the engine.
+        InvalidBasis: the configured basis can't be used.
     """
     configured = BasisRef.of(settings.basis_dir)
     redis = pooled_client(settings.redis_url, settings.redis_timeout_s, settings.redis_connections)
@@ -53,32 +56,37 @@ def create_app(settings: Settings) -> FastAPI:
     post_publisher = PostPublisher(settings.tenant, publisher, redis, settings.redis_timeout_s)
     rng = np.random.default_rng()
 
-    def serving_of(place: BasisRef) -> Serving:
-        basis = place.load()
+    def serving_of(ref: BasisRef) -> Serving:
+        basis = ref.load()
         reader = ProfileReader(redis, basis, settings.tenant)
         readers = ReaderStates(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
         posts = RankedPosts(redis, basis, settings.tenant)
-        picker = PromptPicker(basis, settings, rng, factored_of(place, basis, settings))
-        copies = CopyFilter(KnownPosts.beside(Path(place.folder)), settings.rewrites)
+        try:
+            picker = PromptPicker(basis, settings, rng, factored_of(ref, basis, settings))
+        except UnsafeSoftPrompt as error:
+            raise InvalidBasis(f"a prompt must not reach the engine: {error}") from error
+        copies = CopyFilter(KnownPosts.beside(Path(ref.folder)), settings.rewrites)
         return Serving(
             writer=Writer(readers, picker, engine, slots, post_publisher, copies),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
-            teller=ProfileDescriber(basis, readers, settings.prior_variance),
+            describer=ProfileDescriber(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),
         )
 
-    live = Live(redis, configured, serving_of)
+    blocking_redis = redis_client(settings.redis_url, settings.redis_timeout_s)  # following blocks, in a thread
+    switch = BasisSwitch(LiveBases(blocking_redis, configured), serving_of)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             publisher.start()
-            await live.step()
+            stack.callback(blocking_redis.close)
+            await switch.step()
             stack.push_async_callback(asyncio.to_thread, publisher.close)
             stack.push_async_callback(redis.aclose)
             stack.push_async_callback(featurizer.close)
             stack.push_async_callback(engine.close)
-            await stack.enter_async_context(_at_work(live.run(settings.follow_s)))
+            await stack.enter_async_context(_at_work(switch.run(settings.follow_s)))
             await stack.enter_async_context(_at_work(engine.watch()))
             yield
 
@@ -90,9 +98,15 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_problems(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
-    app.include_router(generation_router(live))
+    app.include_router(generation_router(switch))
     app.include_router(
-        health_router({"engine": engine.check}, degradable={"redis": live.check, "kafka": publisher.check})
+        health_router(
+            {"engine": engine.check},
+            degradable={
+                "redis": partial(require_writable_async, redis, "generation"),  # posts' texts are handed on through it
+                "kafka": publisher.check,
+            },
+        )
     )
     observe_requests(app)
     return app

@@ -31,7 +31,7 @@ class ProfileDescriber:
         self._basis, self._readers, self._prior_variance = basis, readers, prior_variance
         self._version = basis.version
 
-    async def tell(self, user_id: str) -> ProfileResponse:
+    async def describe(self, user_id: str) -> ProfileResponse:
         """A reader's profile.
 
         Raises:

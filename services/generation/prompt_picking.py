@@ -98,9 +98,9 @@ class PromptPicker:
         )
 
 
-def factored_of(place: BasisRef, basis: Basis, settings: Settings) -> StyleSubjectBasis | None:
+def factored_of(ref: BasisRef, basis: Basis, settings: Settings) -> StyleSubjectBasis | None:
     """The factored basis that lies beside a basis, if posts are to be composed."""
-    return StyleSubjectBasis.beside(Path(place.folder), basis) if settings.composed_posts else None
+    return StyleSubjectBasis.beside(Path(ref.folder), basis) if settings.composed_posts else None
 
 
 def _prompts(basis: Basis, factored: StyleSubjectBasis | None) -> dict[Choice, Floats]:

@@ -54,9 +54,9 @@ def relearn(settings: JobsSettings, snapshot: str, say: Say) -> BasisRef:
             rollout.redis.set(UNDER_WAY, folder.name)
         else:
             say(f"going on with {folder.name}, which was begun before")
-        place = rollout.anew(BasisRef.of(folder), say)
+        ref = rollout.anew(BasisRef.of(folder), say)
         rollout.redis.delete(UNDER_WAY)
-        return place
+        return ref
 
 
 def _unfinished(settings: JobsSettings, redis: Redis, live: Basis) -> Path | None:

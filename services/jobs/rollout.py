@@ -131,20 +131,20 @@ class Rollout:
             say(f"{bases.live.version} is live already")
             return bases.live
         _require_same_model(basis, bases.live.load())
-        self._live.forget(new.version)
+        self._live.clear_followers(new.version)
         try:
-            self._live.write(replace(bases, beside=new))
+            self._live.write(replace(bases, also_followed=new))
             self._await_followers(new, say)
             self._await_caught_up(basis, say)
             if not anyway:
                 self._require_better(bases.live, new, say)
         except BaseException:
-            self._live.write(replace(bases, beside=None))
+            self._live.write(replace(bases, also_followed=None))
             raise
-        self._live.write(Bases(live=new, beside=bases.live, before=bases.live))
+        self._live.write(Bases(live=new, also_followed=bases.live, former=bases.live))
         self._linger(new, say)
-        if bases.before is not None and bases.before.version not in {new.version, bases.live.version}:
-            self._clear(bases.before, say)
+        if bases.former is not None and bases.former.version not in {new.version, bases.live.version}:
+            self._clear(bases.former, say)
         return new
 
     def anew(self, new: BasisRef, say: Say) -> BasisRef:
@@ -154,15 +154,15 @@ class Rollout:
             As `roll_out`.
         """
         bases, basis = self._bases(), new.load()
-        self._live.forget(new.version)
+        self._live.clear_followers(new.version)
         try:
-            self._live.write(replace(bases, beside=new))
+            self._live.write(replace(bases, also_followed=new))
             self._await_followers(new, say)
             self._await_caught_up(basis, say)
         except BaseException:
-            self._live.write(replace(bases, beside=None))
+            self._live.write(replace(bases, also_followed=None))
             raise
-        self._live.write(Bases(live=new, beside=bases.live, before=bases.before))
+        self._live.write(Bases(live=new, also_followed=bases.live, former=bases.former))
         self._linger(new, say)
         self._await_unfollowed(bases.live)
         self._clear(bases.live, say)
@@ -171,20 +171,20 @@ class Rollout:
     def back(self, say: Say) -> BasisRef:
         """As `roll_back`."""
         bases = self._bases()
-        if bases.before is None:
+        if bases.former is None:
             raise RolloutRefused(
                 f"nothing was live before {bases.live.version}, or it was gone back from: roll one out, by its folder"
             )
-        old = bases.before
+        old = bases.former
         basis = old.load()
-        self._live.forget(old.version)
+        self._live.clear_followers(old.version)
         try:
-            self._live.write(replace(bases, beside=old))
+            self._live.write(replace(bases, also_followed=old))
             self._await_followers(old, say)
         except BaseException:
-            self._live.write(replace(bases, beside=None))
+            self._live.write(replace(bases, also_followed=None))
             raise
-        self._live.write(Bases(live=old, beside=bases.live))  # nobody goes back to what was bad
+        self._live.write(Bases(live=old, also_followed=bases.live))  # nobody goes back to what was bad
         with _all_but_done(old, say):
             self._linger(old, say)
             self._await_caught_up(basis, say)
@@ -193,11 +193,11 @@ class Rollout:
     def cancel(self, say: Say) -> BasisRef:
         """As `cancel` of the module."""
         bases = self._bases()
-        if bases.beside is None:
+        if bases.also_followed is None:
             say(f"nothing is followed beside {bases.live.version}")
         else:
-            self._live.write(replace(bases, beside=None))
-            say(f"{bases.beside.version} is followed no more")
+            self._live.write(replace(bases, also_followed=None))
+            say(f"{bases.also_followed.version} is followed no more")
         return bases.live
 
     def live(self) -> BasisRef:
@@ -235,7 +235,7 @@ class Rollout:
             while time.monotonic() < deadline:
                 self._pause()
         finally:
-            self._live.write(replace(self._live.read(), beside=None))
+            self._live.write(replace(self._live.read(), also_followed=None))
 
     def _clear(self, former: BasisRef, say: Say) -> None:
         """Delete the profiles under a basis that nobody goes back to; rolled out again, it reads the log anew."""
@@ -262,7 +262,7 @@ class Rollout:
             slop.basis.InvalidBasis: one can't be read.
         """
         bases = self._live.read()
-        return {place.load().text_version for place in (bases.live, bases.beside, bases.before) if place is not None}
+        return {ref.load().text_version for ref in (bases.live, bases.also_followed, bases.former) if ref is not None}
 
     def _deleted(self, batches: Iterator[int]) -> int:
         """How many keys go, while the rollout stays the only one."""
@@ -281,26 +281,26 @@ class Rollout:
         with closing(GroupLag(self._settings, groups.signals, SIGNALS)) as lag:
             lag.skip()
 
-    def _await_followers(self, place: BasisRef, say: Say) -> None:
-        say(f"waiting until {', '.join(PARTS)} follow {place.version}")
+    def _await_followers(self, ref: BasisRef, say: Say) -> None:
+        say(f"waiting until {', '.join(PARTS)} follow {ref.version}")
         deadline = time.monotonic() + self._settings.rollout_follow_s
-        while missing := set(PARTS) - self._followers(place.version):
+        while missing := set(PARTS) - self._followers(ref.version):
             if time.monotonic() > deadline:
                 raise RolloutFailed(
-                    f"{place.version} is not followed by {', '.join(sorted(missing))}: do they run, with the "
+                    f"{ref.version} is not followed by {', '.join(sorted(missing))}: do they run, with the "
                     f"SLOP_BASIS_DIR that is set here?"
                 )
             self._pause()
 
-    def _await_unfollowed(self, place: BasisRef) -> None:
+    def _await_unfollowed(self, ref: BasisRef) -> None:
         """Wait until nobody says any more that a basis is followed: its groups have no members then."""
         deadline = time.monotonic() + self._settings.rollout_follow_s
         while time.monotonic() < deadline:
-            self._live.forget(place.version)
+            self._live.clear_followers(ref.version)
             told_by = time.monotonic() + 3 * self._settings.follow_s
             while time.monotonic() < told_by:
                 self._pause()
-            if not self._live.followers(place.version):
+            if not self._live.followers(ref.version):
                 return
 
     def _followers(self, version: str) -> set[str]:

@@ -5,7 +5,7 @@ Kafka's offsets are committed once Redis has persisted that (`slop.kafka.durabil
 signals that come again and are seen to be old, or to be learned if Redis has lost them. What can't be learned goes to
 slop.rejected.v1.
 
-Every basis that is followed has a consumer group and a key space of its own (`slop.rollout.following`): a new one is
+Every basis that is followed has a consumer group and a key space of its own (`slop.rollout.lanes`): a new one is
 learned from the start of the log beside the live one.
 """
 
@@ -35,7 +35,7 @@ from slop.kafka.topics import REJECTED, SIGNALS, encode
 from slop.redis.client import redis_client
 from slop.redis.profiles import Profiles
 from slop.redis.writable import require_writable
-from slop.rollout.following import Following, LaneThreads
+from slop.rollout.lanes import Lanes, LaneThreads
 from slop.rollout.live import BasisRef, LiveBases, groups_of
 from slop.signals import Reason, RejectedRecord
 
@@ -207,19 +207,19 @@ def run(settings: LearnerSettings, stop: threading.Event) -> None:
         learner = learner_of(settings, commits.redis, basis)
 
         def is_live() -> bool:
-            return following.is_live(basis.version)
+            return lanes.is_live(basis.version)
 
         worker = Worker(commits, learner, settings, is_live)
         log.info("learning", group=group, basis=basis.version)
         return LearnerLane(worker, commits, subscription, is_live)
 
-    following = Following(live, "learner", start)
+    lanes = Lanes(live, "learner", start)
     checks = {
         "redis": in_thread(partial(require_writable, redis, "learner")),
-        "kafka": in_thread(following.check),
-        "progress": in_thread(following.check_progress),
+        "kafka": in_thread(lanes.check),
+        "progress": in_thread(lanes.check_progress),
     }
     with redis, health_server(settings.host, settings.learner_port, checks) as port:
         log.info("learner started", port=port)
-        following.run(settings.follow_s, stop)
+        lanes.run(settings.follow_s, stop)
     log.info("learner stopped")

@@ -9,7 +9,7 @@ from redis import Redis
 
 from kit.progress import Stalled
 from slop.basis import Basis, InvalidBasis
-from slop.rollout.following import Following
+from slop.rollout.lanes import Lanes
 from slop.rollout.live import Bases, BasisRef, LiveBases
 from tests.basis import random_basis
 
@@ -39,7 +39,7 @@ class Lane:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> list[BasisRef]:
+def refs(tmp_path: Path) -> list[BasisRef]:
     folders = [tmp_path / name for name in ("first", "second")]
     for seed, folder in enumerate(folders):
         random_basis(seed=seed).save(folder)
@@ -50,69 +50,69 @@ def start(basis: Basis) -> Lane:
     return Lane(basis.version)
 
 
-def test_lanes_come_and_go_with_what_is_followed(redis_client: Redis, places: list[BasisRef]) -> None:
-    first, second = places
+def test_lanes_come_and_go_with_what_is_followed(redis_client: Redis, refs: list[BasisRef]) -> None:
+    first, second = refs
     live = LiveBases(redis_client, first)
-    following = Following(live, "test", start)
-    following.step()
-    assert list(following.lanes) == [first.version]
-    old = following.lanes[first.version]
+    lanes = Lanes(live, "test", start)
+    lanes.step()
+    assert list(lanes.by_version) == [first.version]
+    old = lanes.by_version[first.version]
 
-    live.write(Bases(first, beside=second))
-    following.step()
-    assert set(following.lanes) == {first.version, second.version}
-    assert following.lanes[first.version] is old
-    assert following.is_live(first.version)
+    live.write(Bases(first, also_followed=second))
+    lanes.step()
+    assert set(lanes.by_version) == {first.version, second.version}
+    assert lanes.by_version[first.version] is old
+    assert lanes.is_live(first.version)
 
-    live.write(Bases(second, before=first))
-    following.step()
-    assert list(following.lanes) == [second.version]
+    live.write(Bases(second, former=first))
+    lanes.step()
+    assert list(lanes.by_version) == [second.version]
     assert not old.at_work
-    assert following.live is not None
-    assert following.live.basis == second.version
+    assert lanes.live is not None
+    assert lanes.live.basis == second.version
 
 
-def test_followers_say_what_is_in_the_way(redis_client: Redis, places: list[BasisRef], tmp_path: Path) -> None:
-    first, _ = places
+def test_followers_say_what_is_in_the_way(redis_client: Redis, refs: list[BasisRef], tmp_path: Path) -> None:
+    first, _ = refs
     gone = BasisRef("0" * 12, str(tmp_path / "gone"))
     live = LiveBases(redis_client, first)
-    live.write(Bases(first, beside=gone))
-    following = Following(live, "test", start)
-    following.step()
+    live.write(Bases(first, also_followed=gone))
+    lanes = Lanes(live, "test", start)
+    lanes.step()
     assert list(live.followers(first.version).values()) == [""]
     ((name, error),) = live.followers(gone.version).items()
     assert name.startswith("test@")
     assert "no usable basis" in error
-    following.check()
+    lanes.check()
 
 
 def test_a_live_basis_that_cannot_be_loaded_is_not_ready(
-    redis_client: Redis, places: list[BasisRef], tmp_path: Path
+    redis_client: Redis, refs: list[BasisRef], tmp_path: Path
 ) -> None:
-    live = LiveBases(redis_client, places[0])
+    live = LiveBases(redis_client, refs[0])
     live.write(Bases(BasisRef("0" * 12, str(tmp_path / "gone"))))
-    following = Following(live, "test", start)
-    following.step()
+    lanes = Lanes(live, "test", start)
+    lanes.step()
     with pytest.raises(InvalidBasis, match="0" * 12):
-        following.check()
+        lanes.check()
 
 
-def test_only_the_live_basis_has_to_get_on(redis_client: Redis, places: list[BasisRef]) -> None:
-    first, second = places
+def test_only_the_live_basis_has_to_get_on(redis_client: Redis, refs: list[BasisRef]) -> None:
+    first, second = refs
     live = LiveBases(redis_client, first)
-    live.write(Bases(first, beside=second))
-    following = Following(live, "test", start)
-    following.check_progress()  # there is nothing yet
-    following.step()
-    following.lanes[second.version].stalled = True
-    following.check_progress()
-    following.lanes[first.version].stalled = True
+    live.write(Bases(first, also_followed=second))
+    lanes = Lanes(live, "test", start)
+    lanes.check_progress()  # there is nothing yet
+    lanes.step()
+    lanes.by_version[second.version].stalled = True
+    lanes.check_progress()
+    lanes.by_version[first.version].stalled = True
     with pytest.raises(Stalled):
-        following.check_progress()
+        lanes.check_progress()
 
 
-def test_a_bug_under_the_next_basis_is_told_and_harms_no_other(redis_client: Redis, places: list[BasisRef]) -> None:
-    first, second = places
+def test_a_bug_under_the_next_basis_is_told_and_harms_no_other(redis_client: Redis, refs: list[BasisRef]) -> None:
+    first, second = refs
     live, tried = LiveBases(redis_client, first), list[str]()
 
     def fragile(basis: Basis) -> Lane:
@@ -121,40 +121,40 @@ def test_a_bug_under_the_next_basis_is_told_and_harms_no_other(redis_client: Red
             raise ZeroDivisionError("of nothing")
         return Lane(basis.version)
 
-    live.write(Bases(first, beside=second))
-    following = Following(live, "test", fragile)
+    live.write(Bases(first, also_followed=second))
+    lanes = Lanes(live, "test", fragile)
     for _ in range(2):
-        following.step()
-    assert list(following.lanes) == tried[:1] == [first.version]
+        lanes.step()
+    assert list(lanes.by_version) == tried[:1] == [first.version]
     assert tried[1:] == [second.version]
     assert list(live.followers(second.version).values()) == ["ZeroDivisionError: of nothing"]
     live.write(Bases(second))
     with pytest.raises(ZeroDivisionError):
-        following.step()
+        lanes.step()
 
 
-def test_a_lane_that_ended_is_told_and_begun_again_once_it_is_live(redis_client: Redis, places: list[BasisRef]) -> None:
-    first, second = places
+def test_a_lane_that_ended_is_told_and_begun_again_once_it_is_live(redis_client: Redis, refs: list[BasisRef]) -> None:
+    first, second = refs
     live = LiveBases(redis_client, first)
-    live.write(Bases(first, beside=second))
-    following = Following(live, "test", start)
-    following.step()
-    ended = following.lanes[second.version]
+    live.write(Bases(first, also_followed=second))
+    lanes = Lanes(live, "test", start)
+    lanes.step()
+    ended = lanes.by_version[second.version]
     ended.error = "it broke"
-    following.step()
-    assert following.lanes[second.version] is ended
+    lanes.step()
+    assert lanes.by_version[second.version] is ended
     assert list(live.followers(second.version).values()) == ["it broke"]
     live.write(Bases(second))
-    following.step()
-    assert following.lanes[second.version] is not ended
+    lanes.step()
+    assert lanes.by_version[second.version] is not ended
     assert not ended.at_work
     assert list(live.followers(second.version).values()) == [""]
 
 
-def test_lanes_are_told_to_stop_before_any_is_waited_for(redis_client: Redis, places: list[BasisRef]) -> None:
-    first, second = places
+def test_lanes_are_told_to_stop_before_any_is_waited_for(redis_client: Redis, refs: list[BasisRef]) -> None:
+    first, second = refs
     live, stop, seen = LiveBases(redis_client, first), threading.Event(), list[bool]()
-    live.write(Bases(first, beside=second))
+    live.write(Bases(first, also_followed=second))
 
     class Watching(Lane):
         def close(self) -> None:
@@ -167,30 +167,30 @@ def test_lanes_are_told_to_stop_before_any_is_waited_for(redis_client: Redis, pl
         stop.set()
         return begun[-1]
 
-    Following(live, "test", watched).run(0.1, stop)
+    Lanes(live, "test", watched).run(0.1, stop)
     assert seen == [True, True]
 
 
-def test_without_redis_what_was_followed_is_followed_on(places: list[BasisRef]) -> None:
+def test_without_redis_what_was_followed_is_followed_on(refs: list[BasisRef]) -> None:
     with Redis(host="127.0.0.1", port=1) as nobody:
-        following = Following(LiveBases(nobody, places[0]), "test", start)
+        lanes = Lanes(LiveBases(nobody, refs[0]), "test", start)
         for _ in range(2):
-            following.step()
-        assert list(following.lanes) == [places[0].version]
+            lanes.step()
+        assert list(lanes.by_version) == [refs[0].version]
 
 
-def test_who_is_configured_with_another_basis_has_that_one(redis_client: Redis, places: list[BasisRef]) -> None:
-    first, second = places
-    LiveBases(redis_client, first).write(Bases(second, before=first))
+def test_who_is_configured_with_another_basis_has_that_one(redis_client: Redis, refs: list[BasisRef]) -> None:
+    first, second = refs
+    LiveBases(redis_client, first).write(Bases(second, former=first))
     assert LiveBases(redis_client, first).read().live == second
     assert LiveBases(redis_client, second).read() == Bases(second)
 
 
-def test_the_setting_decides_again_however_often_it_is_set_back(redis_client: Redis, places: list[BasisRef]) -> None:
-    first, second = places
-    LiveBases(redis_client, first).write(Bases(second, before=first))
+def test_the_setting_decides_again_however_often_it_is_set_back(redis_client: Redis, refs: list[BasisRef]) -> None:
+    first, second = refs
+    LiveBases(redis_client, first).write(Bases(second, former=first))
     for configured in (second, first, second):
-        following = Following(LiveBases(redis_client, configured), "test", start)
-        following.step()
-        assert list(following.lanes) == [configured.version]
+        lanes = Lanes(LiveBases(redis_client, configured), "test", start)
+        lanes.step()
+        assert list(lanes.by_version) == [configured.version]
         assert LiveBases(redis_client, configured).read().live == configured

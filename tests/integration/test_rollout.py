@@ -253,7 +253,7 @@ def test_a_basis_is_rolled_out_and_back_while_readers_ask(
         publish_reactions(settings.kafka_bootstrap, 3)
         eventually(lambda: running.everybody_has(8))
         before = learned(redis_client, old)
-        assert LiveBases(redis_client, BasisRef.of(settings.basis_dir)).read().beside is None
+        assert LiveBases(redis_client, BasisRef.of(settings.basis_dir)).read().also_followed is None
 
         assert roll_back(settings, said.append).version == old.version
         assert running.basis() == old.version
@@ -271,9 +271,9 @@ def followed_by_all(redis: Redis, settings: JobsSettings, folder: Path) -> None:
 
     def tell() -> None:
         live, version = LiveBases(redis, BasisRef.of(settings.basis_dir)), BasisRef.of(folder).version
-        eventually(lambda: live.read().beside is not None)
+        eventually(lambda: live.read().also_followed is not None)
         for part in ("featurizer", "learner", "generation"):
-            live.tell(part, {version: ""})
+            live.report(part, {version: ""})
 
     threading.Thread(target=tell).start()
 
@@ -296,7 +296,7 @@ def test_who_goes_back_is_back_however_long_it_takes_to_catch_up(
     publish(settings.kafka_bootstrap, reactions=1)
     first, bad = BasisRef.of(settings.basis_dir), BasisRef.of(saved(tmp_path, model, seed=2))
     live = LiveBases(redis_client, first)
-    live.write(Bases(bad, before=first))
+    live.write(Bases(bad, former=first))
     followed_by_all(redis_client, settings, settings.basis_dir)
     said: list[str] = []
     hurried = settings.model_copy(update={"rollout_timeout_s": 1})
@@ -312,13 +312,13 @@ def test_profiles_of_the_basis_before_the_former_one_are_deleted(
 ) -> None:
     first, second = BasisRef.of(settings.basis_dir), BasisRef.of(saved(tmp_path, model, seed=2))
     live, third = LiveBases(redis_client, first), saved(tmp_path, model, seed=3)
-    live.write(Bases(second, before=first))
+    live.write(Bases(second, former=first))
     for place in (first, second):
         redis_client.hset(profile_key(place.version, "default", "ann"), "profile", "what was learned")
         redis_client.set(features_key(place.load().text_version, PostRef("default", "p")), "features")
     followed_by_all(redis_client, settings, third)
     roll_out(settings, third, lambda _: None, anyway=True)
-    assert live.read() == Bases(BasisRef.of(third), before=second)
+    assert live.read() == Bases(BasisRef.of(third), former=second)
     assert redis_client.keys("slop:profile:*") == [profile_key(second.version, "default", "ann").encode()]
     kept = features_key(second.load().text_version, PostRef("default", "p"))
     assert redis_client.keys("slop:features:*") == [kept.encode()]
@@ -329,7 +329,7 @@ def test_what_was_followed_beside_is_followed_no_more_after_a_cancel(
 ) -> None:
     first, second = BasisRef.of(settings.basis_dir), BasisRef.of(saved(tmp_path, model, seed=2))
     live = LiveBases(redis_client, first)
-    live.write(Bases(first, beside=second))
+    live.write(Bases(first, also_followed=second))
     assert cancel(settings, lambda _: None) == first
     assert live.read() == Bases(first)
 
@@ -358,7 +358,7 @@ def test_what_fails_while_it_catches_up_ends_the_rollout(
     def say(line: str) -> None:
         said.append(line)
         if "records left" in line:
-            live.tell("learner", {BasisRef.of(folder).version: "ZeroDivisionError: of nothing"})
+            live.report("learner", {BasisRef.of(folder).version: "ZeroDivisionError: of nothing"})
 
     with pytest.raises(RolloutFailed, match="of nothing"):
         roll_out(settings, folder, say)
@@ -371,7 +371,7 @@ def test_a_basis_that_nobody_follows_is_not_waited_for_long(
     hurried = settings.model_copy(update={"rollout_follow_s": 0.1})
     with pytest.raises(RolloutFailed, match="featurizer, generation, learner: do they run"):
         roll_out(hurried, saved(tmp_path, model, seed=2), lambda _: None)
-    assert LiveBases(redis_client, BasisRef.of(settings.basis_dir)).read().beside is None
+    assert LiveBases(redis_client, BasisRef.of(settings.basis_dir)).read().also_followed is None
 
 
 def test_what_is_in_a_followers_way_is_told(
@@ -381,8 +381,8 @@ def test_what_is_in_a_followers_way_is_told(
     live = LiveBases(redis_client, BasisRef.of(settings.basis_dir))
 
     def tell() -> None:
-        eventually(lambda: live.read().beside is not None)
-        live.tell("learner", {BasisRef.of(folder).version: "no usable basis there"})
+        eventually(lambda: live.read().also_followed is not None)
+        live.report("learner", {BasisRef.of(folder).version: "no usable basis there"})
 
     threading.Thread(target=tell).start()
     with pytest.raises(RolloutFailed, match=r"learner@.* no usable basis there"):
@@ -412,7 +412,7 @@ def test_who_has_another_setting_than_the_processes_rolls_nothing_out(
 ) -> None:
     second, third = (saved(tmp_path, model, seed=seed) for seed in (2, 3))
     live = LiveBases(redis_client, BasisRef.of(second))
-    live.write(Bases(BasisRef.of(third), before=BasisRef.of(second)))
+    live.write(Bases(BasisRef.of(third), former=BasisRef.of(second)))
     with pytest.raises(RolloutRefused, match="were started with"):
         roll_out(settings, third, lambda _: None, anyway=True)
     assert live.read().live == BasisRef.of(third)

@@ -1,170 +1,102 @@
-"""A worker for every basis that is followed: the live one, and beside it the next one while it is rolled out."""
+"""Following the live basis: the work under each basis that is to be followed is begun, ended and reported here."""
 
-import threading
 from collections.abc import Callable, Collection, Mapping
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
 
-from kit.worker import end_process, worker_thread
-from slop.basis import Basis, InvalidBasis
+from slop.basis import InvalidBasis
 from slop.rollout.live import Bases, BasisRef, LiveBases
 
 log = structlog.get_logger(__name__)
 
-
-class LaneFailed(RuntimeError):  # noqa: N818
-    """A lane has ended, which nobody told it to."""
+W = TypeVar("W")
 
 
-class Lane(Protocol):
-    """What works under one basis."""
+class BasisFollower(Generic[W]):
+    """Has work of type W for each basis that is to be followed: the live one, and a second one during a rollout.
 
-    @property
-    def error(self) -> str:
-        """What ended it; empty while nothing did."""
-
-    def check(self) -> None:
-        """Raise if it is not at work."""
-
-    def check_progress(self) -> None:
-        """Raise if it is at work and gets nothing done."""
-
-    def stop(self) -> None:
-        """Tell it to end, without waiting for that."""
-
-    def close(self) -> None:
-        """End the work; what is under way is finished or will come again."""
-
-
-class LaneThreads:
-    """A lane's threads: if one fails all of them end, and if their basis is live so does the process.
-
-    Attributes:
-        stop: tells them to end.
-        error: what one of them failed with, under a basis that is not live.
+    Its calls block. Whoever owns it calls `step` again and again: a thread (`slop.rollout.lanes`), or an event loop by
+    way of a thread (`generation.serving`). The attributes may be read from any thread.
     """
 
-    def __init__(self, is_live: Callable[[], bool]) -> None:
-        self.stop, self.error = threading.Event(), ""
-        self._is_live = is_live
-        self._threads: list[threading.Thread] = []
-
-    def start(self, name: str, run: Callable[[threading.Event], object]) -> None:
-        """Run a worker in a thread of its own."""
-        self._threads.append(worker_thread(name, run, self.stop, self._failed))
-
-    def check(self) -> None:
-        """Raise LaneFailed if one has failed."""
-        if self.error:
-            raise LaneFailed(self.error)
-
-    def join(self) -> None:
-        """Tell them to end, and wait until they have."""
-        self.stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _failed(self, error: Exception) -> None:
-        if self._is_live():
-            end_process(error)
-        self.error = _text(error)
-        self.stop.set()
-
-
-L = TypeVar("L", bound=Lane)
-
-
-class Following(Generic[L]):
-    """Starts and ends lanes as bases come and go."""
-
-    def __init__(self, live: LiveBases, part: str, start: Callable[[Basis], L]) -> None:
-        """Begins with the configured basis.
+    def __init__(
+        self, bases: LiveBases, part: str, start: Callable[[BasisRef], W], begun: Mapping[str, W] | None = None
+    ) -> None:
+        """Until Redis says otherwise, the configured basis is live.
 
         Args:
-            live: tells what to follow, and is told what is in the way of it.
-            part: of the system, for the logs and the followers.
-            start: starts the work under a basis; may raise InvalidBasis.
+            bases: where Redis keeps which bases are to be followed, and who follows them.
+            part: of the system, under which this process reports.
+            start: begins the work under a basis; raises InvalidBasis if the basis can't be used.
+            begun: work that has begun already, by the version of its basis.
         """
-        self._live, self._part, self._start = live, part, start
-        self._bases, self._claimed = Bases(live.configured), False
-        self._lanes: dict[str, L] = {}
+        self._store, self._part, self._start = bases, part, start
+        self._bases = Bases(bases.configured)
+        self._work: dict[str, W] = dict(begun or {})
         self._failed: dict[str, str] = {}
 
     @property
-    def lanes(self) -> Mapping[str, L]:
-        """The lanes at work, by version."""
-        return self._lanes
+    def by_version(self) -> Mapping[str, W]:
+        """What is at work, by the version of its basis."""
+        return self._work
 
     @property
-    def live(self) -> L | None:
-        """The live basis' lane, unless it can't be followed."""
-        return self._lanes.get(self._bases.live.version)
+    def live_version(self) -> str:
+        """The version of the live basis."""
+        return self._bases.live.version
+
+    @property
+    def live(self) -> W | None:
+        """The work under the live basis; None if that basis can't be followed."""
+        return self._work.get(self.live_version)
 
     def is_live(self, version: str) -> bool:
         """Whether a basis is the live one."""
-        return self._bases.live.version == version
-
-    def check(self) -> None:
-        """Raise if the live basis' lane is not at work, or there is none."""
-        lane = self.live
-        if lane is None:
-            raise InvalidBasis(f"the live basis {self._bases.live.version} is not followed; the log says why")
-        lane.check()
-
-    def check_progress(self) -> None:
-        """Raise if the live basis' lane has work to do and gets nothing done; one that is not there is not asked."""
-        if (lane := self.live) is not None:
-            lane.check_progress()
-
-    def run(self, every_s: float, stop: threading.Event) -> None:
-        """Follow until `stop` is set."""
-        try:
-            while not stop.is_set():
-                self.step()
-                stop.wait(every_s)
-        finally:
-            self._end(list(self._lanes))
+        return self.live_version == version
 
     def step(self) -> None:
-        """Look what is to be followed, and follow it; without Redis, what was followed before."""
-        try:
-            if not self._claimed:
-                self._live.claim()
-                self._claimed = True
-            self._bases = self._live.read()
-        except RedisError as error:
-            log.warning("can't see which basis is live", error=f"{type(error).__name__}: {error}")
-        followed = self._bases.followed
-        self._end(self._lanes.keys() - followed.keys())
-        self._failed = {version: error for version, error in self._failed.items() if version in followed}
-        errors = {version: self._followed(place) for version, place in followed.items()}
-        try:
-            self._live.tell(self._part, errors)
-        except RedisError as error:
-            log.warning("can't tell which bases are followed", error=f"{type(error).__name__}: {error}")
+        """Read which bases are to be followed, begin and end work accordingly, and report what can't be followed.
 
-    def _end(self, versions: Collection[str]) -> None:
-        """End lanes, all at once: each may have to finish something first."""
-        lanes = {version: self._lanes.pop(version) for version in versions}
-        for lane in lanes.values():
-            lane.stop()
-        for version, lane in lanes.items():
-            lane.close()
+        Without Redis, the bases of the step before are followed. A basis that can't be used (InvalidBasis) is tried
+        again at every step.
+
+        Raises:
+            Exception: whatever else `start` raised under the live basis. Under another basis it is reported, and not
+                tried again until that basis is live.
+        """
+        try:
+            self._bases = self._read()
+        except RedisError as error:
+            log.warning("can't read which basis is live", error=error_text(error))
+        to_follow = self._bases.followed
+        self.end(self._work.keys() - to_follow.keys())
+        self._failed = {version: error for version, error in self._failed.items() if version in to_follow}
+        errors = {version: self._follow(ref) for version, ref in to_follow.items()}
+        try:
+            self._store.report(self._part, errors)
+        except RedisError as error:
+            log.warning("can't report which bases are followed", error=error_text(error))
+
+    def end(self, versions: Collection[str]) -> None:
+        """End the work under these bases."""
+        ended = {version: self._work.pop(version) for version in versions}
+        self._close(ended)
+        for version in ended:
             log.info("basis not followed any more", basis=version)
 
-    def _followed(self, place: BasisRef) -> str:
-        """Follow a basis; returns what is in the way. One that is not live is not tried again, and harms no other."""
-        version, live = place.version, self.is_live(place.version)
-        if live and version in self._lanes and self._lanes[version].error:
-            self._end([version])
-        if version in self._lanes:
-            return self._lanes[version].error
+    def _follow(self, ref: BasisRef) -> str:
+        """Begin the work under a basis if there is none yet; returns why there is none, or an empty text."""
+        version, live = ref.version, self.is_live(ref.version)
+        if live and version in self._work and self._error_of(self._work[version]):
+            self.end([version])
+        if version in self._work:
+            return self._error_of(self._work[version])
         if version in self._failed and not live:
             return self._failed[version]
         try:
-            self._lanes[version] = self._start(place.load())
+            self._work[version] = self._start(ref)
         except InvalidBasis as error:
             log.error("basis can't be followed", basis=version, error=str(error))
             return str(error)
@@ -172,11 +104,24 @@ class Following(Generic[L]):
             if live:
                 raise
             log.exception("basis can't be followed", basis=version)
-            self._failed[version] = _text(error)
+            self._failed[version] = error_text(error)
             return self._failed[version]
         log.info("basis followed", basis=version, live=live)
         return ""
 
+    def _read(self) -> Bases:
+        """Which bases are to be followed; may raise RedisError."""
+        return self._store.read()
 
-def _text(error: Exception) -> str:
+    def _error_of(self, work: W) -> str:
+        """What ended some work before it was told to end. Here an empty text: work does not end by itself."""
+        del work
+        return ""
+
+    def _close(self, ended: Mapping[str, W]) -> None:
+        """Close work that has ended, by the version of its basis. Here nothing: work holds nothing to be closed."""
+
+
+def error_text(error: Exception) -> str:
+    """An error as it is logged and reported."""
     return f"{type(error).__name__}: {error}"

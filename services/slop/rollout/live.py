@@ -1,8 +1,8 @@
-"""Which basis is live, which other one is learned beside it, and who follows: the small state of a rollout, in Redis.
+"""Which bases the processes follow, and who follows them: the state of a rollout, in Redis.
 
-The processes' setting `basis_dir` names the basis that they begin with. A rollout (`jobs.rollout`) names another, in
-one record that also tells the configured one's version: who was started with another `basis_dir` has that one, whatever
-was rolled out before, and so has everybody who is started with it after.
+A process begins with the *configured* basis, which its setting `basis_dir` names. A rollout (`jobs.rollout`) makes
+another one live, and stores that along with the version of the configured basis. What is stored counts only for
+processes with that configured basis: a `basis_dir` that is changed undoes earlier rollouts.
 """
 
 import json
@@ -20,25 +20,26 @@ from slop.kafka.groups import Groups
 from slop.settings import LearningSettings
 
 LIVE_KEY: Final = "slop:live"
-"""Where Redis keeps which bases are followed."""
+"""The key of which bases are followed."""
 FOLLOWERS_TTL_S: Final = 3_600
+"""For how long a report counts; a process at work repeats it every `follow_s`."""
 
 
 def followers_key(basis: str) -> str:
-    """Who follows a basis, and what is in the way of those who can't."""
+    """The key of who follows a basis, and why those who can't can't."""
     return f"slop:followers:{basis}"
 
 
 @dataclass(frozen=True, slots=True)
 class BasisRef:
-    """A basis by its version, and the folder where every process finds it."""
+    """A basis by its version and its folder, which every process finds under the same path."""
 
     version: str
     folder: str
 
     @classmethod
     def of(cls, folder: Path) -> Self:
-        """The basis of a folder.
+        """The basis in a folder.
 
         Raises:
             slop.basis.InvalidBasis: there is no usable one.
@@ -49,7 +50,7 @@ class BasisRef:
         """Read the basis.
 
         Raises:
-            slop.basis.InvalidBasis: it is not there, or another one is.
+            slop.basis.InvalidBasis: the folder has none, or another one.
         """
         basis = Basis.load(Path(self.folder))
         if basis.version != self.version:
@@ -59,39 +60,41 @@ class BasisRef:
 
 @dataclass(frozen=True, slots=True)
 class Bases:
-    """What the processes follow.
+    """Which bases the processes follow.
 
     Attributes:
-        live: what readers are answered with, and their signals counted under.
-        beside: what is learned too: the next basis until it is live, and the former one for a moment after.
-        before: what was live before, and may be again.
+        live: readers are answered with it, and their signals are counted under it.
+        also_followed: is learned too: the next basis until it is live, and the former one for a moment afterwards.
+        former: what a rollback goes back to.
     """
 
     live: BasisRef
-    beside: BasisRef | None = None
-    before: BasisRef | None = None
+    also_followed: BasisRef | None = None
+    former: BasisRef | None = None
 
     @property
     def followed(self) -> dict[str, BasisRef]:
-        """The places by version, the live one first."""
-        return {place.version: place for place in (self.live, self.beside) if place is not None}
+        """The bases that are followed, by version; the live one first."""
+        return {ref.version: ref for ref in (self.live, self.also_followed) if ref is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBases:
-    """What is stored.
+    """What Redis keeps under LIVE_KEY.
 
     Attributes:
-        configured: the version of the basis that the processes were started with when it was written.
-        bases: what they follow.
+        configured: the version of the basis that the processes were started with when this was written.
+        bases: which bases they follow.
     """
 
     configured: str
     bases: Bases
 
     def to_json(self) -> str:
-        """As it is stored."""
-        return json.dumps({"configured": self.configured, **asdict(self.bases)})
+        """As it is stored; its keys are those of earlier releases."""
+        bases = {"live": self.bases.live, "beside": self.bases.also_followed, "before": self.bases.former}
+        refs = {key: None if ref is None else asdict(ref) for key, ref in bases.items()}
+        return json.dumps({"configured": self.configured, **refs})
 
     @classmethod
     def of(cls, stored: str | bytes | None) -> Self | None:
@@ -99,28 +102,30 @@ class StoredBases:
         if stored is None:
             return None
         fields = json.loads(stored)
-        configured = fields.pop("configured")
-        return cls(
-            configured, Bases(**{name: BasisRef(**place) for name, place in fields.items() if place is not None})
-        )
+        also_followed, former = (BasisRef(**ref) if (ref := fields.get(key)) else None for key in ("beside", "before"))
+        return cls(fields["configured"], Bases(BasisRef(**fields["live"]), also_followed, former))
 
     def claimed(self, configured: BasisRef) -> "StoredBases":
-        """For processes that were started with another basis: what was live before it is known only if it was live."""
+        """For processes that are started with another basis: it is live, and nothing else is followed.
+
+        What a rollback goes back to is kept only if that basis was live already.
+        """
         live = self.bases.live.version == configured.version
-        return StoredBases(configured.version, replace(self.bases, beside=None) if live else Bases(configured))
+        return StoredBases(configured.version, replace(self.bases, also_followed=None) if live else Bases(configured))
 
 
 class BasesView:
-    """What a process follows by the record."""
+    """Which bases one process follows, whatever other processes were started with."""
 
     def __init__(self, configured: BasisRef) -> None:
-        """Of a process whose settings' `basis_dir` has `configured`."""
+        """`configured` is the basis in the folder that the process' setting `basis_dir` names."""
         self.configured, self._joined = configured, False
 
     def of(self, stored: str | bytes | None) -> Bases:
-        """By the record, once it was one of the process' own configured basis; until then that basis.
+        """By what is stored.
 
-        Who is at work while others are started with another `basis_dir` goes with them.
+        Until that is of the process' own configured basis, the process follows the configured basis alone. From then
+        on it goes with what is stored, also when others are started with another `basis_dir`.
         """
         record = StoredBases.of(stored)
         self._joined |= record is not None and record.configured == self.configured.version
@@ -133,26 +138,29 @@ def follower(part: str) -> str:
 
 
 class LiveBases:
-    """The state as a process without an event loop reads and writes it."""
+    """Reads and writes which bases are followed, and who follows them.
+
+    Every call may raise redis.exceptions.RedisError.
+    """
 
     def __init__(self, redis: Redis, configured: BasisRef) -> None:
-        """`configured` is what the settings' `basis_dir` has; every call may raise redis.exceptions.RedisError."""
-        self._redis, self.configured, self._sight = redis, configured, BasesView(configured)
+        """`configured` is the basis in the folder that the process' setting `basis_dir` names."""
+        self._redis, self.configured, self._view = redis, configured, BasesView(configured)
 
     def read(self) -> Bases:
-        """What is to be followed."""
-        return self._sight.of(cast("bytes | None", self._redis.get(LIVE_KEY)))
+        """Which bases are to be followed."""
+        return self._view.of(cast("bytes | None", self._redis.get(LIVE_KEY)))
 
     def record(self) -> StoredBases | None:
         """What is stored, of whatever configured basis."""
         return StoredBases.of(cast("bytes | None", self._redis.get(LIVE_KEY)))
 
     def write(self, bases: Bases) -> None:
-        """Have it followed by everybody within their `follow_s`."""
+        """Have all processes follow these bases, within their setting `follow_s`."""
         self._redis.set(LIVE_KEY, StoredBases(self.configured.version, bases).to_json())
 
     def claim(self) -> None:
-        """As a process that begins: a record of another configured basis counts no more, for nobody."""
+        """At the start of a process: replace what is stored of another configured basis, for all processes."""
 
         def claimed(pipe: Pipeline) -> None:
             record = StoredBases.of(cast("bytes | None", pipe.get(LIVE_KEY)))
@@ -162,8 +170,13 @@ class LiveBases:
 
         self._redis.transaction(claimed, LIVE_KEY)
 
-    def tell(self, part: str, errors: dict[str, str]) -> None:
-        """As a follower: by version, what is in the way of following it; an empty text if nothing is."""
+    def report(self, part: str, errors: dict[str, str]) -> None:
+        """Say which bases this process follows.
+
+        Args:
+            part: of the system, such as `learner`.
+            errors: by version, why the basis can't be followed; an empty text if it is followed.
+        """
         pipe = self._redis.pipeline(transaction=False)
         for version, error in errors.items():
             pipe.hset(followers_key(version), follower(part), error)
@@ -171,17 +184,17 @@ class LiveBases:
         pipe.execute()
 
     def followers(self, version: str) -> dict[str, str]:
-        """Who follows a basis since `forget`, by name, and what is in the way."""
+        """What followers have reported of a basis since `clear_followers`: by name, why it can't be followed."""
         found = cast("dict[bytes, bytes]", self._redis.hgetall(followers_key(version)))
         return {name.decode(): error.decode() for name, error in found.items()}
 
-    def forget(self, version: str) -> None:
-        """Forget who follows a basis; they say so again."""
+    def clear_followers(self, version: str) -> None:
+        """Delete what followers have reported of a basis; they report again at their next step."""
         self._redis.delete(followers_key(version))
 
 
 def groups_of(basis: Basis, configured: str, settings: LearningSettings) -> Groups:
-    """The consumer groups of a basis; a name of the learner's in the settings is for the configured version alone."""
+    """The consumer groups of a basis; the setting `learner_group` is for the configured version alone."""
     groups = Groups.of(basis)
     if basis.version == configured and settings.learner_group:
         return replace(groups, signals=settings.learner_group)
@@ -189,7 +202,7 @@ def groups_of(basis: Basis, configured: str, settings: LearningSettings) -> Grou
 
 
 def live_basis(folder: Path, redis: Redis) -> Basis:
-    """The basis that is live for processes that are configured with the one in `folder`.
+    """The basis that is live for processes whose configured basis is in `folder`.
 
     Raises:
         slop.basis.InvalidBasis: there is no usable basis.

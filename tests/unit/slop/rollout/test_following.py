@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from slop.rollout.following import LaneFailed, LaneThreads
+from slop.rollout.lanes import LaneFailed, LaneThreads
 
 
 def fail(_: threading.Event) -> None:
