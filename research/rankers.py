@@ -14,7 +14,8 @@ from sklearn.linear_model import Ridge
 
 from slop.basis import Basis
 from slop.factors import Factors
-from slop.profiles import Floats, Prior, Profile, scores, update
+from slop.latent import Floats, Prior, update
+from slop.profiles import Profile, scores
 from slop.rewards import RATE_WEIGHT
 
 Doubles = npt.NDArray[np.float64]

@@ -14,7 +14,8 @@ from research.metrics import Estimate, over_readers, pair_accuracy
 from research.topics.arms import Pool
 from research.topics.people import COUNTS, Learner, Member
 from slop.basis import Basis
-from slop.profiles import Block, Prior, Profile, scores
+from slop.latent import Block, Prior
+from slop.profiles import Profile, scores
 from slop.settings import LearningSettings
 from slop.soft_prompts import shares
 

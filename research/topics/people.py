@@ -12,7 +12,8 @@ from client.catalogue import Post
 from client.classes import load_classes
 from client.readers import Reaction, Reader, deal_feeds, deal_tastes, pace_of_reading
 from slop.basis import Basis, Floats
-from slop.profiles import Prior, Profile, update
+from slop.latent import Prior, update
+from slop.profiles import Profile
 from slop.rewards import Rewards
 from slop.settings import LearningSettings
 from slop.v1.interaction_pb2 import Interaction

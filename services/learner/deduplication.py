@@ -1,4 +1,4 @@
-"""Which signals of a user say something new, and which earlier ones they take back."""
+"""Which signals of a reader are new, and which learned decisions they have undone."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,11 +13,11 @@ from slop.v1.signal_pb2 import Signal
 class SignalFate(StrEnum):
     """What becomes of a signal.
 
-    APPLIED_BEFORE: a replay, of this offset or of an earlier one.
-    RETRIED: a client sent the same event again.
-    SUPERSEDED: it decides what was decided already, or what was decided otherwise later on; nothing is learned.
-    WITHDRAWN: it takes a decision back; nothing is learned.
-    LEARNED: it is learned, after what it replaces, if anything, is taken back.
+    APPLIED_BEFORE: it is a replay: a signal of this or a later offset of the partition was applied before.
+    RETRIED: its event was received before; the client has sent it again.
+    SUPERSEDED: it repeats the decision that holds, or a later decision holds; nothing is learned.
+    WITHDRAWN: it withdraws a decision, which is undone; nothing is learned.
+    LEARNED: it is learned. A learned decision that it replaces is undone before.
     """
 
     APPLIED_BEFORE = "applied_before"
@@ -28,26 +28,26 @@ class SignalFate(StrEnum):
 
 
 class JudgedSignal(NamedTuple):
-    """The verdict on a signal, and the learned decision that is to be taken back."""
+    """What becomes of a signal, and the learned decision that is to be undone before, if any."""
 
     fate: SignalFate
-    taken_back: RememberedDecision | None = None
+    undone: RememberedDecision | None = None
 
 
 @dataclass(slots=True)
 class SignalJudge:
-    """What is known of a user's signals; it takes them one by one, in the order of the topic.
+    """Judges the signals of one reader, one after the other in the order of the topic.
 
-    What it says depends on the signals before alone, on no clock and not on how they fell into batches.
+    Its judgement depends on the signals before alone: not on a clock, and not on how they were cut into batches.
 
     Attributes:
-        applied: the offset of the last signal that was applied of each (epoch, partition), the latest last, at most
+        applied: for each (epoch, partition) the offset of the last signal that was applied, the latest last, at most
             MOST_SOURCES of them.
-        newest_ms: when the newest signal applied was received.
+        newest_ms: when the newest signal that was applied was received, in milliseconds since the Unix epoch.
         recent: the latest events and decisions.
         window: how much of them is remembered.
         changes: how many signals were applied by this object.
-        unremembered: how many were taken for replays, though their events are not among those remembered.
+        unremembered: how many signals were judged as APPLIED_BEFORE though their events are not remembered.
     """
 
     applied: dict[tuple[int, int], int]
@@ -59,19 +59,19 @@ class SignalJudge:
 
     @classmethod
     def of(cls, profile: Profile, recent: Recent, window: Window) -> Self:
-        """From what is stored."""
+        """From the stored profile and what is remembered of the reader."""
         applied = {(at.epoch, at.partition): at.offset for at in profile.applied}
         return cls(applied, profile.updated_at_ms, recent, window)
 
     def sources(self) -> tuple[Applied, ...]:
-        """How far each partition was applied, the latest last."""
+        """`applied`, as a profile has it."""
         return tuple(Applied(*at, offset) for at, offset in self.applied.items())
 
     def judge(self, signal: Signal) -> JudgedSignal:
-        """What becomes of the next signal; it is remembered as applied, if anything follows from it.
+        """Judge the next signal, and remember it as applied if it changes something.
 
-        What it takes back is to be reported by `take_back`, and then that it was learned by `learned`, before the next
-        is judged.
+        Before the next signal is judged, the caller has to call `undo` with the decision that is undone, and then
+        `learned` if the signal is learned.
         """
         source = signal.source
         if source.offset <= self.applied.get((source.epoch, source.partition), -1):
@@ -87,14 +87,19 @@ class SignalJudge:
         return self._decided(signal, held)
 
     def learned(self, signal: Signal, beliefs: tuple[float, ...]) -> None:
-        """A signal was learned, with these beliefs before it: for each block probability and spread."""
+        """Remember that a signal was learned.
+
+        Args:
+            signal: that was judged last.
+            beliefs: for each block the probability and the spread that were predicted (`slop.latent.Beliefs`).
+        """
         recent = self.recent
         recent.steps += 1
         if signal.decision:
             self._decide(signal, RememberedDecision(0, 0, signal.label, signal.weight, recent.steps, beliefs))
 
-    def take_back(self, decision: RememberedDecision) -> int:
-        """A decision is taken back out of the latent now; returns how many signals were learned since it was."""
+    def undo(self, decision: RememberedDecision) -> int:
+        """Remember that a learned decision is undone; returns how many signals were learned since it was."""
         steps = self.recent.steps - decision.step
         if steps == 0:
             self.recent.steps -= 1
@@ -116,7 +121,7 @@ class SignalJudge:
         self.changes += 1
 
     def _decided(self, signal: Signal, held: RememberedDecision | None) -> JudgedSignal:
-        """The verdict on a signal that is not older than the decision that is held."""
+        """Judge a signal that decides nothing, or that is decided no earlier than the decision that holds (`held`)."""
         learned = held if held and held.step else None
         if signal.withdraws:
             self._decide(signal, RememberedDecision(0, 0))

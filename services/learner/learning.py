@@ -1,4 +1,8 @@
-"""One batch of signals into the profiles of its users, the same bytes however the signals were cut into batches."""
+"""The learner: applies batches of signals to the profiles of their readers.
+
+A profile depends on the reader's signals and their order alone: however they are cut into batches, its bytes are the
+same.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,32 +16,34 @@ from redis.exceptions import WatchError
 
 from learner.deduplication import SignalFate, SignalJudge
 from slop.basis import Basis
-from slop.profiles import InvalidProfile, Prior, Profile, learned
+from slop.latent import Prior, learned
+from slop.profiles import InvalidProfile, Profile
 from slop.recent import InvalidRecent, Recent, RememberedDecision, Window
 from slop.redis.profiles import Profiles, StoredUser, User, Write
 from slop.signals import RejectedRecord, SignalBatch
-from slop.undoing import Taken, taken_back
+from slop.undoing import RememberedSignals, undone
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-NEUTRAL: Final = 0.5
-TRIES: Final = 20
+NEUTRAL: Final = 0.5  # the label that says neither liked nor disliked
+TRIES: Final = 20  # of writing a profile that another process writes too
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class LearnedSignals:
-    """The signals of a batch that were learned.
+    """The signals of a batch that were learned, for metrics.
 
     Attributes:
-        received_ms: when each was received, without those that were parked before and say nothing of freshness.
-        arms: of each that says like or dislike, not exactly between, which arm wrote its post for its reader; empty
-            for none.
-        liked: which of the two it says.
-        predicted: the probability of a like, as it was believed before.
-        readers: whose it is.
+        received_ms: when the collector received each of them, in milliseconds since the Unix epoch, without those that
+            were parked: they say nothing of freshness.
+        arms: of each whose label is not NEUTRAL, as in the lists below: the arm that wrote its post for its reader;
+            empty if none did.
+        liked: whether its label is above NEUTRAL.
+        predicted: the probability of a like that was predicted before it was learned.
+        readers: whose signal it is.
     """
 
     received_ms: list[int] = field(default_factory=list)
@@ -49,13 +55,18 @@ class LearnedSignals:
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What became of a batch's records: for each fate (`learner.deduplication.SignalFate`) how many signals.
+    """What became of a batch of records.
 
     Attributes:
-        signals: what was learned.
-        other_basis: signals of another basis, which are nobody's fault.
+        signals: those that were learned.
+        learned: how many signals had the fate of this name (`learner.deduplication.SignalFate`).
+        applied_before: likewise.
+        retried: likewise.
+        superseded: likewise.
+        withdrawn: likewise.
+        other_basis: how many signals were of another basis. That is no fault.
         rejected: the records that can't be learned, in order.
-        unremembered: of those that were applied before, how many are of events that are not remembered.
+        unremembered: how many of `applied_before` are signals of events that are not remembered.
     """
 
     signals: LearnedSignals
@@ -70,34 +81,41 @@ class BatchOutcome:
 
 
 class _Turn(NamedTuple):
-    """What a reader's next signal, a row of the batch, does to the latent: it takes back, is learned, or both."""
+    """What one signal does to its reader's latent.
+
+    Attributes:
+        reader: whose signal it is.
+        row: of the signal in the batch.
+        undone: the decision that it has undone, if any.
+        learns: whether it is learned, after that.
+    """
 
     reader: "_Reader"
     row: int
-    taken_back: RememberedDecision | None
+    undone: RememberedDecision | None
     learns: bool
 
 
 @dataclass(slots=True)
 class _Reader:
-    """A user of the batch.
+    """A reader who has signals in the batch.
 
     Attributes:
-        user: who.
-        follows: the stored bytes of the profile before.
-        profile: before.
-        known: of the user's signals; it moves on with them.
-        rows: of the user's signals in the batch.
-        at: row of the user in the matrices of means and variances.
-        next: the place in `rows` of the signal that comes next.
-        fates: of the signals until then, row by row.
-        learned_anew: how many of those learned replaced none.
+        user: whose profile it is.
+        follows: the stored bytes of the profile before the batch; None if there was none.
+        profile: before the batch.
+        judge: of the reader's signals; its state changes with each of them.
+        rows: the rows of the reader's signals in the batch.
+        at: the reader's row in the matrices of means and variances.
+        next: index in `rows` of the signal that comes next.
+        fates: of the signals before it.
+        learned_anew: how many of them were learned without replacing another.
     """
 
     user: User
     follows: bytes | None
     profile: Profile
-    known: SignalJudge
+    judge: SignalJudge
     rows: list[int]
     at: int
     next: int = 0
@@ -105,11 +123,11 @@ class _Reader:
     learned_anew: int = 0
 
     def turn(self, batch: SignalBatch) -> _Turn | None:
-        """Go on to the next signal that does something to the latent; None: there is none."""
+        """Go on to the next signal that changes the latent; None if there is none."""
         while self.next < len(self.rows):
             row = self.rows[self.next]
             self.next += 1
-            fate, decision = self.known.judge(batch.signals[row])
+            fate, decision = self.judge.judge(batch.signals[row])
             self.fates.append(fate)
             learns = fate is SignalFate.LEARNED
             self.learned_anew += learns and decision is None
@@ -122,45 +140,52 @@ class _Reader:
         return [row for row, fate in zip(self.rows, self.fates, strict=True) if fate is SignalFate.LEARNED]
 
     def write(self, mean: Floats, variance: Floats) -> Write:
-        """What is to be stored of the user, whose latent is this one now."""
-        known = self.known
+        """What is to be stored, given the (D,) float32 mean and variance after the batch."""
+        judge = self.judge
         profile = self.profile.moved(
             mean,
             variance,
             signals=self.learned_anew,
-            at_ms=known.newest_ms,
-            applied=known.sources(),
-            changes=known.changes,
+            at_ms=judge.newest_ms,
+            applied=judge.sources(),
+            changes=judge.changes,
         )
-        return Write(self.user, self.follows, profile, known.recent.to_bytes())
+        return Write(self.user, self.follows, profile, judge.recent.to_bytes())
 
 
 class Learner:
-    """Learns batches; every user's profile is read once, moved by the user's signals in order, and written once."""
+    """Learns batches of signals under one basis.
+
+    In each batch, the profile of every reader is read once, changed by the reader's signals in order, and written once.
+    """
 
     def __init__(self, profiles: Profiles, basis: Basis, prior: Prior, window_ms: int, seen_events: int = 512) -> None:
         """A learner under a basis.
 
         Args:
             profiles: of the basis.
-            basis: what signals are of.
-            prior: what is believed of a new reader.
-            window_ms: for how long events and decisions are remembered.
-            seen_events: so many events at most are remembered of a reader.
+            basis: whose signals are learned.
+            prior: of readers without a profile.
+            window_ms: how long events and decisions are remembered, in milliseconds.
+            seen_events: how many events of a reader are remembered at most.
         """
         self._profiles, self._prior, self._window = profiles, prior, Window(window_ms, seen_events)
         self._version, self._size = basis.version, basis.feature_count
         self._newborn = Profile.new(self._version, prior)
 
     def learn(self, values: Sequence[bytes | None]) -> BatchOutcome:
-        """Learn the signals of records, given as their values in the order of the topic.
+        """Learn the signals of records.
 
-        It may be repeated, in whole or record by record: what was learned already changes nothing. Where somebody else
-        has learned signals of a user meanwhile, the user is read again.
+        It may be called again with the same records, or with some of them: what was learned already changes nothing.
+        If another process has written a reader's profile meanwhile, that reader's signals are learned again from the
+        profile that is stored now.
+
+        Args:
+            values: the records' values, in the order of the topic.
 
         Raises:
-            redis.exceptions.RedisError: Redis is away, or somebody else goes on writing the same users (WatchError);
-                some of the profiles may have been written.
+            redis.exceptions.RedisError: Redis is away. Some of the profiles may have been written.
+            redis.exceptions.WatchError: other processes have written the same profiles TRIES times. As above.
         """
         batch = SignalBatch.of(values, self._version, self._size)
         rows: dict[User, list[int]] = defaultdict(list)
@@ -172,9 +197,9 @@ class Learner:
             if not rows:
                 return _outcome(done, batch, predicted)
             readers = self._readers(rows)
-            refused = self._learned(readers, batch, predicted)
-            done += [reader for reader in readers if reader.user not in refused]
-            rows = defaultdict(list, {reader.user: reader.rows for reader in readers if reader.user in refused})
+            again = self._learned(readers, batch, predicted)
+            done += [reader for reader in readers if reader.user not in again]
+            rows = defaultdict(list, {reader.user: reader.rows for reader in readers if reader.user in again})
         raise WatchError(f"{len(rows)} profiles were written by somebody else {TRIES} times")
 
     def _readers(self, rows: Mapping[User, list[int]]) -> list[_Reader]:
@@ -185,8 +210,8 @@ class Learner:
 
     def _reader(self, user: User, stored: StoredUser, rows: list[int], at: int) -> _Reader:
         profile = self._profile(stored.profile)
-        known = SignalJudge.of(profile, self._recent(stored), self._window)
-        return _Reader(user, stored.profile, profile, known, rows, at)
+        judge = SignalJudge.of(profile, self._recent(stored), self._window)
+        return _Reader(user, stored.profile, profile, judge, rows, at)
 
     def _profile(self, data: bytes | None) -> Profile:
         if data is None:
@@ -198,7 +223,7 @@ class Learner:
             return self._newborn
 
     def _recent(self, stored: StoredUser) -> Recent:
-        """What is remembered; nothing where there is no profile that it goes with."""
+        """What is remembered of a reader: nothing if there is no profile, or if the bytes are broken."""
         blocks = len(self._prior.sizes)
         try:
             return Recent.from_bytes(stored.recent if stored.profile is not None else None, blocks)
@@ -207,9 +232,15 @@ class Learner:
             return Recent(blocks)
 
     def _learned(self, readers: list[_Reader], batch: SignalBatch, predicted: Doubles) -> set[User]:
-        """Move and write readers; returns those whom somebody else has written meanwhile.
+        """Learn the signals of readers and write their profiles.
 
-        What was predicted of signals is written into `predicted`, by row of the batch.
+        Args:
+            readers: whose signals are learned.
+            batch: N signals.
+            predicted: (N,) float64, into which the predicted probability of each learned signal is written.
+
+        Returns:
+            the readers whose profiles another process has written meanwhile, and that were not written here.
         """
         mean = np.stack([reader.profile.mean for reader in readers])
         variance = np.stack([reader.profile.variance for reader in readers])
@@ -217,43 +248,43 @@ class Learner:
         while turns := [turn for reader in going if (turn := reader.turn(batch))]:
             self._round(turns, batch, mean, variance, predicted)
             going = [turn.reader for turn in turns]
-        changed = [reader for reader in readers if reader.known.changes]
+        changed = [reader for reader in readers if reader.judge.changes]
         written = self._profiles.apply([reader.write(mean[reader.at], variance[reader.at]) for reader in changed])
         return {reader.user for reader, is_written in zip(changed, written, strict=True) if not is_written}
 
     def _round(
         self, turns: Sequence[_Turn], batch: SignalBatch, mean: Floats, variance: Floats, predicted: Doubles
     ) -> None:
-        """Take one turn of each of some readers, in place."""
-        if undone := [turn for turn in turns if turn.taken_back]:
-            at, rows = _places(undone)
-            taken = _taken(undone, len(self._prior.sizes))
-            mean[at], variance[at] = taken_back(mean[at], variance[at], batch.features[rows], taken, self._prior)
+        """Apply one signal of each of some readers; mean and variance, (readers, D), are changed in place."""
+        if undoing := [turn for turn in turns if turn.undone]:
+            at, rows = _rows(undoing)
+            remembered = _remembered(undoing, len(self._prior.sizes))
+            mean[at], variance[at] = undone(mean[at], variance[at], batch.features[rows], remembered, self._prior)
         if learning := [turn for turn in turns if turn.learns]:
-            at, rows = _places(learning)
+            at, rows = _rows(learning)
             signals = batch.features[rows], batch.labels[rows], batch.weights[rows]
             mean[at], variance[at], beliefs = learned(mean[at], variance[at], *signals, self._prior)
             predicted[rows] = beliefs.probability[:, -1]
             pairs = np.stack(beliefs, axis=2).astype(np.float32).reshape(len(rows), -1)
             for turn, believed in zip(learning, pairs.tolist(), strict=True):
-                turn.reader.known.learned(batch.signals[turn.row], tuple(believed))
+                turn.reader.judge.learned(batch.signals[turn.row], tuple(believed))
 
 
-def _places(turns: Iterable[_Turn]) -> tuple[list[int], list[int]]:
-    """The turns' rows in the matrices, and in the batch."""
+def _rows(turns: Iterable[_Turn]) -> tuple[list[int], list[int]]:
+    """The rows of the turns' readers in the matrices, and of their signals in the batch."""
     return [turn.reader.at for turn in turns], [turn.row for turn in turns]
 
 
-def _taken(turns: Iterable[_Turn], blocks: int) -> Taken:
-    """What the turns take back; the readers know it from now on."""
-    pairs = [(turn.reader.known, turn.taken_back) for turn in turns if turn.taken_back]
+def _remembered(turns: Iterable[_Turn], blocks: int) -> RememberedSignals:
+    """What is remembered of the signals that the turns have undone; the readers' judges take note that they are."""
+    pairs = [(turn.reader.judge, turn.undone) for turn in turns if turn.undone]
     beliefs = np.array([decision.beliefs for _, decision in pairs], np.float32).reshape(-1, blocks, 2)
-    return Taken(
+    return RememberedSignals(
         label=np.array([decision.label for _, decision in pairs], np.float32),
         weight=np.array([decision.weight for _, decision in pairs], np.float32),
         probability=beliefs[:, :, 0],
         spread=beliefs[:, :, 1],
-        since=np.array([known.take_back(decision) for known, decision in pairs], np.int64),
+        since=np.array([judge.undo(decision) for judge, decision in pairs], np.int64),
     )
 
 
@@ -269,7 +300,7 @@ def _outcome(readers: Sequence[_Reader], batch: SignalBatch, predicted: Doubles)
     )
     fates = Counter(fate for reader in readers for fate in reader.fates)
     counts = {fate.value: fates[fate] for fate in SignalFate}
-    unremembered = sum(reader.known.unremembered for reader in readers)
+    unremembered = sum(reader.judge.unremembered for reader in readers)
     return BatchOutcome(
         signals, **counts, other_basis=batch.other_basis, rejected=batch.rejected, unremembered=unremembered
     )

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from slop.factors import CROWD_FACTOR_VARIANCE, Factors
 from slop.head import Components, Head, softmax
-from slop.profiles import Block, Prior
+from slop.latent import Block, Prior
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

@@ -55,7 +55,7 @@ class RememberedDecision(NamedTuple):
         label: of the signal that was learned.
         weight: of it.
         step: the reader's how manieth step of learning it was; 0: it is taken back, nothing is learned of it.
-        beliefs: for each block the probability of a like and the spread, as believed before (`slop.profiles.Beliefs`).
+        beliefs: for each block the probability of a like and the spread, as believed before (`slop.latent.Beliefs`).
     """
 
     decided_at_ms: int

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:  # the images of the model and of vLLM have this file of the package alone
     from slop.basis import Basis
-    from slop.profiles import Prior
+    from slop.latent import Prior
 
 DEFAULT_BASIS = Path(__file__).parent / "bases" / "smollm2-135m-instruct"
 
@@ -64,7 +64,7 @@ class EmbedderSettings(CommonSettings):
 
 
 class LearningSettings(CommonSettings):
-    """The online update of a reader's latent (see `slop.profiles`)."""
+    """The online update of a reader's latent (see `slop.latent`)."""
 
     prior_variance: float = Field(
         1.0, gt=0, description="variance of every weight over the basis before the first signal"

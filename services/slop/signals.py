@@ -11,7 +11,7 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from slop.basis import Basis
-from slop.profiles import usable
+from slop.latent import usable
 from slop.recent import content_of, event_digest
 from slop.v1.signal_pb2 import Signal
 

@@ -1,14 +1,20 @@
-"""Taking a learned signal back out of a reader's latent, vectorised over readers.
+"""Undoing: taking a learned signal out of the latents of readers again.
 
-It is the inverse of `slop.profiles.learned` and keeps its promises: elementwise over readers, sums in a fixed order,
-only operations that IEEE 754 rounds correctly. Of the signal only scalars are remembered (`Taken`); its features come
-again with the signal that takes it back, which is about the same post.
+It inverts `slop.latent.learned`, with the same symbols and the same promise: equal bytes on every machine. Of a learned
+signal only a few numbers are remembered (`RememberedSignals`). Its features x come with the signal that has it undone,
+which is about the same post.
 
-With c = w p (1 - p) and t = 1 + c v, learning made s' = s (1 - c x^2 s / t) of each variance s. With z = c x^2 s / t
-and r = c x^2 s' / t that is z (1 - z) = r, so s = s' / (1 - z), where z is the smaller root but for at most one
-dimension, which then made up more than half of the signal (the z of all dimensions sum to c v / t < 1). The mean moved
-by a s x with a = w (y - p) / t. Both were forgotten a little with every signal since, k of them: the mean's share is
-g^k, the variance's g^2k. What the signal's own step forgot is given back in the same measure.
+For one reader, one block and k signals learned since:
+
+- Variance. Learning made s' = s (1 - z) of s, where z = h x^2 s / t. With r = h x^2 s' / t this is z (1 - z) = r. So
+  s = s' / (1 - z), and z is one of the two roots (1 -+ sqrt(1 - 4 r)) / 2. The z of all dimensions sum to h v / t < 1,
+  so at most one of them is above 1/2. For all others, z is the smaller root.
+- Mean. Learning added w (y - p) s x / t, with the s that is found.
+- Forgetting. Each of the k later signals has multiplied what is left of the change of m by g, and of s by g^2. So it is
+  taken with the share g^k in the mean, and g^2k in the variance. The forgetting of the signal's own step is undone with
+  the same shares.
+
+If k = 0 this is the exact inverse. Else it is an approximation: the exact one needs the variances of that time.
 """
 
 from typing import Final, NamedTuple
@@ -16,21 +22,22 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from slop.profiles import Doubles, Floats, Prior, ordered_sum, with_bias
+from slop.latent import Floats, Prior, with_bias
+from slop.reproducible import Doubles, ordered_sum, power
 
-# A variance that is given back is no smaller than this share of the prior's.
+# The variance before the last signal is at least this share of the prior's.
 _LEAST_VARIANCE: Final = 2.0**-40
 
 
-class Taken(NamedTuple):
-    """What is remembered of a signal of each of U readers, as float32 values.
+class RememberedSignals(NamedTuple):
+    """What is remembered of one learned signal for each of U readers.
 
     Attributes:
-        label: (U,).
-        weight: (U,).
-        probability: (U, B), for each block what was believed before.
-        spread: (U, B), likewise.
-        since: (U,) int64, how many signals were learned since.
+        label: (U,) float32, y.
+        weight: (U,) float32, w.
+        probability: (U, B) float32, the p that each block had predicted.
+        spread: (U, B) float32, the v that each block had predicted.
+        since: (U,) int64, k: how many signals were learned since.
     """
 
     label: Floats
@@ -39,83 +46,78 @@ class Taken(NamedTuple):
     spread: Floats
     since: npt.NDArray[np.int64]
 
-    def of_block(self, at: int) -> "Taken":
-        """With what one block believed, (U,)."""
+    def of_block(self, at: int) -> "RememberedSignals":
+        """The same with the probability and the spread of one block, (U,) each."""
         return self._replace(probability=self.probability[:, at], spread=self.spread[:, at])
 
 
-def taken_back(mean: Floats, variance: Floats, features: Floats, taken: Taken, prior: Prior) -> tuple[Floats, Floats]:
-    """Take back one signal for each of U readers, block by block.
-
-    Where nothing was learned since, mean and variance are those from before it, up to rounding. Else what is left of
-    its contribution goes, as far as scalars tell: exactly it would take the variances of that time.
+def undone(
+    mean: Floats, variance: Floats, features: Floats, remembered: RememberedSignals, prior: Prior
+) -> tuple[Floats, Floats]:
+    """Undo one signal for each of U readers.
 
     Args:
-        mean: (U, D) float32 now.
-        variance: (U, D) float32 now.
-        features: (U, F) float32 of the signals, at most MAX_FEATURE in size.
-        taken: what is remembered of them.
-        prior: as they were learned with.
+        mean: (U, D) float32, with the signals.
+        variance: (U, D) float32, with the signals.
+        features: (U, F) float32, of the signals' posts, at most `slop.latent.MAX_FEATURE` in absolute value.
+        remembered: of the signals.
+        prior: with which they were learned.
 
     Returns:
-        mean and variance after, (U, D) float32; the variance is in (0, the prior's].
+        mean and variance without the signals, (U, D) float32; the variance is in (0, the prior's]. If nothing was
+        learned since, they are those from before, up to rounding.
     """
     blocks = [
-        _taken_back_block(mean[:, latent], variance[:, latent], features[:, part], taken.of_block(at), block)
+        _undone_block(mean[:, latent], variance[:, latent], features[:, part], remembered.of_block(at), block)
         for at, (latent, part, block) in enumerate(prior.blocks())
     ]
     means, variances = zip(*blocks, strict=True)
     return np.concatenate(means, axis=1), np.concatenate(variances, axis=1)
 
 
-def _taken_back_block(
-    mean: Floats, variance: Floats, features: Floats, taken: Taken, prior: Prior
+def _undone_block(
+    mean: Floats, variance: Floats, features: Floats, remembered: RememberedSignals, prior: Prior
 ) -> tuple[Floats, Floats]:
-    (kept,) = prior.forgetting
-    p, v = taken.probability.astype(np.float64), taken.spread.astype(np.float64)
-    y, w = taken.label.astype(np.float64), taken.weight.astype(np.float64)
-    x, left = with_bias(features), power(kept, taken.since)
-    latest = taken.since == 0
+    """One block: with N features, mean and variance are (U, N + 1), features (U, N) and what is remembered (U,)."""
+    (g,) = prior.forgetting
+    p, v = remembered.probability.astype(np.float64), remembered.spread.astype(np.float64)
+    y, w = remembered.label.astype(np.float64), remembered.weight.astype(np.float64)
+    x, left = with_bias(features), power(g, remembered.since)  # left: g^k
+    latest = remembered.since == 0
 
-    curvature = w * p * (1 - p)
-    total = 1 + curvature * v
-    share = (curvature * left * left / total)[:, None] * (x * x)
-    s = _variance_before(share, variance.astype(np.float64), curvature * v / total, latest)
+    h = w * p * (1 - p)
+    t = 1 + h * v
+    share = (h * left * left / t)[:, None] * (x * x)
+    s = _variance_before(share, variance.astype(np.float64), h * v / t, latest)
     s = np.minimum(s, prior.variance)
-    m = mean.astype(np.float64) - (w * (y - p) / total * left)[:, None] * (s * x)
+    m = mean.astype(np.float64) - (w * (y - p) / t * left)[:, None] * (s * x)
 
-    m = prior.mean + (m - prior.mean) * (1 + (1 / kept - 1) * left)[:, None]
-    remembered = prior.variance - (prior.variance - s) * (1 + (1 / (kept * kept) - 1) * left * left)[:, None]
-    least = np.where(latest[:, None], _LEAST_VARIANCE * prior.variance, kept * kept * s)
-    s = np.minimum(np.maximum(remembered, least), prior.variance)
+    m = prior.mean + (m - prior.mean) * (1 + (1 / g - 1) * left)[:, None]
+    before = prior.variance - (prior.variance - s) * (1 + (1 / (g * g) - 1) * left * left)[:, None]
+    least = np.where(latest[:, None], _LEAST_VARIANCE * prior.variance, g * g * s)
+    s = np.minimum(np.maximum(before, least), prior.variance)
     return m.astype(np.float32), np.minimum(s.astype(np.float32), prior.variance.astype(np.float32))
 
 
 def _variance_before(share: Doubles, after: Doubles, whole: Doubles, latest: npt.NDArray[np.bool_]) -> Doubles:
-    """The variance s with s (1 - share s) = after, (U, D).
+    """The variance s that solves s (1 - share s) = after, elementwise.
 
     Args:
-        share: (U, D), c x^2 / t.
-        after: (U, D), the variance after.
-        whole: (U,), what share times s sums to over the dimensions.
-        latest: (U,), whether nothing was learned since, so that one dimension may be told to have made up most of it.
+        share: (U, N + 1) float64, h x^2 g^2k / t.
+        after: (U, N + 1) float64, the variance after the signal.
+        whole: (U,) float64, h v / t: what z = share s sums to over the dimensions if k = 0.
+        latest: (U,) bool, whether k = 0. Only then may one dimension take the larger root.
+
+    Returns:
+        (U, N + 1) float64.
     """
     r = np.minimum(share * after, 0.25)
     root = np.sqrt(1 - 4 * r)
     small = 2 * r / (1 + root)
     rest, rows = 1 - small, np.arange(len(r))
     most = np.argmax(r, axis=1)
-    # With the larger root the sum grows by `root` there; take the one whose sum is nearer to the whole.
+    # The larger root in dimension `most` makes the sum of z larger by `root`; it is taken if that is nearer to `whole`.
     larger = latest & (whole - ordered_sum(small) > root[rows, most] / 2) & (small[rows, most] > 0)
     rest[rows, most] = np.where(larger, small[rows, most], rest[rows, most])
     before: Doubles = after / rest
     return before
-
-
-def power(base: float, exponents: npt.NDArray[np.int64]) -> Doubles:
-    """`base` to whole exponents >= 0, (U,), by squaring: the same bits everywhere, which `**` does not promise."""
-    result, factor, left = np.ones(exponents.shape), base, exponents
-    while left.any():
-        result = np.where(left & 1, result * factor, result)
-        factor, left = factor * factor, left >> 1
-    return result

@@ -18,7 +18,8 @@ from jobs.snapshots import restore_snapshot, take_snapshot
 from learner.learning import BatchOutcome, Learner
 from slop.factors import Factors
 from slop.kafka.topics import encode
-from slop.profiles import MAX_FEATURE, MAX_WEIGHT, Profile
+from slop.latent import MAX_FEATURE, MAX_WEIGHT
+from slop.profiles import Profile
 from slop.recent import MOST_DECISIONS
 from slop.redis.profiles import ProfileArchive, Profiles, StoredUser, User, profile_key
 from slop.v1.signal_pb2 import Signal

@@ -8,8 +8,10 @@ from redis import Redis
 
 from learner.learning import LearnedSignals, Learner
 from slop.kafka.topics import encode
-from slop.profiles import Applied, Doubles, Floats, Profile, update
+from slop.latent import Floats, update
+from slop.profiles import Applied, Profile
 from slop.redis.profiles import Profiles, profile_key
+from slop.reproducible import Doubles
 from slop.v1.signal_pb2 import Signal
 from tests.basis import random_basis
 from tests.learners import everything

@@ -120,7 +120,7 @@ class Fit:
         self.noise, self.bias_variance = 0.2, 0.05
 
     def run(self) -> Factors:
-        """The factors, scaled for the logistic model of `slop.profiles.update`."""
+        """The factors, scaled for the logistic model of `slop.latent.update`."""
         for _ in range(self._options.rounds):
             readers = self._expect()
             self._maximise(readers)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slop.profiles import Block, Prior, update
+from slop.latent import Block, Prior, update
 from training.factors.reactions import Reactions
 
 Floats = npt.NDArray[np.float32]

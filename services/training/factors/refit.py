@@ -8,7 +8,7 @@ import numpy as np
 
 from slop.basis import Basis
 from slop.factors import Factors
-from slop.profiles import Prior
+from slop.latent import Prior
 from training.factors.fit import Fit, FitOptions
 from training.factors.judging import Doubles, Floats, Judge, Verdict
 from training.factors.reactions import Reactions

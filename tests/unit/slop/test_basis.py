@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from slop.basis import Basis, EmbedderName, InvalidBasis, LengthScale, Template, responsibilities
 from slop.head import Components
-from slop.profiles import Doubles
+from slop.reproducible import Doubles
 from tests.basis import random_basis, random_head
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from slop.composing import Composer, Pair, checked_pair, surplus
-from slop.profiles import Doubles
+from slop.reproducible import Doubles
 from slop.soft_prompts import UnsafeSoftPrompt, allot
 from tests.basis import random_factored, spread_over
 

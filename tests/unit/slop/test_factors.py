@@ -6,7 +6,8 @@ import pytest
 
 from slop.basis import Basis, InvalidBasis
 from slop.factors import Factors, InvalidFactors
-from slop.profiles import Block, Profile, scores
+from slop.latent import Block
+from slop.profiles import Profile, scores
 from tests.basis import random_basis
 
 RNG = np.random.default_rng(0)

@@ -8,24 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import expit
 
-from slop.profiles import (
-    MAX_FEATURE,
-    MAX_WEIGHT,
-    MOST_SOURCES,
-    Applied,
-    Block,
-    Doubles,
-    Floats,
-    InvalidProfile,
-    Prior,
-    Profile,
-    exp_of_negative,
-    ordered_sum,
-    scores,
-    sigmoid,
-    update,
-    usable,
-)
+from slop.latent import MAX_FEATURE, MAX_WEIGHT, Block, Floats, Prior, update, usable
+from slop.profiles import MOST_SOURCES, Applied, InvalidProfile, Profile, scores
+from slop.reproducible import Doubles, exp_of_negative, ordered_sum, sigmoid
 from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 K = 5

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from slop.profiles import Doubles, Profile
+from slop.profiles import Profile
+from slop.reproducible import Doubles
 from slop.soft_prompts import MAX_WEIGHT_NORM, UnsafeSoftPrompt, allot, checked, shares
 from tests.basis import random_basis
 

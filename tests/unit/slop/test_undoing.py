@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from slop.profiles import MAX_FEATURE, MAX_WEIGHT, Beliefs, Doubles, Floats, Prior, learned
-from slop.undoing import Taken, power, taken_back
+from slop.latent import MAX_FEATURE, MAX_WEIGHT, Beliefs, Floats, Prior, learned
+from slop.reproducible import Doubles, power
+from slop.undoing import RememberedSignals, undone
 
 TEXT = Prior.of(np.linspace(-0.2, 0.2, 5), variance=1.0, bias_variance=0.5, forgetting=0.955)
 FACTORS = Prior.of([0.0, 0.3, -0.1], variance=2.0, bias_variance=0.5, forgetting=0.998, spread=[1.0, 0.5, 0.05])
@@ -47,19 +48,19 @@ def after(signals: Signals, prior: Prior = PRIOR) -> tuple[Floats, Floats]:
     return mean, variance
 
 
-def taken(signal: tuple[Floats, Floats, Floats], beliefs: Beliefs, since: int) -> Taken:
+def remembered(signal: tuple[Floats, Floats, Floats], beliefs: Beliefs, since: int) -> RememberedSignals:
     """What is remembered of a signal, rounded as it is stored."""
     probability, spread = (part.astype(np.float32) for part in beliefs)
-    return Taken(signal[1], signal[2], probability, spread, np.array([since]))
+    return RememberedSignals(signal[1], signal[2], probability, spread, np.array([since]))
 
 
-def learned_and_taken_back(
+def learned_and_undone(
     before: Signals, signal: tuple[Floats, Floats, Floats], between: Signals
 ) -> tuple[Floats, Floats]:
     mean, variance, beliefs = learned(*after(before), *signal, PRIOR)
     for one in between:
         mean, variance, _ = learned(mean, variance, *one, PRIOR)
-    return taken_back(mean, variance, signal[0], taken(signal, beliefs, len(between)), PRIOR)
+    return undone(mean, variance, signal[0], remembered(signal, beliefs, len(between)), PRIOR)
 
 
 @given(st.lists(USUAL, max_size=6), USUAL)
@@ -68,7 +69,7 @@ def test_a_signal_taken_back_at_once_leaves_the_profile_from_before(
     before: Signals, signal: tuple[Floats, Floats, Floats]
 ) -> None:
     mean, variance = after(before)
-    mean_again, variance_again = learned_and_taken_back(before, signal, [])
+    mean_again, variance_again = learned_and_undone(before, signal, [])
     np.testing.assert_allclose(mean_again, mean, rtol=0, atol=2e-5)
     np.testing.assert_allclose(variance_again, variance, rtol=0, atol=2e-5)
 
@@ -79,7 +80,7 @@ def test_a_signal_of_one_dimension_alone_is_taken_back_however_strong_it_was() -
     for strength in (0.5, 2.0, 10.0, 40.0):
         features[0, 2] = strength
         signal = features, np.ones(1, np.float32), np.full(1, 6, np.float32)
-        mean, variance = learned_and_taken_back([], signal, [])
+        mean, variance = learned_and_undone([], signal, [])
         np.testing.assert_allclose(mean, newborn()[0], atol=1e-4 * max(1, strength))
         np.testing.assert_allclose(variance, newborn()[1], atol=1e-4 * max(1, strength))
 
@@ -94,7 +95,7 @@ def test_whatever_is_taken_back_the_profile_stays_finite_and_the_variance_within
         mean, variance, _ = learned(mean, variance, *one, PRIOR)
     another = (between or before or [signal])[0][0]  # the text of the post was changed meanwhile
     for features in (signal[0], another):
-        mean, variance = taken_back(mean, variance, features, taken(signal, beliefs, since), PRIOR)
+        mean, variance = undone(mean, variance, features, remembered(signal, beliefs, since), PRIOR)
         assert np.isfinite(mean).all()
         assert (variance > 0).all()
         assert (variance <= PRIOR.variance.astype(np.float32)).all()
@@ -108,7 +109,7 @@ def test_the_variance_of_a_signal_taken_back_late_grows_if_nothing_is_forgotten(
     mean, variance, beliefs = learned(*after(before, NEVER_FORGETS), *signal, NEVER_FORGETS)
     for one in between:
         mean, variance, _ = learned(mean, variance, *one, NEVER_FORGETS)
-    _, grown = taken_back(mean, variance, signal[0], taken(signal, beliefs, len(between)), NEVER_FORGETS)
+    _, grown = undone(mean, variance, signal[0], remembered(signal, beliefs, len(between)), NEVER_FORGETS)
     assert (grown >= variance * np.float32(1 - 1e-6)).all()
 
 
@@ -126,7 +127,7 @@ def test_a_like_taken_back_late_leaves_nearly_what_would_be_there_without_it(bet
         like = usual(rng)[0], np.ones(1, np.float32), np.ones(1, np.float32)
         without, _ = after(before + others)
         with_it, _ = after([*before, like, *others])
-        mean, _ = learned_and_taken_back(before, like, others)
+        mean, _ = learned_and_undone(before, like, others)
         left.append(np.square(mean - without).sum())
         effect.append(np.square(with_it - without).sum())
     assert sum(left) < 0.2 * sum(effect)
@@ -139,7 +140,7 @@ def test_likes_taken_back_late_again_and_again_do_not_run_away() -> None:
         like, other = usual(rng), usual(rng)
         mean, variance, beliefs = learned(mean, variance, *like, PRIOR)
         mean, variance, _ = learned(mean, variance, *other, PRIOR)
-        mean, variance = taken_back(mean, variance, like[0], taken(like, beliefs, 1), PRIOR)
+        mean, variance = undone(mean, variance, like[0], remembered(like, beliefs, 1), PRIOR)
     assert np.abs(mean).max() < 5
     assert variance.min() > 0.01
 
@@ -151,11 +152,13 @@ def test_readers_do_not_touch_each_other(signals: Signals, since: list[int]) -> 
     mean, variance = (np.repeat(part, count, axis=0) for part in newborn())
     mean, variance, beliefs = learned(mean, variance, features, label, weight, PRIOR)
     probability, spread = (part.astype(np.float32) for part in beliefs)
-    all_taken = Taken(label, weight, probability, spread, np.array(since[:count]))
-    together = taken_back(mean, variance, features, all_taken, PRIOR)
+    all_remembered = RememberedSignals(label, weight, probability, spread, np.array(since[:count]))
+    together = undone(mean, variance, features, all_remembered, PRIOR)
     for u in range(count):
         one = slice(u, u + 1)
-        alone = taken_back(mean[one], variance[one], features[one], Taken(*(part[one] for part in all_taken)), PRIOR)
+        alone = undone(
+            mean[one], variance[one], features[one], RememberedSignals(*(part[one] for part in all_remembered)), PRIOR
+        )
         assert [part.tobytes() for part in alone] == [part[one].tobytes() for part in together]
 
 
@@ -173,7 +176,7 @@ def test_taking_back_has_the_bits_that_were_recorded() -> None:
         signal = features, np.array([turn % 3 == 0], np.float32), np.array([0.3 * turn], np.float32)
         mean, variance, beliefs = learned(mean, variance, *signal, PRIOR)
         if turn % 2:
-            mean, variance = taken_back(mean, variance, features, taken(signal, beliefs, turn % 4 // 2 * turn), PRIOR)
+            mean, variance = undone(mean, variance, features, remembered(signal, beliefs, turn % 4 // 2 * turn), PRIOR)
     assert (mean.tobytes().hex(), variance.tobytes().hex()) == RECORDED
 
 

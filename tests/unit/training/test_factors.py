@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slop.factors import Factors
-from slop.profiles import Block
+from slop.latent import Block
 from slop.settings import LearningSettings
 from slop.signals import learnable
 from slop.v1.signal_pb2 import Signal, Source
