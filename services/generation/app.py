@@ -1,4 +1,4 @@
-"""The application: its parts, and their lifetime."""
+"""The application: what it is made of, and how long each part lives."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -13,16 +13,16 @@ from fastapi import FastAPI
 
 from generation import metrics
 from generation.api import generation_router
-from generation.engine import Engine
+from generation.engine import EngineClient
 from generation.features import Featurizer
 from generation.post_publishing import PostPublisher
 from generation.profiles import ProfileDescriber
-from generation.prompt_picking import PromptPicker, factored_of
+from generation.prompt_picking import PromptPicker, style_subject_of
 from generation.ranking import Ranker
 from generation.reader_state import ReaderStates
+from generation.request_limit import RequestLimit
 from generation.serving import BasisSwitch, Serving
 from generation.settings import Settings
-from generation.slots import Slots
 from generation.writing import CopyFilter, Writer
 from kit.body_guard import BodyGuard
 from kit.health import health_router
@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     publisher = Publisher(settings.kafka_bootstrap, "slop-generation", PublisherLimits(settings.publish_queue_bytes))
     metrics.watch(publisher)
 
-    slots = Slots(settings.max_concurrency, settings.max_waiting, settings.max_wait_s)
+    limit = RequestLimit(settings.max_concurrency, settings.max_waiting, settings.max_wait_s)
     post_publisher = PostPublisher(settings.tenant, publisher, redis, settings.redis_timeout_s)
     rng = np.random.default_rng()
 
@@ -62,15 +62,16 @@ def create_app(settings: Settings) -> FastAPI:
         readers = ReaderStates(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
         posts = RankedPosts(redis, basis, settings.tenant)
         try:
-            picker = PromptPicker(basis, settings, rng, factored_of(ref, basis, settings))
+            picker = PromptPicker(basis, settings, rng, style_subject_of(ref, basis, settings))
         except UnsafeSoftPrompt as error:
             raise InvalidBasis(f"a prompt must not reach the engine: {error}") from error
         copies = CopyFilter(KnownPosts.beside(Path(ref.folder)), settings.rewrites)
         return Serving(
-            writer=Writer(readers, picker, engine, slots, post_publisher, copies),
+            writer=Writer(readers, picker, engine, limit, post_publisher, copies),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
             describer=ProfileDescriber(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),
+            probe=picker.probe(),
         )
 
     blocking_redis = redis_client(settings.redis_url, settings.redis_timeout_s)  # following blocks, in a thread
@@ -87,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
             stack.push_async_callback(featurizer.close)
             stack.push_async_callback(engine.close)
             await stack.enter_async_context(_at_work(switch.run(settings.follow_s)))
-            await stack.enter_async_context(_at_work(engine.watch()))
+            await stack.enter_async_context(_at_work(engine.watch(lambda: switch.serving.probe)))
             yield
 
     app = FastAPI(
@@ -114,7 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _at_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Work that goes on until the block ends."""
+    """Have a coroutine run until the block ends, then cancel it."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -124,9 +125,9 @@ async def _at_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await task
 
 
-def engine_of(settings: Settings) -> Engine:
-    """The engine that the settings name."""
-    return Engine(
+def engine_of(settings: Settings) -> EngineClient:
+    """A client of the engine that the settings name."""
+    return EngineClient(
         settings.vllm_url,
         settings.served_model_name,
         connect_timeout_s=settings.engine_connect_timeout_s,

@@ -1,4 +1,4 @@
-"""What the HTTP API takes and answers."""
+"""The bodies of the HTTP API's requests and answers."""
 
 from enum import StrEnum
 from typing import Annotated, Final, Self
@@ -14,7 +14,7 @@ MAX_PROMPT: Final = 2_000
 
 
 class Request(BaseModel):
-    """A request body: exact types and no unknown fields, so that nothing of a client passes on unseen."""
+    """A request body, with exact types and no unknown fields: nothing that a client sends is silently ignored."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -71,7 +71,7 @@ class GenerateResponse(BaseModel):
 
 
 class PostDelta(BaseModel):
-    """A streamed piece of a post: `post` is its index in the final answer."""
+    """A streamed piece of a post; `post` is the post's index in the final answer."""
 
     post: int
     text: str
@@ -115,7 +115,7 @@ class Taste(BaseModel):
 
 
 class ProfileResponse(BaseModel):
-    """What is known of a reader, in words."""
+    """What was learned of a reader, in words."""
 
     user_id: str = Field(examples=["ada"])
     interactions: int = Field(description="signals that were learned", examples=[16])

@@ -1,4 +1,4 @@
-"""Server-sent events of a streamed answer."""
+"""A streamed answer as server-sent events (WHATWG HTML, section 9.2)."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -24,23 +24,23 @@ data: {"posts":[{"post_id":"gen-0b9c","text":"Repotted the basil today."}],"pers
 
 
 class EventStream(StreamingResponse):
-    """A streamed answer that ends its source as soon as the client is gone."""
+    """A streamed answer that closes its source as soon as the client has gone."""
 
     def __init__(self, events: AsyncGenerator[str, None]) -> None:
         super().__init__(events, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
         self._events = events
 
     async def stream_response(self, send: Send) -> None:
-        """Send all events."""
+        """Send all events, as ASGI does."""
         async with aclosing(self._events):
             await super().stream_response(send)
 
 
 async def event_stream(source: AsyncGenerator[Item, None]) -> EventStream:
-    """Wait for the first item, so that a failure until then has its own status, and stream.
+    """Wait for the first item, then stream. A failure before the first item is answered with a status of its own.
 
     Raises:
-        Problem: the source fails at once.
+        Problem: the source failed before its first item.
     """
     first = await anext(source)
     return EventStream(_events(first, source))

@@ -1,4 +1,4 @@
-"""Features that are not in Redis, computed by the featurizer."""
+"""Asking the featurizer for features that are not in Redis."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -19,32 +19,32 @@ RETRY_AFTER_S: Final = 5
 log = structlog.stdlib.get_logger(__name__)
 
 
-class AskedText(NamedTuple):
-    """A text and, if it is a known post's, the post's id: its features are stored then."""
+class RequestedText(NamedTuple):
+    """A text whose features are wanted and, if it is a known post's, the post's id: then its features are stored."""
 
     text: str
     post_id: str | None = None
 
 
 class Featurizer:
-    """Asks the featurizer at `url` for features, within `timeout_s`."""
+    """Client of the featurizer at `url`, which has `timeout_s` seconds for a request."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False)
 
-    async def features(self, asked: Sequence[AskedText], basis: Basis, tenant: str) -> list[Floats | None]:
-        """The features of texts under a basis, (F,) float32 each; None of one that can't have any.
+    async def features(self, texts: Sequence[RequestedText], basis: Basis, tenant: str) -> list[Floats | None]:
+        """The features of texts under a basis: (F,) float32 each, or None for a text that can't have any.
 
-        Who is cancelled leaves: the featurizer computes no more for a caller that has gone.
+        A call that is cancelled closes its connection, so that the featurizer stops computing for it.
 
         Raises:
             Problem: the featurizer does not answer, has too much to do, or does not answer with features of this basis.
         """
-        if not asked:
+        if not texts:
             return []
         body = {
-            "texts": [one.text for one in asked],
-            "post_ids": [one.post_id for one in asked],
+            "texts": [one.text for one in texts],
+            "post_ids": [one.post_id for one in texts],
             "tenant": tenant,
             "basis": basis.version,
         }
@@ -55,7 +55,7 @@ class Featurizer:
             log.warning("featurizer_unavailable", error=repr(error))
             detail = "features of texts can't be computed now; posts that are known by their id can be ranked"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=_retry_after_s(error)) from error
-        return _checked(response, basis.version, (len(asked), basis.feature_count))
+        return _checked(response, basis.version, (len(texts), basis.feature_count))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -63,6 +63,7 @@ class Featurizer:
 
 
 def _checked(response: httpx.Response, version: str, shape: tuple[int, int]) -> list[Floats | None]:
+    """The features in an answer, if they are of this basis and of this shape: (texts, F)."""
     try:
         answer = response.json()
         features = [None if row is None else np.array(row, dtype=np.float32) for row in answer["features"]]
@@ -76,6 +77,6 @@ def _checked(response: httpx.Response, version: str, shape: tuple[int, int]) -> 
 
 
 def _retry_after_s(error: httpx.HTTPError) -> int:
-    """What the featurizer says of itself, else the usual."""
+    """What the featurizer's answer says, or else RETRY_AFTER_S; seconds."""
     said = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
     return int(said) if said.isdigit() else RETRY_AFTER_S

@@ -1,4 +1,4 @@
-"""What Prometheus sees of the generation service."""
+"""The metrics of the generation service."""
 
 from typing import Final
 
@@ -25,7 +25,7 @@ FIRST_TOKEN_SECONDS: Final = Histogram(
 RANK_SECONDS: Final = Histogram("slop_rank_seconds", "From a rank request to its scores.")
 ROW_NORM: Final = Histogram(
     "slop_soft_prompt_row_norm",
-    "The largest row norm of each soft prompt that an order to the engine begins with.",
+    "The largest row norm of each soft prompt that a request to the engine begins with.",
     buckets=(0.5, 1, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 8, 12, 20),
 )
 DISTINCT2: Final = Gauge(
@@ -34,7 +34,9 @@ DISTINCT2: Final = Gauge(
     ["arm"],
 )
 UNPUBLISHED: Final = Counter("slop_unpublished_posts", "Generated posts that did not reach Kafka.")
-UNTOLD: Final = Counter("slop_untold_posts", "Generated posts that Redis did not take in time; they come by Kafka.")
+UNSTORED: Final = Counter(
+    "slop_untold_posts", "Generated posts whose text Redis did not take in time; the featurizer has it from Kafka."
+)
 PUBLISHING: Final = Gauge("slop_publishing_posts", "Generated posts that Kafka has not acknowledged yet.")
 
 LIVE_GROUP: Final = Gauge("slop_live_group", "1 for each consumer group that learns under the live basis.", ["group"])
@@ -46,12 +48,12 @@ for _arm in Arm:
 
 
 def show_live(groups: Groups) -> None:
-    """Show which consumer groups readers wait for; nobody does for those of the next or the former basis."""
+    """Show the consumer groups of the live basis: readers wait for what these learn, and for no other group."""
     LIVE_GROUP.clear()
     for group, _ in groups.read():
         LIVE_GROUP.labels(group).set(1)
 
 
 def watch(publisher: Publisher) -> None:
-    """Show how many posts wait for Kafka."""
+    """Show how many posts wait for Kafka's acknowledgement."""
     PUBLISHING.set_function(lambda: publisher.waiting)

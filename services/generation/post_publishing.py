@@ -1,4 +1,4 @@
-"""Written texts become posts: they get an id, and are known before anybody can react to them."""
+"""Written texts become posts: each gets an id, and is known before anybody can react to it."""
 
 import asyncio
 import time
@@ -22,33 +22,33 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class PostPublisher:
-    """Mints posts of one tenant."""
+    """Makes and publishes the posts of one tenant."""
 
     def __init__(self, tenant: str, publisher: Publisher, redis: aioredis.Redis, timeout_s: float) -> None:
-        """Redis may take `timeout_s`."""
+        """Redis may take `timeout_s` seconds to store the texts of one answer."""
         self._tenant, self._publisher, self._variety = tenant, publisher, Variety()
         self._redis, self._timeout_s = redis, timeout_s
 
     async def posts(self, user_id: str, texts: Sequence[str], personalization: Personalization) -> GenerateResponse:
-        """Give each text an id, make it known, publish it, and answer."""
+        """Give each text an id, store and publish it; returns the answer. An empty text gets an id only."""
         posts = [GeneratedPost(post_id=GENERATED + uuid.uuid4().hex, text=text.strip()) for text in texts]
         written = [self._post(user_id, post, personalization) for post in posts if post.text]
         self._variety.add(personalization.arm, (post.text for post in written))
         if written:
-            await self._tell(written)
+            await self._store(written)
             records = [ProducerRecord(POSTS, key_of(post), encode(post)) for post in written]
             self._publisher.publish_soon(records, metrics.UNPUBLISHED.inc)
         return GenerateResponse(posts=posts, personalization=personalization)
 
-    async def _tell(self, posts: Sequence[Post]) -> None:
-        """Store the texts where the featurizer finds them; without Redis it has them from Kafka, a moment later."""
+    async def _store(self, posts: Sequence[Post]) -> None:
+        """Store the texts where the featurizer finds them; without Redis it reads them from Kafka, a moment later."""
         texts = [(ref_of(post), sent_text(post)) for post in posts]
         try:
             async with asyncio.timeout(self._timeout_s):
                 await put_texts_async(self._redis, texts)
         except (RedisError, OSError) as error:
-            metrics.UNTOLD.inc(len(posts))
-            log.warning("posts_not_told", error=f"{type(error).__name__}: {error}")
+            metrics.UNSTORED.inc(len(posts))
+            log.warning("posts_not_stored", error=f"{type(error).__name__}: {error}")
 
     def _post(self, user_id: str, post: GeneratedPost, personalization: Personalization) -> Post:
         return Post(

@@ -1,4 +1,4 @@
-"""A reader's profile in words; the vector itself is personal data and leaves Redis in no answer."""
+"""A reader's profile in words. The latent itself is personal data, and no answer has it."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -25,27 +25,27 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class ProfileDescriber:
-    """Describes profiles in the words of a basis; `prior_variance` is what the learner starts from."""
+    """Describes profiles in the words of a basis. `prior_variance` is of a weight before the first signal."""
 
     def __init__(self, basis: Basis, readers: ReaderStates, prior_variance: float) -> None:
         self._basis, self._readers, self._prior_variance = basis, readers, prior_variance
         self._version = basis.version
 
     async def describe(self, user_id: str) -> ProfileResponse:
-        """A reader's profile.
+        """A reader's profile in words.
 
         Raises:
-            Problem: there is none, or it can't be read, or must not be used.
+            Problem: there is no profile, or it can't be read, or must not be used.
         """
         profile = await self._profile(user_id)
-        said = list(tastes(profile, self._basis))
+        described = list(tastes(profile, self._basis))
         return ProfileResponse(
             user_id=user_id,
             interactions=profile.interactions,
             version=profile.version,
             updated_at=datetime.fromtimestamp(profile.updated_at_ms / 1000, UTC),
-            tastes=said,
-            topics=said,
+            tastes=described,
+            topics=described,
             uncertainty=uncertainty(profile, self._basis.size, self._prior_variance),
             basis=self._version,
         )
@@ -65,7 +65,7 @@ class ProfileDescriber:
 
 
 def tastes(profile: Profile, basis: Basis) -> Iterator[Taste]:
-    """The strongest tastes: the share of each in generated posts, and the words of its cluster."""
+    """The reader's largest shares, at most MAX_TASTES, each with words of the prompt's cluster."""
     share = shares(profile, basis.size)
     if share is None:
         return
@@ -75,6 +75,6 @@ def tastes(profile: Profile, basis: Basis) -> Iterator[Taste]:
 
 
 def uncertainty(profile: Profile, prompts: int, prior_variance: float) -> float:
-    """Mean standard deviation over the prompts' weights relative to the prior's, in 0 to 1."""
+    """The mean standard deviation of the weights over the prompts, as a share of the prior's; at most 1."""
     relative = np.sqrt(profile.variance[:prompts].astype(np.float64) / prior_variance).mean()
     return round(float(min(relative, 1.0)), 3)

@@ -1,4 +1,4 @@
-"""Which soft prompt each post of a request is written with, and what the engine is asked for."""
+"""Which soft prompt each post of a request is written under, and what the engine is asked for."""
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import numpy as np
 
 from generation import metrics
 from generation.contracts import GenerateRequest, Personalization, Reason
-from generation.engine import Order
+from generation.engine import CompletionRequest
 from generation.reader_state import ReaderState
 from generation.settings import Settings
 from slop.basis import Basis
@@ -21,10 +21,15 @@ from slop.tensor_wire import torch_base64
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """An order and the posts, by index, that its texts are for."""
+class PostsOfPrompt:
+    """The posts of an answer that are written under the same prompt.
 
-    order: Order
+    Attributes:
+        request: what the engine is asked for.
+        posts: for each text that comes, which post of the answer it is; indices from 0.
+    """
+
+    request: CompletionRequest
     posts: tuple[int, ...]
 
 
@@ -33,37 +38,42 @@ class PickedPrompts:
     """What to ask the engine for, and what the reader's profile did to it.
 
     Attributes:
-        composed: how many of the posts have a style and a subject.
+        by_prompt: all posts of the answer, by their prompts.
+        composed: how many of the posts are composed, of a style and a subject.
     """
 
-    batches: tuple[Batch, ...]
+    by_prompt: tuple[PostsOfPrompt, ...]
     personalization: Personalization
     composed: int = 0
 
 
 class PromptPicker:
-    """Draws from a basis, and from a factored one that goes with it.
-
-    Raises:
-        UnsafeSoftPrompt: one has a prompt that must not reach the engine.
-    """
+    """Picks among the prompts of a basis, and among the pairs of its style × subject prompts if there are any."""
 
     def __init__(
-        self, basis: Basis, settings: Settings, rng: np.random.Generator, factored: StyleSubjectBasis | None = None
+        self,
+        basis: Basis,
+        settings: Settings,
+        rng: np.random.Generator,
+        style_subject: StyleSubjectBasis | None = None,
     ) -> None:
+        """Check and encode all prompts: what is sent to the engine is one of them, and nothing else.
+
+        Raises:
+            UnsafeSoftPrompt: one of the prompts must not reach the engine.
+        """
         self._basis, self._settings, self._rng = basis, settings, rng
         self._version = basis.version
-        # What is sent is one of these and nothing else: checked once, encoded once, shared by all readers.
-        prompts = _prompts(basis, factored)
+        prompts = _prompts(basis, style_subject)
         self._parts = {
             choice: [{"type": "prompt_embeds", "data": torch_base64(prompt)}] for choice, prompt in prompts.items()
         }
         self._row_norms = {choice: float(np.linalg.norm(prompt, axis=1).max()) for choice, prompt in prompts.items()}
-        composer = Composer.of(factored)
+        composer = Composer.of(style_subject)
         self._draw = of_mixture if composer is None else composer.draw
 
     def draw(self, request: GenerateRequest, state: ReaderState) -> PickedPrompts:
-        """Draw a soft prompt for each post; posts with the same one are ordered together."""
+        """Draw a soft prompt for each post; posts under the same one are asked for together."""
         drawn = self._drawn(request, state)
         if drawn is None and state.reason == Reason.PERSONALIZED:
             state = replace(state, reason=Reason.NO_TASTE)
@@ -71,9 +81,17 @@ class PromptPicker:
         posts_of: dict[Choice | None, list[int]] = defaultdict(list)
         for post, choice in enumerate(choices):
             posts_of[choice].append(post)
-        batches = (Batch(self._order(request, choice, len(posts)), tuple(posts)) for choice, posts in posts_of.items())
+        by_prompt = [
+            PostsOfPrompt(self._completion(request, choice, len(posts)), tuple(posts))
+            for choice, posts in posts_of.items()
+        ]
         composed = sum(isinstance(choice, Pair) for choice in choices)
-        return PickedPrompts(tuple(batches), state.personalization(self._version), composed)
+        return PickedPrompts(tuple(by_prompt), state.personalization(self._version), composed)
+
+    def probe(self) -> CompletionRequest:
+        """One token under the first prompt of the basis: the least that shows that the engine takes its prompts."""
+        messages = self._messages(0, self._basis.template.request)
+        return CompletionRequest(messages, n=1, max_tokens=1, temperature=0.0, min_p=0.0)
 
     def _drawn(self, request: GenerateRequest, state: ReaderState) -> list[Choice] | None:
         if state.reason != Reason.PERSONALIZED or state.profile is None:
@@ -81,33 +99,33 @@ class PromptPicker:
         share = shares(state.profile, self._basis.size, request.strength)
         return None if share is None else self._draw(share, request.n, self._rng)
 
-    def _order(self, request: GenerateRequest, choice: Choice | None, n: int) -> Order:
-        template, settings = self._basis.template, self._settings
-        system: Any = template.plain_system if choice is None else self._parts[choice]
+    def _completion(self, request: GenerateRequest, choice: Choice | None, n: int) -> CompletionRequest:
+        settings = self._settings
         if choice is not None:
             metrics.ROW_NORM.observe(self._row_norms[choice])
-        return Order(
-            messages=[
-                {"role": "system", "content": system},
-                {"role": "user", "content": request.prompt or template.request},
-            ],
+        return CompletionRequest(
+            messages=self._messages(choice, request.prompt or self._basis.template.request),
             n=n,
             max_tokens=request.max_tokens or settings.max_tokens,
             temperature=settings.temperature if request.temperature is None else request.temperature,
             min_p=settings.min_p,
         )
 
+    def _messages(self, choice: Choice | None, user: str) -> list[dict[str, Any]]:
+        system = self._basis.template.plain_system if choice is None else self._parts[choice]
+        return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
-def factored_of(ref: BasisRef, basis: Basis, settings: Settings) -> StyleSubjectBasis | None:
-    """The factored basis that lies beside a basis, if posts are to be composed."""
+
+def style_subject_of(ref: BasisRef, basis: Basis, settings: Settings) -> StyleSubjectBasis | None:
+    """The style × subject prompts in the folder of a basis, if there are any and posts are to be composed."""
     return StyleSubjectBasis.beside(Path(ref.folder), basis) if settings.composed_posts else None
 
 
-def _prompts(basis: Basis, factored: StyleSubjectBasis | None) -> dict[Choice, Floats]:
-    """All that may reach the engine, each (rows, d), checked."""
+def _prompts(basis: Basis, style_subject: StyleSubjectBasis | None) -> dict[Choice, Floats]:
+    """All prompts that may reach the engine, each (rows, d) float32, checked."""
     prompts: dict[Choice, Floats] = {k: checked(prompt, basis) for k, prompt in enumerate(basis.prompts)}
-    if factored is not None:
-        styles, subjects = factored.size
+    if style_subject is not None:
+        styles, subjects = style_subject.size
         pairs = (Pair(style, subject) for style in range(styles) for subject in range(subjects))
-        prompts |= {pair: checked_pair(pair, factored) for pair in pairs}
+        prompts |= {pair: checked_pair(pair, style_subject) for pair in pairs}
     return prompts

@@ -1,4 +1,4 @@
-"""How much posts are to a reader's taste; no language model is asked, but for texts that it has not seen."""
+"""How much posts are to a reader's taste. The language model is not asked."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from generation import metrics
 from generation.contracts import RankedPost, RankRequest, RankResponse, Reason
-from generation.features import AskedText, Featurizer
+from generation.features import Featurizer, RequestedText
 from generation.reader_state import ReaderState, ReaderStates
 from kit.problems import Problem
 from slop.basis import Basis
@@ -24,12 +24,12 @@ RETRY_AFTER_S: Final = 2
 
 
 class Ranker:
-    """Ranks by a reader's profile, or by the crowd's direction where the reader has none that may be used."""
+    """Ranks by a reader's profile, or by the prior's mean where the reader has no profile that may be used."""
 
     def __init__(
         self, basis: Basis, readers: ReaderStates, posts: RankedPosts, featurizer: Featurizer, timeout_s: float
     ) -> None:
-        """Ranks under `basis`; Redis may take `timeout_s`."""
+        """Rank under `basis`; Redis may take `timeout_s` seconds to find the posts of one request."""
         self._readers, self._posts, self._featurizer, self._timeout_s = readers, posts, featurizer, timeout_s
         self._basis, self._version, self._blocks = basis, basis.version, basis.blocks
         self._tenant = posts.tenant
@@ -56,14 +56,15 @@ class Ranker:
         return self._crowd
 
     async def _features(self, posts: Sequence[RankedPost]) -> list[Floats | None]:
-        """Features of posts, in order; None of one that is not known, or can't have any now."""
+        """Features of posts, in order; None for a post that is not known, or whose features can't be had now."""
         known = iter(await self._known([post.post_id for post in posts if post.post_id is not None]))
         found = [post.text if post.post_id is None else next(known) for post in posts]
-        asked = {at: AskedText(x, posts[at].post_id) for at, x in enumerate(found) if isinstance(x, str)}
+        asked = {at: RequestedText(x, posts[at].post_id) for at, x in enumerate(found) if isinstance(x, str)}
         computed = dict(zip(asked, await self._computed(list(asked.values())), strict=True))
         return [computed.get(at) if isinstance(x, str) else x for at, x in enumerate(found)]
 
-    async def _computed(self, asked: Sequence[AskedText]) -> list[Floats | None]:
+    async def _computed(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
+        """Features of texts. Without the featurizer, None for each if all are of known posts, else the Problem."""
         try:
             return await self._featurizer.features(asked, self._basis, self._tenant)
         except Problem:
@@ -72,7 +73,7 @@ class Ranker:
             return [None] * len(asked)  # posts whose features aren't ready yet
 
     async def _known(self, post_ids: Sequence[str]) -> list[Floats | str | None]:
-        """Posts' features; of one that has none yet its text, of one that is not known None."""
+        """For each post its features; its text if it has no features yet; None if it is not known."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._posts.features(post_ids)

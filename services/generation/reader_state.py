@@ -1,4 +1,4 @@
-"""What is known of a reader when a request comes, whatever state Redis and the profile are in."""
+"""What may be used of a reader's profile for a request, whatever state Redis and the profile are in."""
 
 import asyncio
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class ReaderState:
     profile: Profile | None = None
 
     def personalization(self, basis: str) -> Personalization:
-        """What an answer tells of it."""
+        """What the answer says of it, under a basis of this version."""
         return Personalization(
             applied=self.reason == Reason.PERSONALIZED,
             reason=self.reason,
@@ -35,13 +35,13 @@ class ReaderState:
 
 
 class ReaderStates:
-    """Looks readers up within `timeout_s`."""
+    """Finds readers' profiles, in at most `timeout_s` seconds each."""
 
     def __init__(self, reader: ProfileReader, tenant: str, control_share: float, timeout_s: float) -> None:
         self._reader, self._tenant, self._control_share, self._timeout_s = reader, tenant, control_share, timeout_s
 
     async def profile(self, user_id: str) -> Profile | None:
-        """A reader's profile.
+        """A reader's profile; None if nothing was learned of this reader.
 
         Raises:
             InvalidProfile, UnsafeSoftPrompt: what is stored must not be used.
@@ -54,7 +54,7 @@ class ReaderStates:
         return profile
 
     async def state(self, user_id: str) -> ReaderState:
-        """What may be used of a reader's profile."""
+        """The reader's profile if it may be used, or else the reason why not."""
         arm = arm_of(self._tenant, user_id, self._control_share)
         try:
             profile = await self.profile(user_id)

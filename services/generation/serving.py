@@ -1,4 +1,4 @@
-"""What answers requests under a basis, and the switch to another basis between two requests."""
+"""What answers requests under the live basis, and the switch to another basis between two requests."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from generation import metrics
+from generation.engine import CompletionRequest
 from generation.profiles import ProfileDescriber
 from generation.ranking import Ranker
 from generation.writing import Writer
@@ -19,12 +20,21 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """All that depends on the basis."""
+    """All that depends on the basis.
+
+    Attributes:
+        writer: writes posts.
+        ranker: ranks posts.
+        describer: describes profiles.
+        groups: the consumer groups that learn under the basis.
+        probe: asks the engine for a token under a prompt of the basis.
+    """
 
     writer: Writer
     ranker: Ranker
     describer: ProfileDescriber
     groups: Groups
+    probe: CompletionRequest
 
 
 class BasisSwitch:

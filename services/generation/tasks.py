@@ -1,4 +1,4 @@
-"""Several things at a time, none of which outlives the failure of another or of the caller."""
+"""Concurrent work: when one part fails or the caller goes, the other parts end too."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
@@ -12,11 +12,11 @@ from kit.problems import Problem
 
 T = TypeVar("T")
 
-_AHEAD: Final = 32
+_AHEAD: Final = 32  # items that sources may be ahead of the reader of `merged`
 
 
 async def gathered(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order; the first failure ends all."""
+    """The results of all coroutines, in order. The first failure is raised, and cancels the others."""
     tasks = [asyncio.create_task(one) for one in work]
     try:
         return await asyncio.gather(*tasks)
@@ -26,7 +26,7 @@ async def gathered(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
-    """The items of all sources as they come; the first failure ends all, as does closing this iterator."""
+    """The items of all sources as they come. The first failure is raised; it ends all sources, as closing this does."""
     queue: asyncio.Queue[T | _End] = asyncio.Queue(_AHEAD)
     tasks = [asyncio.create_task(_pour(source, queue)) for source in sources]
     try:
@@ -45,10 +45,10 @@ async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of work for a request, which ends as soon as its caller has gone.
+    """The result of work for a request. When the caller has closed the connection the work is cancelled.
 
     Raises:
-        Problem: it has; nobody reads that.
+        Problem: the caller has gone, so nobody will read this.
     """
     working, listening = asyncio.create_task(work), asyncio.create_task(_gone(request))
     try:
@@ -62,24 +62,25 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _gone(request: Request) -> None:
-    """Return when the caller has gone; the request's body has been read."""
+    """Return when the caller has closed the connection. The request's body must have been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 class _End:
-    """A source has ended."""
+    """Says in the queue that a source has ended, or failed with `error`."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
 
 
 async def _pour(source: AsyncGenerator[T, None], queue: "asyncio.Queue[T | _End]") -> None:
+    """Put all items of a source into the queue, then its end."""
     try:
         async with aclosing(source):
             async for item in source:
                 await queue.put(item)
-    except Exception as error:  # handed to the one who iterates
+    except Exception as error:  # raised where `merged` is iterated
         await queue.put(_End(error))
     else:
         await queue.put(_End())

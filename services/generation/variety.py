@@ -1,4 +1,4 @@
-"""How varied the posts of each arm are: a basis that makes feeds monotonous is to be seen."""
+"""How varied the posts of each arm are, so that a basis that makes feeds monotonous is noticed."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -11,7 +11,7 @@ POSTS: Final = 200
 
 
 class Variety:
-    """Shows the distinct-2 of each arm's last posts."""
+    """Sets the metric of each arm: the distinct-2 of its last POSTS posts."""
 
     def __init__(self) -> None:
         self._posts = {arm: RecentPosts(POSTS) for arm in Arm}
@@ -19,6 +19,6 @@ class Variety:
             metrics.DISTINCT2.labels(arm).set_function(posts.distinct2)
 
     def add(self, arm: Arm, texts: Iterable[str]) -> None:
-        """Take an arm's posts in."""
+        """Count new posts of an arm."""
         for text in texts:
             self._posts[arm].add(text)

@@ -1,4 +1,4 @@
-"""From a request to its posts, whole or streamed."""
+"""From a generate request to its posts, whole or streamed."""
 
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
@@ -7,28 +7,38 @@ from dataclasses import dataclass, replace
 
 from generation import metrics
 from generation.contracts import GenerateRequest, GenerateResponse, PostDelta
-from generation.engine import Engine
+from generation.engine import EngineClient
 from generation.post_publishing import PostPublisher
-from generation.prompt_picking import Batch, PickedPrompts, PromptPicker
+from generation.prompt_picking import PickedPrompts, PostsOfPrompt, PromptPicker
 from generation.reader_state import ReaderStates
-from generation.slots import Slots
+from generation.request_limit import RequestLimit
 from generation.tasks import gathered, merged
 from slop.copies import KnownPosts
 
 
 @dataclass(frozen=True, slots=True)
 class CopyFilter:
-    """What is not served: posts that nearly copy a known one, if writing them again up to `rewrites` times helps."""
+    """Finds texts that are not served: empty ones, and near-copies of known posts.
+
+    Attributes:
+        known: the posts that must not be copied.
+        rewrites: how often such a post is written again, before it is served all the same.
+    """
 
     known: KnownPosts
     rewrites: int
 
-    def again(self, batches: Iterable[Batch], texts: Sequence[str]) -> Iterator[Batch]:
-        """What is to be written again of posts that were written; at temperature 0 it would come out the same."""
-        for batch in batches:
-            posts = tuple(post for post in batch.posts if self._is_refused(texts[post]))
-            if posts and batch.order.temperature > 0:
-                yield Batch(replace(batch.order, n=len(posts)), posts)
+    def again(self, written: Iterable[PostsOfPrompt], texts: Sequence[str]) -> Iterator[PostsOfPrompt]:
+        """Of the posts that were written, those to be written again.
+
+        Args:
+            written: the posts, by their prompts. At temperature 0 the same texts would come again: these stay.
+            texts: of all posts of the answer.
+        """
+        for some in written:
+            posts = tuple(post for post in some.posts if self._is_refused(texts[post]))
+            if posts and some.request.temperature > 0:
+                yield PostsOfPrompt(replace(some.request, n=len(posts)), posts)
 
     def _is_refused(self, text: str) -> bool:
         return not text.strip() or self.known.are_copied_by(text)
@@ -41,19 +51,13 @@ class Writer:
         self,
         readers: ReaderStates,
         picker: PromptPicker,
-        engine: Engine,
-        slots: Slots,
+        engine: EngineClient,
+        limit: RequestLimit,
         post_publisher: PostPublisher,
         copies: CopyFilter,
     ) -> None:
-        self._readers, self._picker, self._engine, self._slots, self._post_publisher = (
-            readers,
-            picker,
-            engine,
-            slots,
-            post_publisher,
-        )
-        self._copies = copies
+        self._readers, self._picker, self._engine, self._limit = readers, picker, engine, limit
+        self._post_publisher, self._copies = post_publisher, copies
 
     async def write(self, request: GenerateRequest) -> GenerateResponse:
         """All posts, once they are complete.
@@ -63,8 +67,8 @@ class Writer:
         """
         with metrics.GENERATE_SECONDS.time():
             picked = await self._picked(request)
-            async with self._slots.one():
-                texts = await self._written(picked.batches, request.n)
+            async with self._limit.turn():
+                texts = await self._written(picked.by_prompt, request.n)
             return await self._published(request, texts, picked)
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[PostDelta | GenerateResponse, None]:
@@ -76,8 +80,8 @@ class Writer:
         started = time.perf_counter()
         picked = await self._picked(request)
         texts = [""] * request.n
-        pieces = merged([self._pieces(batch) for batch in picked.batches])
-        async with self._slots.one(), aclosing(pieces):
+        pieces = merged([self._pieces(some) for some in picked.by_prompt])
+        async with self._limit.turn(), aclosing(pieces):
             async for delta in pieces:
                 if not any(texts):
                     metrics.FIRST_TOKEN_SECONDS.observe(time.perf_counter() - started)
@@ -89,22 +93,23 @@ class Writer:
     async def _picked(self, request: GenerateRequest) -> PickedPrompts:
         return self._picker.draw(request, await self._readers.state(request.user_id))
 
-    async def _written(self, batches: Sequence[Batch], posts: int) -> list[str]:
+    async def _written(self, by_prompt: Sequence[PostsOfPrompt], posts: int) -> list[str]:
+        """The texts of so many posts. What `copies` refuses is written again, as often as it allows."""
         texts, rewrites = [""] * posts, 0
-        while batches:
-            written = await gathered(self._engine.complete(batch.order) for batch in batches)
-            for batch, batch_texts in zip(batches, written, strict=True):
-                for post, text in zip(batch.posts, batch_texts, strict=True):
+        while by_prompt:
+            written = await gathered(self._engine.complete(some.request) for some in by_prompt)
+            for some, some_texts in zip(by_prompt, written, strict=True):
+                for post, text in zip(some.posts, some_texts, strict=True):
                     texts[post] = text
-            batches = list(self._copies.again(batches, texts)) if rewrites < self._copies.rewrites else []
-            metrics.REWRITTEN.inc(sum(len(batch.posts) for batch in batches))
+            by_prompt = list(self._copies.again(by_prompt, texts)) if rewrites < self._copies.rewrites else []
+            metrics.REWRITTEN.inc(sum(len(some.posts) for some in by_prompt))
             rewrites += 1
         return texts
 
-    async def _pieces(self, batch: Batch) -> AsyncGenerator[PostDelta, None]:
-        async with aclosing(self._engine.stream(batch.order)) as deltas:
+    async def _pieces(self, some: PostsOfPrompt) -> AsyncGenerator[PostDelta, None]:
+        async with aclosing(self._engine.stream(some.request)) as deltas:
             async for delta in deltas:
-                yield PostDelta(post=batch.posts[delta.index], text=delta.text)
+                yield PostDelta(post=some.posts[delta.index], text=delta.text)
 
     async def _published(self, request: GenerateRequest, texts: list[str], picked: PickedPrompts) -> GenerateResponse:
         metrics.POSTS.labels(picked.personalization.arm, picked.personalization.reason).inc(request.n)

@@ -23,7 +23,7 @@ def refs(tmp_path: Path) -> list[BasisRef]:
 
 def serving_of(ref: BasisRef) -> Serving:
     nothing = cast("Any", None)
-    return Serving(nothing, nothing, nothing, Groups.of(ref.load()))
+    return Serving(nothing, nothing, nothing, Groups.of(ref.load()), nothing)
 
 
 def served(switch: BasisSwitch) -> str:

@@ -21,6 +21,7 @@ from slop.tensor_wire import torch_base64
 from tests.basis import factored_for, profile_of, random_basis, spread_over
 from tests.generations import client_of, damaged_profiles, generation_server, put_features, put_profile
 from tests.servers import HOST
+from tests.waiting import eventually
 
 BASIS = random_basis()
 ADA = profile_of(BASIS, (1.5, -1.0, 0.5, -0.2))
@@ -246,8 +247,8 @@ class Echo(BaseHTTPRequestHandler):
         message = {"content": content if isinstance(content, str) else content[0]["data"]}  # a word or a soft prompt
         self._answer({"choices": [{"index": index, "message": message} for index in range(order["n"])]})
 
-    def _answer(self, document: object) -> None:
-        self.send_response(200)
+    def _answer(self, document: object, status: int = 200) -> None:
+        self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps(document).encode())
 
@@ -267,6 +268,20 @@ class Copyist(Echo):
         else:
             self.asked.append(order["n"])
         self._answer({"choices": [{"index": at, "message": {"content": text}} for at, text in enumerate(texts)]})
+
+
+class OtherModel(Echo):
+    """An engine that refuses soft prompts as vLLM does when its model is wider or narrower, until it is another one."""
+
+    is_another: ClassVar = True
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.is_another and not isinstance(body["messages"][0]["content"], str):
+            reason = "`prompt_embeds` hidden_size 8 does not match the model's hidden_size 16."
+            self._answer({"error": {"message": reason, "param": "prompt_embeds", "code": 400}}, 400)
+        else:
+            self._answer({"choices": [{"index": at, "message": {"content": "A post."}} for at in range(body["n"])]})
 
 
 @contextmanager
@@ -305,6 +320,28 @@ def test_a_post_that_copies_a_known_one_and_one_without_words_are_written_again(
     refs = [PostRef("default", post["post_id"]) for post in answer["posts"]]
     known = Posts(stored, BASIS).find(refs)
     assert [known[ref].text for ref in refs] == [PostText(post["text"], "soft", "new") for post in answer["posts"]]
+
+
+def test_an_engine_whose_model_the_basis_is_not_of_is_not_ready_and_says_why(
+    tmp_path: Path, stored: Redis, redis_url: str, kafka_bootstrap: str
+) -> None:
+    with engine(OtherModel) as vllm_url:
+        server, url = generation_server(
+            tmp_path, BASIS, redis_url=redis_url, kafka_bootstrap=kafka_bootstrap, vllm_url=vllm_url, control_share=0
+        )
+        server.start()
+        with client_of(url) as client:
+            eventually(lambda: client.get("/readyz").json()["checks"]["engine"].startswith("BasisMismatch"))
+            personal, plain = (client.post("/v1/generate", json={"user_id": user_id}) for user_id in ("ada", "new"))
+            assert "hidden_size 8" in problem(personal, 502)["detail"]
+            assert plain.status_code == 200
+            ready = client.get("/readyz")
+            assert ready.status_code == 503
+            assert "hidden_size 8" in ready.json()["checks"]["engine"]
+            OtherModel.is_another = False
+            eventually(lambda: client.get("/readyz").status_code == 200)
+        server.stop()
+    assert server.log.read_text().count("basis_does_not_fit_the_engine") == 1
 
 
 def test_a_style_and_a_subject_that_a_reader_likes_are_in_one_prompt_and_counted(

@@ -5,10 +5,13 @@ from typing import Any
 import httpx
 import pytest
 
-from generation.engine import Delta, Engine, Order, problem_of
+from generation.engine import CompletionRequest, Delta, EngineClient
+from generation.engine_refusals import problem_of
 from kit.problems import Problem
 
-ORDER = Order([{"role": "user", "content": "Write a post."}], n=2, max_tokens=8, temperature=0.0, min_p=0.0)
+REQUEST = CompletionRequest(
+    [{"role": "user", "content": "Write a post."}], n=2, max_tokens=8, temperature=0.0, min_p=0.0
+)
 
 
 def refusal(status: int, message: str = "no", param: str | None = None) -> httpx.Response:
@@ -59,8 +62,8 @@ async def streamed(monkeypatch: pytest.MonkeyPatch, *data: str, line_end: str = 
 
     client = partial(httpx.AsyncClient, transport=httpx.MockTransport(answer))
     monkeypatch.setattr(httpx, "AsyncClient", client)
-    engine = Engine("http://engine/v1", "slop", 1.0, 5.0, 1, 60.0)
-    return [delta async for delta in engine.stream(ORDER)]
+    engine = EngineClient("http://engine/v1", "slop", 1.0, 5.0, 1, 60.0)
+    return [delta async for delta in engine.stream(REQUEST)]
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])

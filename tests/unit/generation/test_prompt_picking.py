@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generation.contracts import GenerateRequest, Reason
-from generation.prompt_picking import PickedPrompts, PromptPicker, factored_of
+from generation.prompt_picking import PickedPrompts, PromptPicker, style_subject_of
 from generation.reader_state import ReaderState
 from generation.settings import Settings
 from slop.arms import Arm
@@ -23,19 +23,19 @@ from tests.basis import factored_for, profile_of, random_basis, spread_over
 from tests.samples import sample
 
 BASIS = random_basis()
-FACTORED = factored_for(BASIS, spread_over([(None, 0), (None, 3), (1, None), (2, None)]))
+STYLE_SUBJECT = factored_for(BASIS, spread_over([(None, 0), (None, 3), (1, None), (2, None)]))
 PARTS: dict[str, Choice] = {torch_base64(prompt): k for k, prompt in enumerate(BASIS.prompts)}
-PARTS |= {torch_base64(prompt): Pair(*divmod(number, 4)) for number, prompt in enumerate(FACTORED.pairs())}
+PARTS |= {torch_base64(prompt): Pair(*divmod(number, 4)) for number, prompt in enumerate(STYLE_SUBJECT.pairs())}
 SETTINGS = Settings(_env_file=None)
 
 
-def picker(basis: Basis = BASIS, seed: int = 0, factored: StyleSubjectBasis | None = None) -> PromptPicker:
-    return PromptPicker(basis, SETTINGS, np.random.default_rng(seed), factored)
+def picker(basis: Basis = BASIS, seed: int = 0, style_subject: StyleSubjectBasis | None = None) -> PromptPicker:
+    return PromptPicker(basis, SETTINGS, np.random.default_rng(seed), style_subject)
 
 
-def drawer_at(place: BasisRef, settings: Settings = SETTINGS) -> PromptPicker:
-    basis = place.load()
-    return PromptPicker(basis, settings, np.random.default_rng(0), factored_of(place, basis, settings))
+def picker_at(ref: BasisRef, settings: Settings = SETTINGS) -> PromptPicker:
+    basis = ref.load()
+    return PromptPicker(basis, settings, np.random.default_rng(0), style_subject_of(ref, basis, settings))
 
 
 def reader(*weights: float) -> ReaderState:
@@ -49,8 +49,8 @@ def prompt_of(system: Any) -> Choice:
 
 
 def drawn(picked: PickedPrompts) -> Counter[Choice]:
-    batches = picked.batches
-    return Counter({prompt_of(batch.order.messages[0]["content"]): batch.order.n for batch in batches})
+    by_prompt = picked.by_prompt
+    return Counter({prompt_of(some.request.messages[0]["content"]): some.request.n for some in by_prompt})
 
 
 def test_a_reader_with_one_taste_gets_one_order_for_all_posts() -> None:
@@ -76,61 +76,61 @@ def test_two_equal_tastes_get_equal_shares_of_a_batch(seed: int) -> None:
 def test_every_post_is_ordered_once(weights: list[float], n: int, strength: float) -> None:
     request = GenerateRequest(user_id="ada", n=n, strength=strength)
     picked = picker().draw(request, reader(*weights))
-    assert sorted(post for batch in picked.batches for post in batch.posts) == list(range(n))
-    assert all(batch.order.n == len(batch.posts) for batch in picked.batches)
+    assert sorted(post for some in picked.by_prompt for post in some.posts) == list(range(n))
+    assert all(some.request.n == len(some.posts) for some in picked.by_prompt)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_reader_who_likes_a_style_and_a_subject_gets_both_in_every_post(seed: int) -> None:
     request, both = GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0)
-    picked = picker(seed=seed, factored=FACTORED).draw(request, both)
+    picked = picker(seed=seed, style_subject=STYLE_SUBJECT).draw(request, both)
     assert drawn(picked) == {Pair(1, 0): 8}
     assert picked.composed == 8
     assert picked.personalization == picker().draw(request, both).personalization
 
 
 def test_several_styles_or_subjects_share_the_composed_posts() -> None:
-    picked = picker(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=8), reader(1, 1, 1, 0))
+    picked = picker(style_subject=STYLE_SUBJECT).draw(GenerateRequest(user_id="ada", n=8), reader(1, 1, 1, 0))
     assert drawn(picked) == {Pair(1, 0): 4, Pair(1, 3): 4}
 
 
 @pytest.mark.parametrize("weights", [(1, 1, 0, 0), (0, 0, 1, 1), (3, -1, 1, -1)])
 def test_readers_of_subjects_or_of_styles_alone_get_the_mixture(weights: tuple[float, ...]) -> None:
     request = GenerateRequest(user_id="ada", n=8)
-    picked = picker(factored=FACTORED).draw(request, reader(*weights))
+    picked = picker(style_subject=STYLE_SUBJECT).draw(request, reader(*weights))
     assert picked == picker().draw(request, reader(*weights))
     assert picked.composed == 0
 
 
-def test_who_likes_nothing_or_is_not_known_gets_plain_posts_beside_a_factored_basis_too() -> None:
+def test_who_likes_nothing_or_is_not_known_gets_plain_posts_beside_style_subject_prompts_too() -> None:
     for state in (reader(-1, -1, -1, -1), ReaderState(Reason.NO_PROFILE, Arm.SOFT)):
-        picked = picker(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=2), state)
-        assert picked.batches[0].order.messages[0]["content"] == BASIS.template.plain_system
+        picked = picker(style_subject=STYLE_SUBJECT).draw(GenerateRequest(user_id="ada", n=2), state)
+        assert picked.by_prompt[0].request.messages[0]["content"] == BASIS.template.plain_system
         assert picked.composed == 0
 
 
 def test_the_row_norm_of_a_composed_prompt_is_told() -> None:
     before = sample("slop_soft_prompt_row_norm_sum")
-    picker(factored=FACTORED).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    picker(style_subject=STYLE_SUBJECT).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
     told = sample("slop_soft_prompt_row_norm_sum") - before
-    assert told == pytest.approx(max(np.linalg.norm(row) for row in FACTORED.prompt(1, 0)))
+    assert told == pytest.approx(max(np.linalg.norm(row) for row in STYLE_SUBJECT.prompt(1, 0)))
 
 
-def test_each_basis_is_drawn_from_with_the_factored_one_in_its_own_folder(tmp_path: Path) -> None:
+def test_each_basis_is_drawn_from_with_the_style_subject_prompts_in_its_own_folder(tmp_path: Path) -> None:
     request, both = GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0)
     for name in ("with", "without"):
         BASIS.save(tmp_path / name)
-    FACTORED.save(tmp_path / "with")
-    assert drawer_at(BasisRef.of(tmp_path / "with")).draw(request, both).composed == 8
-    assert drawn(drawer_at(BasisRef.of(tmp_path / "without")).draw(request, both)) == {0: 4, 2: 4}
+    STYLE_SUBJECT.save(tmp_path / "with")
+    assert picker_at(BasisRef.of(tmp_path / "with")).draw(request, both).composed == 8
+    assert drawn(picker_at(BasisRef.of(tmp_path / "without")).draw(request, both)) == {0: 4, 2: 4}
     off = Settings(_env_file=None, composed_posts=False)
-    assert drawn(drawer_at(BasisRef.of(tmp_path / "with"), off).draw(request, both)) == {0: 4, 2: 4}
+    assert drawn(picker_at(BasisRef.of(tmp_path / "with"), off).draw(request, both)) == {0: 4, 2: 4}
 
 
-def test_beside_a_factored_basis_of_another_one_the_mixture_is_drawn_from(tmp_path: Path) -> None:
+def test_beside_style_subject_prompts_of_another_basis_the_mixture_is_drawn_from(tmp_path: Path) -> None:
     BASIS.save(tmp_path)
-    replace(FACTORED, mixture="another").save(tmp_path)
-    picked = drawer_at(BasisRef.of(tmp_path)).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    replace(STYLE_SUBJECT, mixture="another").save(tmp_path)
+    picked = picker_at(BasisRef.of(tmp_path)).draw(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
     assert drawn(picked) == {0: 4, 2: 4}
 
 
@@ -153,9 +153,9 @@ def test_a_higher_strength_leaves_less_to_the_weaker_taste() -> None:
 
 def test_a_reader_who_likes_nothing_gets_plain_posts() -> None:
     picked = picker().draw(GenerateRequest(user_id="ada", n=3), reader(-1, -2, -1, 0))
-    (batch,) = picked.batches
-    assert batch.order.messages[0] == {"role": "system", "content": BASIS.template.plain_system}
-    assert batch.order.n == 3
+    (some,) = picked.by_prompt
+    assert some.request.messages[0] == {"role": "system", "content": BASIS.template.plain_system}
+    assert some.request.n == 3
     assert (picked.personalization.applied, picked.personalization.reason) == (False, Reason.NO_TASTE)
 
 
@@ -163,23 +163,35 @@ def test_a_reader_who_likes_nothing_gets_plain_posts() -> None:
 def test_whatever_the_reason_for_no_profile_posts_are_plain(reason: Reason) -> None:
     state = ReaderState(reason, Arm.BASE, profile_of(BASIS, (1, 1, 1, 1)) if reason == Reason.CONTROL else None)
     picked = picker().draw(GenerateRequest(user_id="ada"), state)
-    assert picked.batches[0].order.messages[0]["content"] == BASIS.template.plain_system
+    assert picked.by_prompt[0].request.messages[0]["content"] == BASIS.template.plain_system
     assert not picked.personalization.applied
     assert picked.personalization.reason == reason
 
 
 def test_a_request_has_the_last_word_on_how_to_draw_tokens() -> None:
     request = GenerateRequest(user_id="ada", prompt="Write about rain.", max_tokens=7, temperature=0)
-    order = picker().draw(request, reader(1, 0, 0, 0)).batches[0].order
-    assert order.messages[1] == {"role": "user", "content": "Write about rain."}
-    assert (order.max_tokens, order.temperature) == (7, 0)
+    completion = picker().draw(request, reader(1, 0, 0, 0)).by_prompt[0].request
+    assert completion.messages[1] == {"role": "user", "content": "Write about rain."}
+    assert (completion.max_tokens, completion.temperature) == (7, 0)
 
 
 def test_what_is_sent_to_the_engine_has_no_seed() -> None:
-    order = picker().draw(GenerateRequest(user_id="ada"), reader(1, 0, 0, 0)).batches[0].order
-    assert order.body("slop", stream=False).keys() == {
+    completion = picker().draw(GenerateRequest(user_id="ada"), reader(1, 0, 0, 0)).by_prompt[0].request
+    assert completion.body("slop", stream=False).keys() == {
         *("model", "messages", "n", "max_tokens", "temperature", "min_p", "stream")
     }
+
+
+def test_the_probe_is_one_token_under_a_prompt_of_the_basis() -> None:
+    probe = picker().probe()
+    assert (prompt_of(probe.messages[0]["content"]), probe.n, probe.max_tokens) == (0, 1, 1)
+    assert probe.has_soft_prompt
+
+
+def test_only_what_is_written_under_a_prompt_has_a_soft_prompt() -> None:
+    for state, has_soft_prompt in ((reader(1, 0, 0, 0), True), (reader(-1, -1, -1, -1), False)):
+        (some,) = picker().draw(GenerateRequest(user_id="ada"), state).by_prompt
+        assert some.request.has_soft_prompt == has_soft_prompt
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e4])
@@ -192,9 +204,9 @@ def test_a_basis_with_a_prompt_that_harms_the_engine_is_refused_at_start(bad: fl
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e4])
-def test_a_factored_basis_with_a_prompt_that_harms_the_engine_is_refused_at_start(bad: float) -> None:
-    styles = FACTORED.styles.copy()
-    factored = replace(FACTORED, styles=styles)
+def test_style_subject_prompts_that_harm_the_engine_are_refused_at_start(bad: float) -> None:
+    styles = STYLE_SUBJECT.styles.copy()
+    style_subject = replace(STYLE_SUBJECT, styles=styles)
     styles[2, 1, 3] = bad
     with pytest.raises(UnsafeSoftPrompt):
-        picker(factored=factored)
+        picker(style_subject=style_subject)

@@ -1,4 +1,4 @@
-"""A bound on how many requests are worked on at a time, and on how many wait for their turn and how long."""
+"""A bound on concurrent requests to the engine, and on how many more wait for their turn and for how long."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,19 +8,19 @@ from http import HTTPStatus
 from kit.problems import Problem
 
 
-class Slots:
-    """At most `size` holders; at most `max_waiting` wait, each for at most `max_wait_s`."""
+class RequestLimit:
+    """At most `size` requests have a turn at a time; at most `max_waiting` wait for one, each for `max_wait_s`."""
 
     def __init__(self, size: int, max_waiting: int, max_wait_s: float) -> None:
         self._free = asyncio.Semaphore(size)
         self._waiting, self._max_waiting, self._max_wait_s = 0, max_waiting, max_wait_s
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Hold a slot.
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and have it until the block ends.
 
         Raises:
-            Problem: 503 with Retry-After, if none is free in time.
+            Problem: 503 with Retry-After, if too many wait already or no turn comes in time.
         """
         await self._acquire()
         try:

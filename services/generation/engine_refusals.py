@@ -1,0 +1,48 @@
+"""What the engine's refusals mean to our clients."""
+
+import json
+from http import HTTPStatus
+from typing import Any, Final
+
+import httpx
+
+from kit.problems import Problem
+
+RETRY_AFTER_S: Final = 2
+_MAX_REASON: Final = 300  # characters
+_INVALID: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+
+
+def problem_of(response: httpx.Response) -> Problem:
+    """The problem that our client is told of when the engine has refused our request."""
+    status, reason = response.status_code, reason_of(response.text)
+    if refuses_soft_prompt(response):
+        return Problem(HTTPStatus.BAD_GATEWAY, f"the engine takes no soft prompt of this basis: {reason}")
+    if status in _INVALID:
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"the engine refuses the request: {reason}")
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return Problem(HTTPStatus.BAD_GATEWAY, "the engine refuses this service's credentials")
+    return unavailable(f"the engine answered {status}: {reason}")
+
+
+def refuses_soft_prompt(response: httpx.Response) -> bool:
+    """Whether the engine refused the soft prompt itself: vLLM does if its rows are not as wide as the model's."""
+    return response.status_code in _INVALID and _error(response.text).get("param") == "prompt_embeds"
+
+
+def reason_of(document: str) -> str:
+    """The reason that an error document of the OpenAI API gives, cut short."""
+    return str(_error(document).get("message", "no reason given"))[:_MAX_REASON]
+
+
+def unavailable(detail: str) -> Problem:
+    """The engine can't write now, and may later."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S)
+
+
+def _error(document: str) -> dict[str, Any]:
+    try:
+        error = json.loads(document)["error"]
+    except (ValueError, LookupError, TypeError):
+        return {}
+    return error if isinstance(error, dict) else {"message": error}
