@@ -44,7 +44,7 @@ _PROFILE: Final = problem_responses(
 
 
 def generation_router(switch: BasisSwitch) -> APIRouter:
-    """The routes of the service; a request is answered to its end under the basis that is live when it comes."""
+    """The routes of the service. A request is answered to its end under the basis that was live when it came."""
     router = APIRouter(prefix="/v1")
 
     @router.post("/generate", response_model=GenerateResponse, responses=_GENERATE, tags=["posts"])
@@ -56,12 +56,12 @@ def generation_router(switch: BasisSwitch) -> APIRouter:
 
     @router.post("/rank", responses=_RANK, tags=["posts"])
     async def rank(request: RankRequest, http: Request) -> RankResponse:
-        """Say how much posts are to a reader's taste; to the crowd's where there is no profile that may be used."""
+        """Score posts by how much they are to a reader's taste, or to the crowd's where no profile may be used."""
         return await while_connected(http, switch.serving.ranker.rank(request))
 
     @router.get("/users/{user_id:path}/profile", responses=_PROFILE, tags=["readers"])
     async def profile(user_id: Annotated[Id, Path(description="the reader", examples=["ada"])]) -> ProfileResponse:
-        """Tell what is known of a reader, in words."""
+        """Describe what was learned of a reader, in words."""
         return await switch.serving.describer.describe(user_id)
 
     return router
