@@ -2,7 +2,8 @@
 
 A process begins with the *configured* basis, which its setting `basis_dir` names. A rollout (`jobs.rollout`) makes
 another one live, and stores that along with the version of the configured basis. What is stored counts only for
-processes with that configured basis: a `basis_dir` that is changed undoes earlier rollouts.
+processes with that configured basis, so a process that is started with another `basis_dir` undoes earlier rollouts; the
+processes that are at work then go along with it.
 """
 
 import json
@@ -26,7 +27,7 @@ FOLLOWERS_TTL_S: Final = 3_600
 
 
 def followers_key(basis: str) -> str:
-    """The key of who follows a basis, and why those who can't can't."""
+    """The key of the processes that are to follow a basis: by name, why a process can't, or an empty text."""
     return f"slop:followers:{basis}"
 
 
