@@ -36,7 +36,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The processes that `make up` starts, each on a free port."""
     with ExitStack() as until_the_end:
         with pytest.MonkeyPatch.context() as patch:
-            patch.delenv("KAFKA_HOME", raising=False)
+            for name in ("KAFKA_HOME", "OMP_NUM_THREADS"):
+                patch.delenv(name, raising=False)
             for name in ("COLLECTOR", "GENERATION", "FEATURIZER", "LEARNER", "WORKER", "BEAT"):
                 patch.setenv(f"SLOP_{name}_PORT", str(free_port()))
             patch.setenv("SLOP_REDIS_URL", f"redis://{HOST}:{free_port()}/0")
