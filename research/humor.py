@@ -46,10 +46,10 @@ from research.rankers import (
 from research.ratings import CLEAR_GAP, FULL_RATING, RatedJokes, Rater, chosen_raters, joke_post_id, load_ratings
 from research.screen import options_of, options_or_advice, progress_on, run_study
 from slop.basis import Basis
-from slop.head import Components
 from slop.redis.posts import PostRef
 from slop.rewards import RATE_WEIGHT
 from slop.settings import LearningSettings
+from slop.text_features import Components
 from training.basis.distil import HeadOptions, components_of
 from training.factors import Fit, FitOptions, Reactions
 from training.factors.refit import features_of, refit

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from slop.basis import Basis, EmbedderName, LengthScale
+from slop.basis import Basis, EmbedderName
 from slop.encoder import Encoder
 from slop.head import Head
 from slop.profiles import Profile
 from slop.style_subject import StyleSubjectBasis, norm_range_of
 from slop.stylometrics import MEASURES
+from slop.text_features import LengthScale
 
 Floats = npt.NDArray[np.float32]
 

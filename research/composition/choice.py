@@ -11,8 +11,9 @@ from rich.progress import Progress
 from scipy.special import logsumexp
 
 from research.metrics import Estimate, over_readers
-from slop.basis import Basis, responsibilities
+from slop.basis import Basis
 from slop.style_subject import StyleSubjectBasis
+from slop.text_features import responsibilities
 from training.language_model import LanguageModel, PromptScorer
 
 Doubles = npt.NDArray[np.float64]

@@ -18,7 +18,8 @@ from research.embedder import embedder, sentence_embedder
 from research.encoders.race import Race
 from research.likelihoods import HEAT_TOKENS, SURVIVORS, raced
 from slop import encoder as production
-from slop.basis import Basis, responsibilities
+from slop.basis import Basis
+from slop.text_features import responsibilities
 from slop.words import word_count
 from training.language_model import MAX_POST_TOKENS, LanguageModel
 

@@ -1,4 +1,7 @@
-"""The basis: the versioned artifact that turns a reader's weights into one of K soft prompts."""
+"""The basis: K soft prompts for a frozen language model, with all that turns a post's text into features.
+
+A basis is one folder, which `training.basis` builds and every process reads. Other content has another version.
+"""
 
 import hashlib
 import json
@@ -12,70 +15,29 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from slop.factors import CROWD_FACTOR_VARIANCE, Factors
-from slop.head import Components, Head, softmax
+from slop.head import Head
 from slop.latent import Block, Prior
+from slop.text_features import Components, LengthScale
 
 Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 FORMAT: Final = 3
-NORM_TOLERANCE: Final = 1.01
-LENGTH_SHARE: Final = 0.5
-FARTHEST_LENGTH: Final = 4.0
-RELEARNING_FILE: Final = "generation"
+NORM_TOLERANCE: Final = 1.01  # a row norm may be beyond the trust region by this factor
+RELEARNING_FILE: Final = "generation"  # as it is called in stored folders
 RELEARNING: Final = re.compile("[0-9a-z]{0,16}")
 
 
 class InvalidBasis(ValueError):  # noqa: N818
-    """A basis folder that is missing, broken, or not finite."""
-
-
-def responsibilities(log_likelihoods: npt.ArrayLike, temperature: float) -> Doubles:
-    """How much each prompt has to do with a post: r_k = softmax_k(log p(y | P_k) / temperature).
-
-    Args:
-        log_likelihoods: (..., K), in nats.
-        temperature: > 0.
-
-    Returns:
-        (..., K) float64, which sums to 1 over the prompts.
-    """
-    return softmax(np.asarray(log_likelihoods, dtype=np.float64) / temperature)
-
-
-@dataclass(frozen=True, slots=True)
-class LengthScale:
-    """How long posts are, which many people care about more than what is said (humor above all).
-
-    Attributes:
-        center: mean of log(1 + words) over the catalogue.
-        spread: its standard deviation, > 0.
-    """
-
-    center: float
-    spread: float
-
-    @classmethod
-    def of(cls, words: npt.ArrayLike) -> Self:
-        """The scale of posts of so many words each, (N,)."""
-        logs = np.log1p(np.asarray(words, dtype=np.float64))
-        return cls(float(logs.mean()), max(float(logs.std()), np.finfo(np.float32).eps.item()))
-
-    def features(self, words: npt.ArrayLike) -> Floats:
-        """LENGTH_SHARE standard scores of log(1 + words), (..., 1) float32, at most FARTHEST_LENGTH deviations."""
-        logs = np.log1p(np.asarray(words, dtype=np.float64))
-        scores = np.clip((logs - self.center) / self.spread, -FARTHEST_LENGTH, FARTHEST_LENGTH)
-        features: Floats = (LENGTH_SHARE * scores)[..., None].astype(np.float32)
-        return features
+    """A basis that is missing or broken, or whose values are not usable; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What surrounds the soft prompt: it is the whole system message, before the user's.
+    """The messages of a request to the engine. A soft prompt is the whole system message.
 
     Attributes:
         request: the user's message when the caller gives none.
-        plain_system: the system message where there is no soft prompt.
+        plain_system: the system message of a plain post, which has no soft prompt.
     """
 
     request: str = "Write a short post."
@@ -84,7 +46,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class EmbedderName:
-    """Which sentence embedder a head was fitted on (see `slop.embedder`)."""
+    """The sentence embedder that a head was fitted on: name and revision as of `slop.embedder.Embedder`."""
 
     name: str
     revision: str
@@ -92,31 +54,33 @@ class EmbedderName:
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """K soft prompts for a frozen model, and the map from a post's text to its features.
+    """K soft prompts for a frozen language model, and the map from a post's text to its features.
 
-    A post's T = K + 1 + C text features are what each prompt has to do with it, its length, and C components of its
-    embedding; the latter two ranking alone reads. What a prompt has to do with a post is defined by how likely it makes
-    the post (`responsibilities`) and told by a head on the post's embedding and stylometrics, which learned it from the
-    language model. Where many readers' reactions were learned from, the post's factors follow.
+    A post has T = K + 1 + C text features: its centred and scaled responsibilities under the K prompts, its length, and
+    C components of its embedding. Prompts are picked by the first K, posts are ranked by all. The responsibilities are
+    those of the language model's likelihoods (`slop.text_features.responsibilities`). The head estimates them from the
+    post's embedding and stylometrics, without the language model. In a basis with factors, a post's features are its
+    text features, then its M + 1 factors; else they are its text features.
 
     Attributes:
-        model: name of the base model that the prompts were trained on.
+        model: name of the base model that the prompts were trained for.
         revision: hash of the base model's weights and tokenizer.
-        prompts: (K, k, d) float32, the rows being virtual tokens.
+        prompts: (K, k, d) float32: K prompts of k virtual tokens, in the d dimensions of the model's token embeddings.
         center: (K,) float32, mean responsibilities over the catalogue.
-        scale: what centred responsibilities are divided by, so that their mean norm is 1.
-        temperature: of the responsibilities that the head learned.
-        head: from embedding and stylometrics to responsibilities.
-        embedder: whose embeddings these are.
-        length: how long the catalogue's posts are.
-        crowd_direction: (T,) float32, the crowd's direction c over the text features: the prior mean of every reader.
-        words: for every prompt the words that describe its cluster, most typical first.
-        norm_range: smallest and largest row norm seen in training; the trust region.
+        scale: what centred responsibilities are divided by, so that their mean norm over the catalogue is 1; > 0.
+        temperature: of the responsibilities that the head was fitted to; > 0.
+        head: from the I = E + S inputs, an embedding of width E and S stylometrics, to K responsibilities.
+        embedder: the sentence embedder that the head was fitted on.
+        length: the scale of the length.
+        crowd_direction: (T,) float32, the prior mean of every reader's weights over the text features.
+        words: for each prompt the words that describe its cluster, most typical first.
+        norm_range: smallest and largest norm of a prompt's row in training: the trust region.
+        template: the messages that the prompts were trained with.
         built: how it was built, for people.
-        components: of embeddings, for ranking alone; without them C = 0.
-        factors: of posts, from many readers' reactions; without them F = T.
-        relearning: which learning of the readers under it this is: relearned beside the former one, it has keys, groups
-            and signals of its own, since it has a version of its own. Empty: the first one.
+        components: of the embedding; None if C = 0.
+        factors: of posts; None if it has none.
+        relearning: distinguishes several learnings of all readers under the same basis; empty for the first one. It is
+            part of the version, and so each has keys, consumer groups and signals of its own.
     """
 
     model: str
@@ -164,45 +128,55 @@ class Basis:
 
     @property
     def text_size(self) -> int:
-        """T = K + 1 + C: what each prompt has to do with a post, the post's length, and components of its embedding."""
+        """T = K + 1 + C, the number of a post's text features."""
         return self.size + 1 + (self.components.size if self.components else 0)
 
     @property
     def feature_count(self) -> int:
-        """F: the text features and the factors."""
+        """F, the number of a post's features: T without factors, T + M + 1 with them."""
         return self.text_size + (self.factors.size if self.factors else 0)
 
     @property
     def dimensions(self) -> int:
-        """D: the weights over the features, and the reader's own bias in each block."""
+        """D = F + B, the size of a latent: a weight for each feature, and a bias in each of the B blocks."""
         return self.feature_count + len(self.blocks)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The text features and, if there are any, the factors."""
+        """The blocks of a latent: one for the text features and, if there are factors, one for these."""
         if self.factors is None:
             return (Block(self.text_size),)
         return Block(self.text_size, self.factors.text_share), Block(self.factors.size)
 
     def prior(self, variance: float, bias_variance: float, forgetting: float, factor_forgetting: float = 1.0) -> Prior:
-        """What is believed of a reader before the first signal; `variance` is of the weights over text features."""
+        """The prior of every reader.
+
+        The weights over factors have mean 0 and variance 1, except the one over the crowd factor, which has mean 1 and
+        variance CROWD_FACTOR_VARIANCE.
+
+        Args:
+            variance: of the weights over the text features.
+            bias_variance: of the biases.
+            forgetting: of the text features' block, in (0, 1].
+            factor_forgetting: of the factors' block, in (0, 1].
+        """
         text = Prior.of(self.crowd_direction, variance, bias_variance, forgetting)
         if self.factors is None:
             return text
-        crowd, spread = np.zeros(self.factors.size), np.ones(self.factors.size)
-        crowd[-1], spread[-1] = 1, CROWD_FACTOR_VARIANCE
-        return text.joined(Prior.of(crowd, 1.0, bias_variance, factor_forgetting, spread))
+        mean, spread = np.zeros(self.factors.size), np.ones(self.factors.size)
+        mean[-1], spread[-1] = 1, CROWD_FACTOR_VARIANCE
+        return text.joined(Prior.of(mean, 1.0, bias_variance, factor_forgetting, spread))
 
     @property
     def prompts_version(self) -> str:
-        """Twelve hex digits that change with anything that posts written under the prompts depend on."""
+        """Twelve hex digits of all that a post written under one of the prompts depends on."""
         digest = hashlib.sha256(json.dumps([self.revision, asdict(self.template), self.prompts.shape]).encode())
         digest.update(np.ascontiguousarray(self.prompts, np.float16).tobytes())
         return digest.hexdigest()[:12]
 
     @property
     def text_version(self) -> str:
-        """Twelve hex digits that change with anything that text features depend on."""
+        """Twelve hex digits of all that text features depend on."""
         about = [FORMAT, self.prompts_version, self.embedder.revision, self.scale, asdict(self.length)]
         digest = hashlib.sha256(json.dumps(about).encode())
         for name, tensor in self._tensors().items():
@@ -211,18 +185,18 @@ class Basis:
         return digest.hexdigest()[:12]
 
     def _tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """What text features are made with."""
+        """The arrays that text features are computed with, by their names in the file."""
         more = self.components.tensors() if self.components else {}
         return {"center": self.center, **self.head.tensors(), **more}
 
     @property
     def version(self) -> str:
-        """The content's version and, if it is not the first, the generation: `0123456789ab.1a2b3c`."""
+        """The content's version and, if there is one, the relearning: `0123456789ab.1a2b3c`."""
         return f"{self.content_version}.{self.relearning}" if self.relearning else self.content_version
 
     @property
     def content_version(self) -> str:
-        """Twelve hex digits that change with anything that features or latents depend on."""
+        """Twelve hex digits of all that features and latents depend on."""
         digest = hashlib.sha256(self.text_version.encode())
         digest.update(self.crowd_direction.tobytes())
         if self.factors:
@@ -230,7 +204,15 @@ class Basis:
         return digest.hexdigest()[:12]
 
     def features(self, text_features: Floats, post: str | None = None) -> Floats:
-        """All features of one post, (F,) float32, from its (T,) text features and, if it may be known, its key."""
+        """All features of one post.
+
+        Args:
+            text_features: (T,) float32.
+            post: its key (`slop.redis.posts.PostRef.key`), by which its own factors are found; None for a mere text.
+
+        Returns:
+            (F,) float32.
+        """
         if self.factors is None:
             return text_features
         return np.concatenate([text_features, self.factors.of_post(post, text_features)])
@@ -239,8 +221,8 @@ class Basis:
         """The first K + 1 text features of posts: centred, scaled responsibilities, then the length.
 
         Args:
-            shares: (..., K), what each prompt has to do with the posts; they sum to 1.
-            words: (...,), how many words the posts have.
+            shares: (..., K), the posts' responsibilities, which sum to 1.
+            words: (...,), the posts' numbers of words.
 
         Returns:
             (..., K + 1) float32.
@@ -252,9 +234,9 @@ class Basis:
         """Text features of posts: `prompt_features`, then components if there are any.
 
         Args:
-            shares: (..., K), what each prompt has to do with the posts; they sum to 1.
-            words: (...,), how many words the posts have.
-            embeddings: (..., E) of the posts.
+            shares: (..., K), the posts' responsibilities, which sum to 1.
+            words: (...,), the posts' numbers of words.
+            embeddings: (..., E), the posts' embeddings.
 
         Returns:
             (..., T) float32.
@@ -265,9 +247,9 @@ class Basis:
         return np.concatenate([features, self.components.of_embeddings(embeddings)], axis=-1)
 
     def save(self, folder: Path) -> None:
-        """Write basis.safetensors, what factors there are, and last basis.json: with it the basis is whole.
+        """Write the basis into a folder. basis.json is written last: a folder without it has no basis.
 
-        What is saved is of the first generation.
+        `relearning` is not saved: `jobs.relearn` writes it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("basis.json", RELEARNING_FILE):
@@ -277,8 +259,9 @@ class Basis:
             "crowd": self.crowd_direction,
             **self._tensors(),
         }
-        whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}  # views are written wrongly
-        save_file(whole, folder / "basis.safetensors")
+        # safetensors writes arrays that are not contiguous wrongly.
+        contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        save_file(contiguous, folder / "basis.safetensors")
         about = {
             "format": FORMAT,
             "version": self.content_version,
@@ -339,12 +322,12 @@ class Basis:
 
 
 def _relearning(folder: Path) -> str:
-    """Which generation lies in a folder: `jobs.relearn` writes it beside a copy of a basis."""
+    """The relearning of the basis in a folder; empty if it is the first one."""
     path = folder / RELEARNING_FILE
-    generation = path.read_text().strip() if path.exists() else ""
-    if not RELEARNING.fullmatch(generation):
-        raise InvalidBasis(f"{path} has no generation: {generation[:40]!r}")
-    return generation
+    relearning = path.read_text().strip() if path.exists() else ""
+    if not RELEARNING.fullmatch(relearning):
+        raise InvalidBasis(f"{path} has no valid relearning: {relearning[:40]!r}")
+    return relearning
 
 
 def _check_format(folder: Path, found: object) -> None:

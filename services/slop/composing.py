@@ -1,6 +1,8 @@
-"""From a reader's weights over the mixture to posts that have a style and a subject at once, by a factored basis.
+"""Composed posts: posts written under a style and a subject, for readers who like both.
 
-A reader whose tastes are a style and a subject gets both in every post; everybody else gets the mixture's prompts.
+A reader's shares are over the K prompts of the mixture. Some of these stand for a style, some for a subject. If a
+reader has enough of both, every post is written under a pair of the style × subject prompts; else under a prompt of the
+mixture.
 """
 
 from typing import Final, NamedTuple, Self
@@ -15,39 +17,44 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 COMPOSED_FROM: Final = 0.05
-"""The share that style-like prompts must have of a reader's posts, and subject-like ones too, for composed posts.
+"""The least share of a reader's posts that style-like prompts must have, and subject-like ones too, for composed posts.
 
-Shares are third powers of weights: this is a weight .37 times as large as that of the other kind. How many readers of
-each kind are composed for is in the results of `research.topics`.
+Shares are third powers of weights, so that 0.05 is reached by a weight 0.37 times as large as that of the other kind.
+The results of `research.topics` say for how many readers of each kind posts are composed.
 """
 MARGIN: Final = 0.25
-"""How much more a prompt's posts must gather in one style than in one subject, or the other way round."""
-LEAST_ENTROPY: Final = 1e-6  # nats; below it all prompts have one part alone, and what differs is rounding
+"""By how much a prompt's sums of `surplus`, over styles and over subjects, must differ for it to stand for either."""
+LEAST_ENTROPY: Final = 1e-6  # nats; below it all posts are in one part, and differences are rounding errors
 
 
 class Pair(NamedTuple):
-    """A style and a subject of a factored basis."""
+    """Indices of a style and a subject of a `StyleSubjectBasis`."""
 
     style: int
     subject: int
 
 
 Choice = int | Pair
-"""What a post is written under: a prompt of the mixture, or a pair."""
+"""What a post is written under: the index of a prompt of the mixture, or a pair."""
 
 
 class Composer:
     """Chooses what each post of a reader is written under.
 
     Attributes:
-        style_like: (K,) bool, the mixture's prompts that stand for a style.
-        subject_like: (K,) bool, those that stand for a subject; a prompt may be neither.
-        styles: (K,) the style that each prompt's posts gather in.
-        subjects: (K,) the subject that they gather in.
+        style_like: (K,) bool, whether a prompt of the mixture stands for a style.
+        subject_like: (K,) bool, whether it stands for a subject; a prompt may stand for neither.
+        styles: (K,) int, the style with the largest surplus in each prompt's cluster.
+        subjects: (K,) int, likewise the subject.
     """
 
     def __init__(self, of_prompts: npt.NDArray[np.floating], least: float = COMPOSED_FROM) -> None:
-        """How each of the mixture's prompts is spread over styles and subjects, (K, S, J), and who is composed for."""
+        """A composer of posts.
+
+        Args:
+            of_prompts: (K, S, J), see `slop.style_subject.StyleSubjectBasis`.
+            least: the least share that style-like prompts must have, and subject-like ones too.
+        """
         by_style, by_subject = (surplus(of_prompts.sum(axis=axis, dtype=np.float64)) for axis in (2, 1))
         ahead = by_style.sum(axis=1) - by_subject.sum(axis=1)
         self.style_like, self.subject_like = ahead > MARGIN, ahead < -MARGIN
@@ -55,17 +62,20 @@ class Composer:
         self._least = least
 
     @classmethod
-    def of(cls, factored: StyleSubjectBasis | None) -> Self | None:
-        """The composer of a factored basis that knows a mixture's prompts; None without one."""
-        return None if factored is None or factored.of_prompts is None else cls(factored.of_prompts)
+    def of(cls, basis: StyleSubjectBasis | None) -> Self | None:
+        """The composer of style × subject prompts; None without them, or if they have no `of_prompts`."""
+        return None if basis is None or basis.of_prompts is None else cls(basis.of_prompts)
 
     def draw(self, share: Doubles, posts: int, rng: np.random.Generator) -> list[Choice]:
-        """Draw for each of a batch of posts, so that the batch keeps the shares, as `slop.soft_prompts.allot` does.
+        """Draw what each of some posts is written under, by `slop.soft_prompts.allot`.
 
         Args:
-            share: (K,) of the mixture's prompts, sums to 1.
-            posts: how many.
-            rng: source of the draw and of the order.
+            share: (K,) float64, the shares of the mixture's prompts, which sum to 1.
+            posts: how many posts.
+            rng: draws them, and their order.
+
+        Returns:
+            `posts` pairs if the reader likes both a style and a subject, else `posts` prompts of the mixture.
         """
         by_style, by_subject = (np.where(like, share, 0) for like in (self.style_like, self.subject_like))
         if min(by_style.sum(), by_subject.sum()) < self._least:
@@ -76,19 +86,23 @@ class Composer:
 
 
 def of_mixture(share: Doubles, posts: int, rng: np.random.Generator) -> list[Choice]:
-    """Draw a prompt of the mixture for each of a batch of posts, (K,) being their shares."""
+    """Draw a prompt of the mixture for each of some posts; `share` is (K,) float64 and sums to 1."""
     return [int(k) for k in allot(share, posts, rng)]
 
 
 def surplus(shares: Doubles) -> Doubles:
-    """How much more of each part (a style, a subject) prompts have than all prompts do: p log(p / mean p).
+    """How much more of each of N parts (styles or subjects) each of K prompts has than the average of all prompts.
+
+    With q_n = mean over k of p_kn and the entropy H = -sum_n q_n log q_n it is p_kn log(p_kn / q_n) / H: the terms of
+    the Kullback-Leibler divergence of a prompt's parts from the average, in units of H. A row sums to 0 for a prompt
+    with the average parts, and to about 1 for one with a single part. The largest entry of a row is the part that
+    stands out.
 
     Args:
-        shares: (K, N), each row sums to 1.
+        shares: (K, N) float64, p, each row of which sums to 1.
 
     Returns:
-        (K, N), relative to the entropy of all prompts' shares. A row's sum is 0 for a prompt with the shares of all,
-        and about 1 for one that is in one part alone; its largest value is that of the part that stands out.
+        (K, N) float64.
     """
     overall = shares.mean(axis=0)
     known = np.where(overall > 0, overall, 1)
@@ -98,11 +112,11 @@ def surplus(shares: Doubles) -> Doubles:
     return found
 
 
-def checked_pair(pair: Pair, factored: StyleSubjectBasis) -> Floats:
-    """The (a + b, d) prompt of a pair, if it is safe for the engine.
+def checked_pair(pair: Pair, basis: StyleSubjectBasis) -> Floats:
+    """The prompt of a pair, (a + b, d) float32, if it may go to the engine.
 
     Raises:
-        UnsafeSoftPrompt: not finite, of another shape than the basis', or with a row outside the trust region.
+        UnsafeSoftPrompt: it is not finite, or a row is outside the trust region.
     """
-    width = factored.styles.shape[2]
-    return checked_within(factored.prompt(*pair), (factored.rows, width), factored.norm_range)
+    width = basis.styles.shape[2]
+    return checked_within(basis.prompt(*pair), (basis.rows, width), basis.norm_range)

@@ -1,8 +1,9 @@
-"""What many readers' reactions tell of posts: factors that rank them, known posts by their own, others by their text.
+"""Factors: features of posts that come from many readers' reactions, for ranking.
 
-Probabilistic matrix factorisation (Salakhutdinov and Mnih 2008) whose post factors are pulled towards a regression on
-the post's text (Agarwal and Chen 2009, "Regression-based latent factor models"), so that a post that nobody has reacted
-to has factors too. `training.factors` fits them.
+The model is probabilistic matrix factorisation (Salakhutdinov and Mnih 2008, "Probabilistic matrix factorization"), in
+which the prior mean of a post's factors is a linear regression on its text features (Agarwal and Chen 2009,
+"Regression-based latent factor models"). A post that had reactions has factors of its own; any other post has those of
+the regression. `training.factors` fits both.
 """
 
 import json
@@ -20,25 +21,27 @@ Floats = npt.NDArray[np.float32]
 
 FACTORS_FILE: Final = "factors.safetensors"
 POSTS_FILE: Final = "factors.json"
-CROWD_FACTOR_VARIANCE: Final = 0.05  # a reader's weight for the crowd's liking starts at 1 and stays near
+# Prior variance of a reader's weight on the crowd factor. It is small, so that the weight stays near its prior mean 1.
+CROWD_FACTOR_VARIANCE: Final = 0.05
 
 
 class InvalidFactors(ValueError):  # noqa: N818
-    """Factors whose files are missing or broken, or whose values are not finite."""
+    """Factors whose shapes do not fit, or whose values are not finite."""
 
 
 @dataclass(frozen=True)
 class Factors:
-    """The factors of posts: M that readers differ in, and last how much the crowd likes a post.
+    """The M + 1 factors of posts: M that readers' weights differ in, then the crowd factor.
 
-    They are scaled for a logistic model of a graded label with a standard normal prior over a reader's M weights.
+    They are scaled for the logistic model of `slop.latent`, in which a reader's weights on the first M have a standard
+    normal prior.
 
     Attributes:
-        posts: keys of the known posts (see `slop.redis.posts.PostRef.key`), in the order of `known`.
-        known: (N, M + 1) float32.
-        text_map: (T, M + 1) float32, what a post's T text features add up to where nothing else is known.
-        offset: (M + 1,) float32.
-        text_share: how much a post's text features count beside its factors when posts are ranked, >= 0.
+        posts: keys of the N known posts (`slop.redis.posts.PostRef.key`).
+        known: (N, M + 1) float32, their factors, in the order of `posts`.
+        text_map: (T, M + 1) float32, the slopes of the regression on a post's T text features.
+        offset: (M + 1,) float32, its intercepts.
+        text_share: what the text features' part of a post's score is multiplied with when posts are ranked, >= 0.
     """
 
     posts: tuple[str, ...]
@@ -62,7 +65,7 @@ class Factors:
 
     @property
     def size(self) -> int:
-        """M + 1."""
+        """M + 1, the number of a post's factors."""
         return int(self.offset.size)
 
     @cached_property
@@ -70,23 +73,23 @@ class Factors:
         return {post: row for row, post in enumerate(self.posts)}
 
     def of_text(self, text_features: Floats) -> Floats:
-        """Factors by text alone: (..., T) to (..., M + 1) float32."""
+        """Factors of unknown posts, offset + text_features @ text_map: (..., T) to (..., M + 1) float32."""
         factors: Floats = (self.offset + text_features @ self.text_map).astype(np.float32)
         return factors
 
     def of_post(self, post: str | None, text_features: Floats) -> Floats:
-        """Factors of one post, (M + 1,) float32, by its text if its key is not known."""
+        """Factors of one post, (M + 1,) float32: its own if its key is known, else those of its (T,) text features."""
         row = None if post is None else self._rows.get(post)
         return self.of_text(text_features) if row is None else self.known[row]
 
     def update_digest(self, digest: Any) -> None:
-        """Add everything that features depend on to a hash."""
+        """Feed all that features depend on into a hash of hashlib."""
         for array in (self.known, self.text_map, self.offset):
             digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(json.dumps([self.posts, self.text_share]).encode())
 
     def save(self, folder: Path) -> None:
-        """Write factors.safetensors and factors.json."""
+        """Write factors.safetensors and factors.json into the folder of a basis."""
         tensors = {"known": self.known, "text_map": self.text_map, "offset": self.offset}
         save_file(tensors, folder / FACTORS_FILE)
         about = {"text_share": self.text_share, "posts": self.posts}
@@ -94,16 +97,16 @@ class Factors:
 
     @staticmethod
     def remove(folder: Path) -> None:
-        """Delete the factors of a basis that is written anew."""
+        """Delete the files of factors, if there are any."""
         for name in (FACTORS_FILE, POSTS_FILE):
             (folder / name).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """Read factors; None where a basis has none.
+        """Read the factors of the basis in a folder; None if it has none.
 
         Raises:
-            InvalidFactors: values that are not usable.
+            InvalidFactors: shapes that do not fit, or values that are not finite.
         """
         if not (folder / FACTORS_FILE).exists():
             return None

@@ -1,4 +1,4 @@
-"""What turns a post's embedding and stylometrics into text features: plain arrays that a basis keeps."""
+"""The head of a basis: it estimates a post's responsibilities from its embedding and stylometrics."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -9,11 +9,11 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-FARTHEST: Final = 5.0  # deviations of an input: what lies beyond was never seen, and says no more
+FARTHEST: Final = 5.0  # standard scores of inputs are clipped to +-FARTHEST: farther ones were never seen in training
 
 
 def softmax(logits: npt.ArrayLike) -> Doubles:
-    """(..., K) logits to (..., K) float64 shares that sum to 1."""
+    """exp(z_k) / sum_j exp(z_j) of (..., K) logits z, as (..., K) float64, which sum to 1 over the last axis."""
     values = np.asarray(logits, dtype=np.float64)
     odds: Doubles = np.exp(values - values.max(axis=-1, keepdims=True))
     shares: Doubles = odds / odds.sum(axis=-1, keepdims=True)
@@ -22,13 +22,16 @@ def softmax(logits: npt.ArrayLike) -> Doubles:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A multinomial logistic regression: from what is known of a post to what each of K prompts has to do with it.
+    """A multinomial logistic regression from I inputs of a post to its responsibilities under K prompts.
+
+    With the inputs x it is softmax(z W + b), z being (x - mean) / spread clipped to +-FARTHEST. `training.basis.distil`
+    fits it to the responsibilities that the language model gives.
 
     Attributes:
         mean: (I,) float32, of the inputs over the posts that it was fitted on.
         spread: (I,) float32, their standard deviations, > 0.
-        weights: (I, K) float32, of the inputs in deviations from the mean, at most FARTHEST.
-        bias: (K,) float32.
+        weights: (I, K) float32, W.
+        bias: (K,) float32, b.
     """
 
     mean: Floats
@@ -38,70 +41,30 @@ class Head:
 
     @property
     def inputs(self) -> int:
-        """I."""
+        """I: the width E of the embedding + the number of stylometrics."""
         return int(self.mean.size)
 
     def fits(self, prompts: int) -> bool:
-        """Whether the shapes fit each other and K, and the values are finite and usable."""
+        """Whether the shapes fit each other and K = `prompts`, all values are finite, and all spreads are > 0."""
         inputs, arrays = self.mean.shape, (self.mean, self.spread, self.weights, self.bias)
         shapes_fit = self.spread.shape == inputs and self.weights.shape == (*inputs, prompts)
         finite = all(np.isfinite(array).all() for array in arrays)
         return shapes_fit and self.bias.shape == (prompts,) and finite and bool((self.spread > 0).all())
 
     def shares(self, inputs: npt.ArrayLike) -> Doubles:
-        """(I,) or (N, I) inputs to the (K,) or (N, K) float64 shares of the prompts in each post, which sum to 1."""
+        """Responsibilities of posts, which sum to 1: (I,) or (N, I) inputs to (K,) or (N, K) float64."""
         scores = np.clip((np.asarray(inputs, np.float64) - self.mean) / self.spread, -FARTHEST, FARTHEST)
         return softmax(scores @ self.weights.astype(np.float64) + self.bias)
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """What a file keeps."""
+        """The arrays to save, by name."""
         return {f"head.{name}": getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def of(cls, tensors: dict[str, npt.NDArray[Any]]) -> Self:
-        """From what a file keeps.
+        """From saved arrays; others are ignored.
 
         Raises:
-            KeyError: something is missing.
+            KeyError: an array is missing.
         """
         return cls(*(tensors[f"head.{name}"] for name in cls.__slots__))
-
-
-@dataclass(frozen=True, slots=True)
-class Components:
-    """Directions in which posts' embeddings differ, which ranking alone reads: tastes that no prompt stands for.
-
-    Attributes:
-        mean: (E,) float32, of the embeddings over the catalogue.
-        directions: (E, C) float32, scaled so that a post's mean norm over the catalogue is what the fit chose.
-    """
-
-    mean: Floats
-    directions: Floats
-
-    @property
-    def size(self) -> int:
-        """C."""
-        return int(self.directions.shape[1])
-
-    def fits(self, inputs: int) -> bool:
-        """Whether the shapes fit each other and embeddings that are among `inputs`, and the values are finite."""
-        shapes_fit = self.directions.ndim == 2 and self.mean.shape == self.directions.shape[:1]  # noqa: PLR2004
-        finite = all(np.isfinite(array).all() for array in (self.mean, self.directions))
-        return shapes_fit and self.mean.size < inputs and finite
-
-    def of_embeddings(self, embeddings: npt.ArrayLike) -> Floats:
-        """(..., E) embeddings to (..., C) float32."""
-        centred = np.asarray(embeddings, np.float64) - self.mean
-        components: Floats = (centred @ self.directions.astype(np.float64)).astype(np.float32)
-        return components
-
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """What a file keeps."""
-        return {f"components.{name}": getattr(self, name) for name in self.__slots__}
-
-    @classmethod
-    def of(cls, tensors: dict[str, npt.NDArray[Any]]) -> Self | None:
-        """From what a file keeps; None if it keeps none."""
-        names = [f"components.{name}" for name in cls.__slots__]
-        return cls(*(tensors[name] for name in names)) if set(names) <= tensors.keys() else None

@@ -1,4 +1,4 @@
-"""From a reader's weights to the soft prompt of each post, and the guard before the engine."""
+"""Which soft prompt each post of a reader is written under, and the check of a prompt before it goes to the engine."""
 
 from typing import Final
 
@@ -11,21 +11,24 @@ from slop.profiles import Profile
 Floats = npt.NDArray[np.float32]
 
 POWER: Final = 3
-"""Of weights, to shares: the higher, the more posts are on a taste, and the fewer readers with two tastes find both
-among a few posts (`research.prompts` compares powers)."""
-# A latent beyond this norm was never learned: the prior's variance and the number of signals bound it far below.
+"""The exponent of weights in shares.
+
+With a higher one more posts are on the reader's strongest taste, and fewer readers with two tastes get both among a few
+posts (`research.prompts` compares exponents).
+"""
+# The prior's variance keeps the norm of a learned latent far below this: one beyond it must be broken.
 MAX_WEIGHT_NORM: Final = 100.0
 
 
 class UnsafeSoftPrompt(ValueError):  # noqa: N818
-    """A soft prompt or latent that must not reach the engine, where a single NaN poisons every other request."""
+    """A soft prompt or latent that must not reach the engine, where one NaN spoils the requests of all others."""
 
 
 def usable_latent(profile: Profile) -> npt.NDArray[np.float64]:
-    """(D,) float64 mean of the latent, if it can have been learned.
+    """The mean of a profile's latent, (D,) float64, checked.
 
     Raises:
-        UnsafeSoftPrompt: they are not finite, or beyond the norm bound.
+        UnsafeSoftPrompt: it is not finite, or its norm is above MAX_WEIGHT_NORM.
     """
     latent = profile.mean.astype(np.float64)
     norm = float(np.sqrt((latent**2).sum()))
@@ -35,18 +38,18 @@ def usable_latent(profile: Profile) -> npt.NDArray[np.float64]:
 
 
 def shares(profile: Profile, prompts: int, strength: float = 1.0) -> npt.NDArray[np.float64] | None:
-    """The share of each prompt of the basis in a reader's posts: p_k = max(mu_k, 0)^(3 strength), normalised.
+    """The share of each prompt in a reader's posts: max(m_k, 0)^(POWER strength), divided by their sum.
 
     Args:
-        profile: the reader.
-        prompts: K; the first K of the latent are the prompts' weights.
-        strength: 1 as measured best; below 1 flatter, above 1 nearer to the top taste only; > 0.
+        profile: of the reader; m is the mean of its latent.
+        prompts: K; the first K weights of the latent are those over the prompts' responsibilities.
+        strength: > 0. Below 1 the shares are more equal; above 1 the largest one grows. 1 was measured best.
 
     Returns:
-        (K,) float64 that sums to 1, or None if the reader has no positive weight.
+        (K,) float64 that sums to 1, or None if no weight is positive.
 
     Raises:
-        UnsafeSoftPrompt: the latent is not finite, or beyond the norm bound.
+        UnsafeSoftPrompt: the latent is not finite, or its norm is above MAX_WEIGHT_NORM.
     """
     positive = np.maximum(usable_latent(profile)[:prompts], 0)
     if not positive.any():
@@ -56,15 +59,18 @@ def shares(profile: Profile, prompts: int, strength: float = 1.0) -> npt.NDArray
 
 
 def allot(share: npt.NDArray[np.float64], posts: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Draw a prompt for each of a batch of posts, by systematic sampling so that the batch keeps the shares.
+    """Draw a prompt for each of n posts by systematic sampling, so that the posts together have the shares.
+
+    With u drawn from [0, 1) the draws are the prompts at the points (u + i) / n, i = 0 to n - 1, of the cumulated
+    shares. So prompt k is drawn floor(n p_k) or ceil(n p_k) times, n p_k times in expectation.
 
     Args:
-        share: (K,), sums to 1.
-        posts: how many.
-        rng: source of the draw and of the order.
+        share: (K,) float64, sums to 1.
+        posts: n.
+        rng: draws u, and the order of the posts.
 
     Returns:
-        (posts,) indices of prompts.
+        (n,) indices of prompts.
     """
     positions = (rng.random() + np.arange(posts)) / posts
     drawn = np.searchsorted(np.cumsum(share), positions, side="right").clip(max=share.size - 1)
@@ -72,28 +78,30 @@ def allot(share: npt.NDArray[np.float64], posts: int, rng: np.random.Generator) 
 
 
 def checked(prompt: Floats, basis: Basis) -> Floats:
-    """The prompt itself, if it is safe for the engine.
+    """The prompt itself, if it may go to the engine.
 
     Args:
-        prompt: (k, d).
-        basis: what it comes from.
+        prompt: (k, d) float32.
+        basis: whose prompt it is.
 
     Raises:
-        UnsafeSoftPrompt: not finite, of another shape than the basis', or with a row outside the trust region.
+        UnsafeSoftPrompt: it is not finite, has another shape than the basis' prompts, or a row outside the trust
+            region.
     """
     return checked_within(prompt, basis.prompts.shape[1:], basis.norm_range)
 
 
 def checked_within(prompt: Floats, shape: tuple[int, ...], norm_range: tuple[float, float]) -> Floats:
-    """The prompt itself, if it is safe for the engine.
+    """The prompt itself, if it may go to the engine.
 
     Args:
-        prompt: (k, d).
-        shape: what it must have.
-        norm_range: smallest and largest row norm seen in training.
+        prompt: (k, d) float32.
+        shape: (k, d) as it should be.
+        norm_range: the trust region: smallest and largest Euclidean norm of a row in training.
 
     Raises:
-        UnsafeSoftPrompt: not finite, of another shape, or with a row outside the trust region.
+        UnsafeSoftPrompt: it is not finite, has another shape, or a row whose norm is outside of the trust region by
+            more than the factor NORM_TOLERANCE.
     """
     if prompt.shape != shape:
         raise UnsafeSoftPrompt(f"shape {prompt.shape}, the basis has {shape}")

@@ -1,4 +1,8 @@
-"""The factored basis: a style and a subject for every post, a few virtual tokens each, trained to stand together."""
+"""Style × subject prompts: a basis of S style prompts and J subject prompts, which are used in pairs.
+
+A style's virtual tokens followed by a subject's are the soft prompt of a post that has both. They are trained together
+(`training.basis.style_subject`) and lie in the folder of the `slop.basis.Basis` that they go with.
+"""
 
 import hashlib
 import json
@@ -25,20 +29,21 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StyleSubjectBasis:
-    """S style prompts and J subject prompts for a frozen model; a post is written under one of each.
+    """S style prompts and J subject prompts for a frozen language model.
 
     Attributes:
-        model: name of the base model that the prompts were trained on.
+        model: name of the base model that the prompts were trained for.
         revision: hash of the base model's weights and tokenizer.
-        styles: (S, a, d) float32, the rows being virtual tokens.
-        subjects: (J, b, d) float32, the rows that follow a style's.
-        style_words: for every style the words that describe its cluster, most typical first.
-        subject_words: the same for every subject.
-        norm_range: smallest and largest row norm seen in training; the trust region.
+        styles: (S, a, d) float32: S prompts of a virtual tokens, in the d dimensions of the model's token embeddings.
+        subjects: (J, b, d) float32: J prompts of b virtual tokens.
+        style_words: for each style the words that describe its cluster, most typical first.
+        subject_words: likewise for each subject.
+        norm_range: smallest and largest Euclidean norm of a row in training: the trust region.
+        template: the messages that the prompts were trained with.
         built: how it was built, for people.
-        mixture: `prompts_version` of the `slop.basis.Basis` whose prompts `of_prompts` is about; empty without.
-        of_prompts: (K, S, J) float32, for each of that basis' prompts how its cluster's posts are spread over styles
-            and subjects, which sums to 1; None if nothing is known.
+        mixture: `prompts_version` of the basis whose K prompts `of_prompts` describes; empty without `of_prompts`.
+        of_prompts: (K, S, J) float32, where the posts of each prompt's cluster are: the entry [k, s, j] is the share
+            of cluster k's posts with style s and subject j, and each [k] sums to 1. None if it is not known.
     """
 
     model: str
@@ -57,7 +62,8 @@ class StyleSubjectBasis:
         """Check shapes and values.
 
         Raises:
-            InvalidBasis: a shape does not fit, or a row is not finite or outside the trust region.
+            InvalidBasis: a shape does not fit, shares do not sum to 1, or a row is not finite or outside the trust
+                region.
         """
         sets = (self.styles, self.subjects)
         counts = (len(self.style_words), len(self.subject_words))
@@ -77,27 +83,27 @@ class StyleSubjectBasis:
 
     @property
     def size(self) -> tuple[int, int]:
-        """S and J."""
+        """(S, J)."""
         return len(self.styles), len(self.subjects)
 
     @property
     def rows(self) -> int:
-        """Virtual tokens of a post's prompt, a + b."""
+        """a + b, the number of virtual tokens of a pair's prompt."""
         return int(self.styles.shape[1] + self.subjects.shape[1])
 
     def prompt(self, style: int, subject: int) -> Floats:
-        """The (a + b, d) rows of a style, then of a subject."""
+        """The prompt of a pair: the rows of the style, then those of the subject, (a + b, d) float32."""
         return np.concatenate([self.styles[style], self.subjects[subject]])
 
     def pairs(self) -> Floats:
-        """The prompts of all pairs, (S J, a + b, d); pair s J + j has style s and subject j."""
+        """The prompts of all pairs, (S J, a + b, d) float32; the one at s J + j is of style s and subject j."""
         styles, subjects = self.size
         first = np.repeat(self.styles, subjects, axis=0)
         return np.concatenate([first, np.tile(self.subjects, (styles, 1, 1))], axis=1)
 
     @property
     def version(self) -> str:
-        """Twelve hex digits that change with anything that a post depends on."""
+        """Twelve hex digits of all that a post written under a pair depends on."""
         digest = hashlib.sha256(json.dumps([FORMAT, self.revision, asdict(self.template)]).encode())
         for prompts in (self.styles, self.subjects):
             digest.update(json.dumps(prompts.shape).encode())
@@ -108,7 +114,7 @@ class StyleSubjectBasis:
         return digest.hexdigest()[:12]
 
     def save(self, folder: Path) -> None:
-        """Write factored.safetensors and factored.json; a folder may hold a `slop.basis.Basis` besides."""
+        """Write factored.safetensors and factored.json, beside the files of a `slop.basis.Basis` if there are any."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, npt.NDArray[Any]] = {
             "styles": self.styles.astype(np.float16),
@@ -133,7 +139,7 @@ class StyleSubjectBasis:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read a factored basis.
+        """Read the style × subject prompts in a folder.
 
         Raises:
             InvalidBasis: a file is missing or broken, or values are not usable.
@@ -165,25 +171,26 @@ class StyleSubjectBasis:
 
     @classmethod
     def beside(cls, folder: Path, basis: Basis) -> Self | None:
-        """The factored basis in the folder of a basis that it goes with; None without one, and if it is not usable.
+        """The style × subject prompts in the folder of a basis.
 
-        The log then says why: the basis is served without it.
+        None if there are none, or if they are not usable or go with another basis. In the latter case an error is
+        logged, and the basis is served without them.
         """
         if not (folder / ABOUT_FILE).exists():
             return None
         try:
-            factored = cls.load(folder)
-            factored.check_goes_with(basis)
+            found = cls.load(folder)
+            found.check_goes_with(basis)
         except InvalidBasis as error:
             log.error("factored_basis_unused", folder=str(folder), error=str(error))
             return None
-        return factored
+        return found
 
     def check_goes_with(self, basis: Basis) -> None:
-        """Check that `of_prompts` is about a basis' prompts.
+        """Check that `of_prompts` describes the prompts of this basis.
 
         Raises:
-            InvalidBasis: it is about another one's, or not known.
+            InvalidBasis: it describes those of another one, or there is none.
         """
         if self.mixture != basis.prompts_version or self.revision != basis.revision:
             raise InvalidBasis(f"it goes with the basis '{self.mixture}', not {basis.prompts_version}")
@@ -192,6 +199,6 @@ class StyleSubjectBasis:
 
 
 def norm_range_of(*sets: Floats) -> tuple[float, float]:
-    """The smallest and the largest norm of the rows of (..., d) prompts; NaN if a value is."""
+    """The smallest and the largest Euclidean norm of the rows of some (..., d) prompts; NaN if a value is NaN."""
     norms = np.concatenate([np.linalg.norm(prompts.astype(np.float64), axis=-1).ravel() for prompts in sets])
     return float(norms.min()), float(norms.max())

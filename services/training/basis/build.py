@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from slop.basis import Basis, responsibilities
+from slop.basis import Basis
 from slop.embedder import SentenceEmbedder
+from slop.text_features import responsibilities
 from training.basis.blocks import clustering_space
 from training.basis.checkpoint import kept_lessons, save_checkpoint
 from training.basis.clusters import SMALLEST, Labels, cluster_words, guarded, initial_clusters, nearest_clusters

@@ -11,10 +11,11 @@ from scipy.special import log_softmax
 from sklearn.model_selection import KFold
 from torch import Tensor
 
-from slop.basis import Basis, EmbedderName, LengthScale, responsibilities
+from slop.basis import Basis, EmbedderName
 from slop.embedder import SentenceEmbedder
 from slop.encoder import head_inputs
-from slop.head import FARTHEST, Components, Head
+from slop.head import FARTHEST, Head
+from slop.text_features import Components, LengthScale, responsibilities
 from slop.words import word_count
 from training.basis.teacher import Candidates, Doubles, Lessons, likelihoods, written_under
 from training.language_model import LanguageModel

@@ -21,7 +21,8 @@ from research.likelihood.halves import chosen, first_half, nats, second_halves
 from research.likelihood.settings import LikelihoodSettings
 from research.likelihood.study import Study
 from research.likelihood.texts import folds_of, held_out_posts, posts_in
-from slop.basis import Basis, EmbedderName, LengthScale, Template
+from slop.basis import Basis, EmbedderName, Template
+from slop.text_features import LengthScale
 from tests.basis import random_head
 from tests.tiny_model import WORDS as VOCABULARY
 from tests.tiny_model import random_prompts, tiny_model

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from slop.basis import Basis, EmbedderName, InvalidBasis, LengthScale, Template, responsibilities
-from slop.head import Components
+from slop.basis import Basis, EmbedderName, InvalidBasis, Template
 from slop.reproducible import Doubles
+from slop.text_features import Components, LengthScale, responsibilities
 from tests.basis import random_basis, random_head
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from slop.basis import InvalidBasis
 from slop.encoder import Encoder
-from slop.head import FARTHEST, Components
+from slop.head import FARTHEST
+from slop.text_features import Components
 from tests.basis import TinyEmbedder, encoder_of, random_basis, random_head
 
 BASIS = random_basis()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from slop.basis import Basis, responsibilities
+from slop.basis import Basis
+from slop.text_features import responsibilities
 from tests.tiny_model import random_prompts, tiny_model
 from training.basis import build
 from training.basis.build import Builder, BuildOptions, build_basis

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slop.basis import EmbedderName, LengthScale
+from slop.basis import EmbedderName
+from slop.text_features import LengthScale
 from tests.basis import TinyEmbedder, basis_of, random_head
 from tests.tiny_model import random_prompts
 from training.basis.distil import Fitted, candidates_of, components_of, fitted, out_of_fold

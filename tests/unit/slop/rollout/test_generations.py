@@ -30,5 +30,5 @@ def test_what_is_saved_is_of_the_first_generation(tmp_path: Path) -> None:
 def test_a_generation_that_is_none_is_refused(tmp_path: Path) -> None:
     random_basis().save(tmp_path)
     (tmp_path / RELEARNING_FILE).write_text("../..")
-    with pytest.raises(InvalidBasis, match="has no generation"):
+    with pytest.raises(InvalidBasis, match="has no valid relearning"):
         Basis.load(tmp_path)
