@@ -33,7 +33,7 @@ class Ranker:
         self._readers, self._posts, self._featurizer, self._timeout_s = readers, posts, featurizer, timeout_s
         self._basis, self._version, self._blocks = basis, basis.version, basis.blocks
         self._tenant = posts.tenant
-        self._crowd = Profile.new(basis.version, basis.prior(1.0, 1.0, 1.0))
+        self._prior = Profile.new(basis.version, basis.prior(1.0, 1.0, 1.0))
 
     async def rank(self, request: RankRequest) -> RankResponse:
         """Score posts.
@@ -53,7 +53,7 @@ class Ranker:
     def _taste(self, state: ReaderState) -> Profile:
         if state.reason == Reason.PERSONALIZED and state.profile is not None:
             return state.profile
-        return self._crowd
+        return self._prior
 
     async def _features(self, posts: Sequence[RankedPost]) -> list[Floats | None]:
         """Features of posts, in order; None for a post that is not known, or whose features can't be had now."""
