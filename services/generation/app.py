@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from generation import metrics
 from generation.api import generation_router
 from generation.engine import EngineClient
-from generation.features import Featurizer
+from generation.features import FeaturizerClient
 from generation.post_publishing import PostPublisher
 from generation.profiles import ProfileDescriber
 from generation.prompt_picking import PromptPicker, style_subject_of
@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     configured = BasisRef.of(settings.basis_dir)
     redis = pooled_client(settings.redis_url, settings.redis_timeout_s, settings.redis_connections)
     engine = engine_of(settings)
-    featurizer = Featurizer(settings.featurizer_url, settings.features_timeout_s)
+    featurizer = FeaturizerClient(settings.featurizer_url, settings.features_timeout_s)
     publisher = Publisher(settings.kafka_bootstrap, "slop-generation", PublisherLimits(settings.publish_queue_bytes))
     metrics.watch(publisher)
 

@@ -14,7 +14,7 @@ _INVALID: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_EN
 
 
 def problem_of(response: httpx.Response) -> Problem:
-    """The problem that our client is told of when the engine has refused our request."""
+    """What our client is answered when the engine has refused our request."""
     status, reason = response.status_code, reason_of(response.text)
     if refuses_soft_prompt(response):
         return Problem(HTTPStatus.BAD_GATEWAY, f"the engine takes no soft prompt of this basis: {reason}")

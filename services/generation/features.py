@@ -26,7 +26,7 @@ class RequestedText(NamedTuple):
     post_id: str | None = None
 
 
-class Featurizer:
+class FeaturizerClient:
     """Client of the featurizer at `url`, which has `timeout_s` seconds for a request."""
 
     def __init__(self, url: str, timeout_s: float) -> None:

@@ -72,8 +72,8 @@ class PromptPicker:
         composer = Composer.of(style_subject)
         self._draw = of_mixture if composer is None else composer.draw
 
-    def draw(self, request: GenerateRequest, state: ReaderState) -> PickedPrompts:
-        """Draw a soft prompt for each post; posts under the same one are asked for together."""
+    def pick(self, request: GenerateRequest, state: ReaderState) -> PickedPrompts:
+        """Pick a soft prompt for each post; posts under the same one are asked for together."""
         drawn = self._drawn(request, state)
         if drawn is None and state.reason == Reason.PERSONALIZED:
             state = replace(state, reason=Reason.NO_TASTE)

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from generation import metrics
 from generation.contracts import RankedPost, RankRequest, RankResponse, Reason
-from generation.features import Featurizer, RequestedText
+from generation.features import FeaturizerClient, RequestedText
 from generation.reader_state import ReaderState, ReaderStates
 from kit.problems import Problem
 from slop.basis import Basis
@@ -27,7 +27,7 @@ class Ranker:
     """Ranks by a reader's profile, or by the prior's mean where the reader has no profile that may be used."""
 
     def __init__(
-        self, basis: Basis, readers: ReaderStates, posts: RankedPosts, featurizer: Featurizer, timeout_s: float
+        self, basis: Basis, readers: ReaderStates, posts: RankedPosts, featurizer: FeaturizerClient, timeout_s: float
     ) -> None:
         """Rank under `basis`; Redis may take `timeout_s` seconds to find the posts of one request."""
         self._readers, self._posts, self._featurizer, self._timeout_s = readers, posts, featurizer, timeout_s

@@ -91,7 +91,7 @@ class Writer:
         yield await self._published(request, texts, picked)
 
     async def _picked(self, request: GenerateRequest) -> PickedPrompts:
-        return self._picker.draw(request, await self._readers.state(request.user_id))
+        return self._picker.pick(request, await self._readers.state(request.user_id))
 
     async def _written(self, by_prompt: Sequence[PostsOfPrompt], posts: int) -> list[str]:
         """The texts of so many posts. What `copies` refuses is written again, as often as it allows."""

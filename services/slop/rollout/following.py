@@ -110,16 +110,16 @@ class BasisFollower(Generic[W]):
         return ""
 
     def _read(self) -> Bases:
-        """Which bases are to be followed; may raise RedisError."""
+        """Read from Redis which bases are to be followed."""
         return self._store.read()
 
     def _error_of(self, work: W) -> str:
-        """What ended some work before it was told to end. Here an empty text: work does not end by itself."""
+        """Why some work ended by itself; an empty text if it did not. Here it never does."""
         del work
         return ""
 
     def _close(self, ended: Mapping[str, W]) -> None:
-        """Close work that has ended, by the version of its basis. Here nothing: work holds nothing to be closed."""
+        """Close the work under these bases. Here there is nothing to close."""
 
 
 def error_text(error: Exception) -> str:

@@ -102,7 +102,7 @@ class Lanes(BasisFollower[L]):
             self.end(list(self.by_version))
 
     def _read(self) -> Bases:
-        """Which bases are to be followed; whoever learns claims the configured basis first, once."""
+        """Claim the configured basis before the first time, then read which bases are to be followed."""
         if not self._claimed:
             self._store.claim()
             self._claimed = True
