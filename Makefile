@@ -21,10 +21,10 @@ STUDIES := cost topics capacity prompts clusters few encoders composition $(if $
 
 export BASIS DATA OUT POSTS READERS ROUNDS SECONDS SCENARIO DEMO_EXIT FILE USER_ID
 
-.PHONY: help setup up demo replay factors basis head factored catalogue export rollout rollback studies bench loadtest faults smoke dashboards docs snapshot restore relearn rejected test lint lock clean
+.PHONY: help setup up demo replay factors basis head style_subject factored catalogue export rollout rollback studies bench loadtest faults smoke dashboards docs snapshot restore relearn rejected test lint lock clean
 
 help:  ## list the targets
-	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=value ...]\n"} /^[a-z_]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.slop  ## install everything into .venv (done by every other target too)
 	@:
@@ -47,8 +47,10 @@ basis: setup  ## build the soft prompts and their head from the catalogue, witho
 head: setup  ## teach the default basis' head again; its prompts stay as they are, half an hour or more on 2 cores
 	@$(PY) -m training.basis.head --model "$$($(PY) -m infra.models.model)" --embedder "$$($(PY) -m infra.models.embedder)"
 
-factored: setup  ## build prompts of styles and of subjects that stand together in one post, 4 minutes on a GPU, hours on 2 cores
+style_subject: setup  ## build prompts of styles and of subjects that stand together in one post, 4 minutes on a GPU, hours on 2 cores
 	@$(PY) -m training.basis.style_subject --model "$$($(PY) -m infra.models.model)" --embedder "$$($(PY) -m infra.models.embedder)"
+
+factored: style_subject
 
 catalogue: setup  ## have the model write the catalogue of posts that the basis is built from
 	@$(PY) -m infra.local.up vllm --run "$(PY) -m research.write_catalogue"

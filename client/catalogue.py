@@ -23,14 +23,14 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class LabelledCatalogue:
     """`shown` is what the basis was built from and readers are shown; `held_out` the basis never saw."""
 
     shown: tuple[Post, ...]
     held_out: tuple[Post, ...]
 
 
-def load_catalogue(shown: Path = CATALOGUE, labelled: Path = LABELLED) -> Catalogue:
+def load_catalogue(shown: Path = CATALOGUE, labelled: Path = LABELLED) -> LabelledCatalogue:
     """Read the posts that bases are built from, and `evaluation.jsonl` and `classes.json` of the folder `labelled`.
 
     Raises:
@@ -38,7 +38,7 @@ def load_catalogue(shown: Path = CATALOGUE, labelled: Path = LABELLED) -> Catalo
     """
     try:
         labels = json.loads((labelled / "classes.json").read_text())
-        return Catalogue(_read(shown, labels), _read(labelled / "evaluation.jsonl", labels))
+        return LabelledCatalogue(_read(shown, labels), _read(labelled / "evaluation.jsonl", labels))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"no usable catalogue: {error!r}; write one with 'make catalogue'") from error
 

@@ -5,11 +5,11 @@ from typing import Self
 
 from client.chats import Chats, Message
 from client.rest import Rest
-from client.texts import Sampling, Texts, TextScore
+from client.texts import Sampling, TextScore, WrittenTexts
 from slop.basis import Template
 
 
-class Engine:
+class StockEngine:
     """The stock inference server, past all personalization: for the history baseline and for perplexities."""
 
     def __init__(self, rest: Rest, template: Template, model: str) -> None:
@@ -24,7 +24,7 @@ class Engine:
         """
         return cls(rest, template, (await rest.call("GET", "/v1/models"))["data"][0]["id"])
 
-    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> WrittenTexts:
         """Posts that answer a chat."""
         body = {
             "model": self.model,
@@ -36,7 +36,7 @@ class Engine:
         }
         answer = await self._rest.call("POST", "/v1/chat/completions", body)
         texts = [(choice["message"]["content"] or "").strip() for choice in answer["choices"]]
-        return Texts(texts, answer["usage"]["prompt_tokens"])
+        return WrittenTexts(texts, answer["usage"]["prompt_tokens"])
 
     async def write_after(self, liked: Sequence[str], posts: int, sampling: Sampling) -> list[str]:
         """Posts written after earlier posts that are shown as the assistant's turns."""

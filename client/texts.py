@@ -13,7 +13,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class WrittenTexts:
     """Posts that were written for one chat, and how many tokens the chat has."""
 
     posts: list[str]

@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -20,27 +20,28 @@ from uuid import uuid4
 import numpy as np
 from redis import Redis
 
+from client.rest import batches
+from infra.local.servers import ApacheKafka, apache_kafka_home, redis_server, tansu_server
 from learner.app import Worker, learner_of
 from loadtests.settings import BenchSettings
 from slop.basis import Basis
 from slop.kafka.durability import DurableCommits, WhenLost
+from slop.kafka.outbox import Outbox
+from slop.kafka.records import ProducerRecord
 from slop.kafka.subscription import Subscription
-from slop.kafka.topics import SIGNALS
+from slop.kafka.topics import SIGNALS, encode, key_of
 from slop.profiles import Profile
 from slop.redis.profiles import profile_key
 from slop.v1.signal_pb2 import Signal, Source
-from tests.basis import basis_of
-from tests.learners import publish
-from tests.servers import apache_kafka_home, apache_kafka_server, redis_server, tansu_server
 
-DIMENSIONS = 20
+A_SEND = 1_000  # signals that are published together
 
 
-def signals(settings: BenchSettings, basis: str) -> list[Signal]:
-    """The topic's content."""
+def signals(settings: BenchSettings, basis: Basis) -> list[Signal]:
+    """Signals of random readers, each with random features of about unit norm."""
     rng = np.random.default_rng(1)
     users = rng.integers(settings.bench_users, size=settings.bench_events)
-    features = rng.normal(size=(settings.bench_events, DIMENSIONS)) / np.sqrt(DIMENSIONS)
+    features = rng.normal(size=(settings.bench_events, basis.dimensions)) / np.sqrt(basis.dimensions)
     now_ms = time.time_ns() // 1_000_000
     return [
         Signal(
@@ -50,13 +51,23 @@ def signals(settings: BenchSettings, basis: str) -> list[Signal]:
             post_id=f"post-{offset:08d}",
             source=Source(partition=int(user) % SIGNALS.partitions, offset=offset),
             received_at_ms=now_ms + offset,
-            basis=basis,
+            basis=basis.version,
             features=row,
             label=float(offset % 2),
             weight=1.0,
         )
         for offset, (user, row) in enumerate(zip(users, features, strict=True))
     ]
+
+
+def publish(settings: BenchSettings, content: Sequence[Signal]) -> None:
+    """Write signals to their topic, in this order."""
+    outbox = Outbox(settings)
+    try:
+        for some in batches(content, A_SEND):
+            outbox.publish([ProducerRecord(SIGNALS, key_of(signal), encode(signal)) for signal in some])
+    finally:
+        outbox.close()
 
 
 class Bare:
@@ -137,20 +148,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         home = apache_kafka_home()
-        broker = tansu_server(folder) if home is None else apache_kafka_server(home, folder)
+        broker = tansu_server(folder) if home is None else ApacheKafka(home, folder)
         store, redis_url = redis_server(folder)
         for server in (broker, store):
             stack.callback(server.stop)
             server.start()
-        basis = basis_of(np.ones((DIMENSIONS, 2, 4), np.float32), ["anything"] * DIMENSIONS)
-        basis.save(folder / "basis")
-        settings = BenchSettings(
-            kafka_bootstrap=broker.bootstrap, redis_url=redis_url, basis_dir=folder / "basis", learner_instance=""
-        )
-        publish(broker.bootstrap, signals(settings, basis.version))
+        settings = BenchSettings(kafka_bootstrap=broker.bootstrap, redis_url=redis_url, learner_instance="")
+        basis = Basis.load(settings.basis_dir)
+        publish(settings, signals(settings, basis))
         value = Profile.new(basis.version, basis.prior(1.0, 0.5, 1.0)).to_bytes()
         print(
-            f"{settings.bench_events:,} signals of {settings.bench_users:,} users, K = {DIMENSIONS}, batches of up to"
+            f"{settings.bench_events:,} signals of {settings.bench_users:,} users, K = {basis.size}, batches of up to"
             f" {settings.learner_batch}, profiles of {len(value)} bytes, {'Tansu' if home is None else 'Apache Kafka'},"
             f" {one_core()}"
         )

@@ -13,7 +13,7 @@ from httpx_sse import EventSource
 from client.catalogue import by_label, load_catalogue
 from client.rest import Collector, Event
 from loadtests.readings import QUERY_PATH
-from loadtests.stack import Failed, Skipped, Stack, expect, until
+from loadtests.stack import CheckedStack, Failed, Skipped, expect, until
 
 LIKED, SKIPPED = "gardening", "football"
 SENT: Final = 6
@@ -35,21 +35,21 @@ class Check:
     """
 
     name: str
-    run: Callable[[Stack], Awaitable[str]]
+    run: Callable[[CheckedStack], Awaitable[str]]
     advice: str
 
 
-async def collector_is_ready(stack: Stack) -> str:
+async def collector_is_ready(stack: CheckedStack) -> str:
     """The collector reaches Kafka."""
     return await _ready(stack, stack.settings.collector)
 
 
-async def generation_is_ready(stack: Stack) -> str:
+async def generation_is_ready(stack: CheckedStack) -> str:
     """Generation reaches the engine."""
     return await _ready(stack, stack.settings.generation)
 
 
-async def _ready(stack: Stack, url: str) -> str:
+async def _ready(stack: CheckedStack, url: str) -> str:
     response = await stack.http.get(f"{url}/readyz")
     checks = response.json()["checks"]
     bad = {name: outcome for name, outcome in checks.items() if outcome != "ok"}
@@ -57,7 +57,7 @@ async def _ready(stack: Stack, url: str) -> str:
     return f"{url} reaches {', '.join(checks)}"
 
 
-async def posts_are_registered(stack: Stack) -> str:
+async def posts_are_registered(stack: CheckedStack) -> str:
     """Posts are taken, and their features become ready."""
     groups = by_label(load_catalogue().held_out)
     chosen = {label: groups[label][: SENT + 2] for label in (LIKED, SKIPPED)}
@@ -72,7 +72,7 @@ async def posts_are_registered(stack: Stack) -> str:
     return f"{len(texts)} posts, ready to be ranked after {took_s:.1f} s"
 
 
-async def strangers_get_plain_posts(stack: Stack) -> str:
+async def strangers_get_plain_posts(stack: CheckedStack) -> str:
     """A reader of whom nothing is known gets a plain post."""
     answer = await _written(stack, _nobody())
     about = answer["personalization"]
@@ -81,7 +81,7 @@ async def strangers_get_plain_posts(stack: Stack) -> str:
     return f"reason {about['reason']}"
 
 
-async def likes_turn_the_profile(stack: Stack) -> str:
+async def likes_turn_the_profile(stack: CheckedStack) -> str:
     """Likes and skips are in the reader's profile within seconds."""
     stack.somebody = await _in_soft_arm(stack)
     liked, skipped = stack.posts(LIKED)[:SENT], stack.posts(SKIPPED)[:SENT]
@@ -97,7 +97,7 @@ async def likes_turn_the_profile(stack: Stack) -> str:
     return f"{2 * SENT} interactions after {took_s:.2f} s; the strongest taste: {', '.join(words)}"
 
 
-async def retries_are_learned_once(stack: Stack) -> str:
+async def retries_are_learned_once(stack: CheckedStack) -> str:
     """An event that is sent twice is learned once."""
     before = await stack.interactions()
     event = Event(stack.reader, stack.posts(LIKED)[SENT].post_id, "like").as_json()
@@ -115,7 +115,7 @@ async def retries_are_learned_once(stack: Stack) -> str:
     return "the same event_id, sent twice"
 
 
-async def posts_are_personal(stack: Stack) -> str:
+async def posts_are_personal(stack: CheckedStack) -> str:
     """The reader gets a personal post."""
     answer = await _written(stack, stack.reader)
     about = answer["personalization"]
@@ -124,7 +124,7 @@ async def posts_are_personal(stack: Stack) -> str:
     return f'"{text[:60]}"'
 
 
-async def ranking_follows_the_taste(stack: Stack) -> str:
+async def ranking_follows_the_taste(stack: CheckedStack) -> str:
     """Posts of what the reader liked rank before posts of what was skipped."""
     ids = [posts[-1].post_id for posts in (stack.posts(LIKED), stack.posts(SKIPPED))]
     liked, skipped = await stack.profiles.rank(stack.reader, ids)
@@ -135,7 +135,7 @@ async def ranking_follows_the_taste(stack: Stack) -> str:
     return f"{LIKED} {liked:.2f}, {SKIPPED} {skipped:.2f}"
 
 
-async def bad_events_are_refused(stack: Stack) -> str:
+async def bad_events_are_refused(stack: CheckedStack) -> str:
     """An event that is not valid gets a problem document that says what is wrong."""
     event = {"event_id": uuid4().hex, "user_id": _nobody(), "type": "rate", "post_id": "any", "value": 7}
     response = await stack.http.post(f"{stack.settings.collector}/v1/events", json={"events": [event]})
@@ -147,7 +147,7 @@ async def bad_events_are_refused(stack: Stack) -> str:
     return f"422, {error}"
 
 
-async def posts_are_streamed(stack: Stack) -> str:
+async def posts_are_streamed(stack: CheckedStack) -> str:
     """A streamed post comes in pieces, and then as a whole."""
     body = {"user_id": stack.somebody or _nobody(), "max_tokens": TOKENS, "stream": True}
     started, first_s, pieces, whole = time.monotonic(), 0.0, [], ""
@@ -164,7 +164,7 @@ async def posts_are_streamed(stack: Stack) -> str:
     return f"{len(pieces)} pieces, the first after {first_s:.2f} s"
 
 
-async def metrics_are_served(stack: Stack) -> str:
+async def metrics_are_served(stack: CheckedStack) -> str:
     """Both services tell Prometheus of the requests of this very run."""
     for url in (stack.settings.collector, stack.settings.generation):
         text = (await stack.http.get(f"{url}/metrics")).raise_for_status().text
@@ -172,7 +172,7 @@ async def metrics_are_served(stack: Stack) -> str:
     return REQUESTS_SERIES
 
 
-async def dashboards_are_there(stack: Stack) -> str:
+async def dashboards_are_there(stack: CheckedStack) -> str:
     """Grafana has the dashboards."""
     url = await _grafana(stack)
     found = (await stack.http.get(f"{url}/api/search", params={"type": "dash-db"})).raise_for_status().json()
@@ -181,7 +181,7 @@ async def dashboards_are_there(stack: Stack) -> str:
     return ", ".join(titles)
 
 
-async def the_datasource_answers(stack: Stack) -> str:
+async def the_datasource_answers(stack: CheckedStack) -> str:
     """Grafana's data source answers, and Prometheus reaches both services."""
     url = await _grafana(stack)
     response = await stack.http.get(f"{url}/{QUERY_PATH}", params={"query": "up"})
@@ -192,7 +192,7 @@ async def the_datasource_answers(stack: Stack) -> str:
     return f"Prometheus reaches {', '.join(sorted(up))}" + (f"; not {', '.join(down)}" if down else "")
 
 
-async def _grafana(stack: Stack) -> str:
+async def _grafana(stack: CheckedStack) -> str:
     url = stack.settings.grafana
     try:
         (await stack.http.get(f"{url}/api/health")).raise_for_status()
@@ -201,14 +201,14 @@ async def _grafana(stack: Stack) -> str:
     return url
 
 
-async def _written(stack: Stack, user_id: str) -> Any:
+async def _written(stack: CheckedStack, user_id: str) -> Any:
     body = {"user_id": user_id, "max_tokens": TOKENS}
     answer = await stack.generation.call("POST", "/v1/generate", body)
     expect(bool(answer["posts"][0]["text"].strip()), "the post is empty")
     return answer
 
 
-async def _in_soft_arm(stack: Stack) -> str:
+async def _in_soft_arm(stack: CheckedStack) -> str:
     for _ in range(IDS_TRIED):
         user_id = _nobody()
         body = {"user_id": user_id, "posts": [{"post_id": stack.posts(LIKED)[0].post_id}]}

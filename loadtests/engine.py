@@ -68,7 +68,7 @@ class Alone:
     median_s: float | None
 
 
-class Engine:
+class EngineUnderTest:
     """The engine of the stack under test, natively at its own port, in compose in its container."""
 
     def __init__(self, settings: LoadSettings) -> None:

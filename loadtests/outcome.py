@@ -36,7 +36,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LoadOutcome:
     """A whole run.
 
     Attributes:
@@ -102,7 +102,7 @@ def _call(name: str, entries: dict[str, StatsEntry], seconds: float) -> Call:
     return Call(name, requests, served.num_failures, refusals, requests / seconds, median_ms, p95_ms, longest_ms)
 
 
-def table_of(outcome: Outcome) -> Table:
+def table_of(outcome: LoadOutcome) -> Table:
     """The calls, a row each."""
     title = f"{outcome.scenario}: {outcome.readers} at a time for {outcome.seconds:.0f} s"
     table = Table(title=title, title_justify="left")
@@ -116,12 +116,12 @@ def table_of(outcome: Outcome) -> Table:
     return table
 
 
-def in_words(outcome: Outcome) -> str:
+def in_words(outcome: LoadOutcome) -> str:
     """What the system did meanwhile, in a few sentences."""
     return " ".join([*_about_learning(outcome.work), *_about_the_end(outcome), *_about_the_engine(outcome)])
 
 
-def _about_the_end(outcome: Outcome) -> Iterator[str]:
+def _about_the_end(outcome: LoadOutcome) -> Iterator[str]:
     unlearned = outcome.work.unlearned
     if unlearned is not None:
         yield f"{unlearned:,} that say something are not learned."
@@ -131,7 +131,7 @@ def _about_the_end(outcome: Outcome) -> Iterator[str]:
         yield f"Alerts: {', '.join(outcome.alerts)}."
 
 
-def _about_the_engine(outcome: Outcome) -> Iterator[str]:
+def _about_the_engine(outcome: LoadOutcome) -> Iterator[str]:
     tokens, alone = outcome.tokens_per_s, outcome.engine_alone_tokens_per_s
     if tokens is not None:
         yield f"The engine wrote {tokens:.1f} tokens a second."

@@ -22,13 +22,13 @@ from locust.runners import LocalRunner
 from pydantic import ValidationError
 from rich.console import Console
 
-from loadtests.engine import Alone, Engine, Written, plan_readers, warm_of
+from loadtests.engine import Alone, EngineUnderTest, Written, plan_readers, warm_of
 from loadtests.engine_alone import Steps
 from loadtests.facts import Watch, between
 from loadtests.feed import NotRegistered, register
 from loadtests.ingestion import Ingestion
 from loadtests.last import learned_within
-from loadtests.outcome import Outcome, calls_of, in_words, table_of
+from loadtests.outcome import LoadOutcome, calls_of, in_words, table_of
 from loadtests.reading import HABITS, Reading
 from loadtests.settings import RunSettings, Scenario, WrongSettings
 from loadtests.settings import in_words as wrong_settings
@@ -44,14 +44,14 @@ USERS: Final[dict[Scenario, list[type[User]]]] = {
 }
 
 
-def load(settings: RunSettings, console: Console) -> Outcome:
+def load(settings: RunSettings, console: Console) -> LoadOutcome:
     """Register posts, run the scenario, and say what came of it.
 
     Raises:
         NotRegistered: the collector does not take posts.
     """
     console.print(f"{register(settings)} catalogue posts registered")
-    watch, engine = Watch(settings), Engine(settings)
+    watch, engine = Watch(settings), EngineUnderTest(settings)
     before, begun = watch.look(), engine.written()
     environment = Environment(user_classes=USERS[settings.scenario], events=locust.events)
     environment.stop_timeout = settings.load_timeout_s
@@ -66,7 +66,7 @@ def load(settings: RunSettings, console: Console) -> Outcome:
     watch.settle()
     readers = plan_readers(HABITS.traces, _tokens(begun, engine.written()))
     alone = _engine_alone(engine, readers, settings, console)
-    return Outcome(
+    return LoadOutcome(
         settings.scenario,
         settings.readers,
         seconds,
@@ -92,7 +92,9 @@ def _per_second(before: Written | None, after: Written | None) -> float | None:
     return _tokens(before, after) / (after.at_s - before.at_s)
 
 
-def _engine_alone(engine: Engine, readers: list[Steps], settings: RunSettings, console: Console) -> Alone | None:
+def _engine_alone(
+    engine: EngineUnderTest, readers: list[Steps], settings: RunSettings, console: Console
+) -> Alone | None:
     if not settings.load_engine_alone or not readers:
         return None
     console.print(f"the engine alone for {settings.seconds} s, for readers who do the same again")
@@ -130,7 +132,7 @@ def _errors(environment: Environment, runner: LocalRunner) -> list[str]:
     return failures + crashes
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: LoadOutcome, console: Console) -> None:
     """Print everything."""
     console.print(table_of(outcome))
     console.print(in_words(outcome), highlight=False)

@@ -20,13 +20,13 @@ from client.errors import UserError
 from client.rest import Rest
 from loadtests.checks import CHECKS, Check
 from loadtests.settings import StackSettings, WrongSettings, in_words
-from loadtests.stack import Failed, Skipped, Stack
+from loadtests.stack import CheckedStack, Failed, Skipped
 
 HTTP_TIMEOUT_S: Final = 60.0
 CONCURRENCY: Final = 4
 
 
-class Verdict(Enum):
+class CheckResult(Enum):
     """How a check ended, with its mark and its colour."""
 
     HOLDS = ("✓", "green")
@@ -37,53 +37,53 @@ class Verdict(Enum):
         self.mark, self.style = mark, style
 
 
-async def checked(check: Check, stack: Stack) -> tuple[Verdict, str]:
+async def checked(check: Check, stack: CheckedStack) -> tuple[CheckResult, str]:
     """How a check ended, and what was seen."""
     limit_s = stack.settings.smoke_timeout_s
     try:
         async with asyncio.timeout(limit_s):
-            return Verdict.HOLDS, await check.run(stack)
+            return CheckResult.HOLDS, await check.run(stack)
     except Skipped as skipped:
-        return Verdict.SKIPPED, str(skipped)
+        return CheckResult.SKIPPED, str(skipped)
     except TimeoutError:
-        return Verdict.FAILED, f"not within {limit_s:.0f} s"
+        return CheckResult.FAILED, f"not within {limit_s:.0f} s"
     except (Failed, UserError) as error:
-        return Verdict.FAILED, str(error)
+        return CheckResult.FAILED, str(error)
     except httpx.HTTPError as error:
-        return Verdict.FAILED, f"{type(error).__name__}: {error}"
+        return CheckResult.FAILED, f"{type(error).__name__}: {error}"
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        return Verdict.FAILED, f"an answer is not as documented: {error!r}"
+        return CheckResult.FAILED, f"an answer is not as documented: {error!r}"
 
 
 async def smoke(settings: StackSettings, console: Console, checks: Sequence[Check] = CHECKS) -> bool:
     """Make all checks, one after the other, with a line for each; returns whether all hold."""
-    verdicts = []
+    results = []
     async with _connected(settings) as stack:
         for check in checks:
             started = time.monotonic()
-            verdict, seen = await checked(check, stack)
-            verdicts.append(verdict)
-            _tell(console, check, verdict, seen, time.monotonic() - started)
-    failed = verdicts.count(Verdict.FAILED)
+            result, seen = await checked(check, stack)
+            results.append(result)
+            _tell(console, check, result, seen, time.monotonic() - started)
+    failed = results.count(CheckResult.FAILED)
     summary = f"{failed} of {len(checks)} do not hold" if failed else "everything works"
     console.print(summary, style="red" if failed else "green", highlight=False)
     return not failed
 
 
-def _tell(console: Console, check: Check, verdict: Verdict, seen: str, seconds: float) -> None:
-    line = Text.assemble((f"{verdict.mark} {check.name:<44}", verdict.style), f" {seconds:5.1f} s  {seen}")
+def _tell(console: Console, check: Check, result: CheckResult, seen: str, seconds: float) -> None:
+    line = Text.assemble((f"{result.mark} {check.name:<44}", result.style), f" {seconds:5.1f} s  {seen}")
     console.print(line, soft_wrap=True)
-    if verdict is Verdict.FAILED:
+    if result is CheckResult.FAILED:
         console.print(Text(f"  what to do: {check.advice}", "yellow"), soft_wrap=True)
 
 
 @asynccontextmanager
-async def _connected(settings: StackSettings) -> AsyncIterator[Stack]:
+async def _connected(settings: StackSettings) -> AsyncIterator[CheckedStack]:
     async with AsyncExitStack() as opened:
         collector = await opened.enter_async_context(Rest(settings.collector, CONCURRENCY, HTTP_TIMEOUT_S))
         generation = await opened.enter_async_context(Rest(settings.generation, CONCURRENCY, HTTP_TIMEOUT_S))
         http = await opened.enter_async_context(httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, trust_env=False))
-        yield Stack(settings, collector, generation, http)
+        yield CheckedStack(settings, collector, generation, http)
 
 
 def main() -> int:

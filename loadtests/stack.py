@@ -24,7 +24,7 @@ class Skipped(Exception):  # noqa: N818
 
 
 @dataclass(slots=True)
-class Stack:
+class CheckedStack:
     """The services under test, and what the checks have done so far.
 
     Attributes:

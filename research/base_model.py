@@ -5,7 +5,7 @@ from typing import Protocol
 
 from client.errors import UserError
 from infra.local.settings import LocalSettings
-from infra.models import model as native_model
+from infra.models.model import BASE_MODEL
 from training.language_model import model_folder, revision_of
 
 
@@ -27,7 +27,7 @@ def base_model(*bases: Trained) -> Path:
     Raises:
         UserError: a basis was trained on another one, or on one with another tokenizer.
     """
-    folder = model_folder(native_model.prepare(LocalSettings()))
+    folder = model_folder(BASE_MODEL.prepare(LocalSettings()))
     revision = revision_of(folder)
     for basis in bases:
         if basis.revision != revision:

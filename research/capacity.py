@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.table import Table
 
-from client.catalogue import Catalogue, Post, load_catalogue
+from client.catalogue import LabelledCatalogue, Post, load_catalogue
 from research import tables
 from research.detectors import Classifier
 from research.folders import RESULTS
@@ -114,7 +114,7 @@ def cells_of(tastes: int, given: Sequence[Given], classes: Classes) -> list[Cell
     return cells
 
 
-def study(settings: CapacitySettings, console: Console, catalogue: Catalogue, basis: Basis) -> list[Cell]:
+def study(settings: CapacitySettings, console: Console, catalogue: LabelledCatalogue, basis: Basis) -> list[Cell]:
     """All cells."""
     with progress_on(console) as progress:
         learner, posts = learner_and_posts(basis, catalogue, settings.shown, progress)
@@ -134,7 +134,9 @@ def sized(cells: Sequence[Cell], basis: Basis) -> list[Cell]:
     return [replace(cell, prompts=basis.size, rows=int(basis.prompts.shape[1])) for cell in cells]
 
 
-def of_other_bases(settings: CapacitySettings, console: Console, catalogue: Catalogue, live: Basis) -> list[Cell]:
+def of_other_bases(
+    settings: CapacitySettings, console: Console, catalogue: LabelledCatalogue, live: Basis
+) -> list[Cell]:
     """The cells after `settings.compared_at` interactions under bases of other sizes, those that have been built."""
     at_once = settings.model_copy(update={"counts": [settings.compared_at]})
     cells = []

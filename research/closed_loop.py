@@ -12,7 +12,7 @@ from client.errors import UserError
 from client.readers import Reaction, Reader
 from client.rest import LINGERED_MS, Event, ProfileInWords, Written
 from client.texts import Sampling
-from research.stack import Stack
+from research.stack import StudyStack
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Amounts:
 
 
 @dataclass(slots=True)
-class Outcome:
+class LoopOutcome:
     """What was generated: texts per count and reader; the control arm knows no counts."""
 
     control: list[list[str]] = field(default_factory=list)
@@ -84,19 +84,19 @@ class ClosedLoop:
     """One run of the study on a running stack."""
 
     def __init__(
-        self, stack: Stack, people: Sequence[Person], amounts: Amounts, sampling: Sampling, progress: Progress
+        self, stack: StudyStack, people: Sequence[Person], amounts: Amounts, sampling: Sampling, progress: Progress
     ) -> None:
         self._stack, self._people, self._amounts, self._sampling = stack, people, amounts, sampling
         self._progress = progress
 
-    async def run(self) -> Outcome:
+    async def run(self) -> LoopOutcome:
         """Run all rounds.
 
         Raises:
             UserError: the stack stopped answering, or gave posts that are not personal to readers it knows.
         """
         await self._stack.register(self._shown_texts(), self._progress)
-        outcome = Outcome()
+        outcome = LoopOutcome()
         strangers = [f"{person.user_id}-control" for person in self._people]
         outcome.control = await self._written(strangers, "control arm", 0, self._amounts.posts * CLOSER)
         learned = 0
@@ -115,7 +115,7 @@ class ClosedLoop:
         await self._stack.collector.send_events([event for p in self._people for event in p.events(start, stop)])
         await self._stack.until_learned({person.user_id: stop for person in self._people})
 
-    async def _generate(self, count: int, outcome: Outcome) -> None:
+    async def _generate(self, count: int, outcome: LoopOutcome) -> None:
         users = [person.user_id for person in self._people]
         posts = self._amounts.posts * self._amounts.times(count)
         soft = self._written(users, f"posts after {count} interactions", count, posts)

@@ -22,16 +22,16 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import softmax
 
-from client.catalogue import Catalogue, Post, by_label, load_catalogue
+from client.catalogue import LabelledCatalogue, Post, by_label, load_catalogue
 from research import jokes, tables
-from research.crowd import crowd_of, reactions_of
 from research.embedder import sentence_embedder
 from research.encoders.arms import Encoder
 from research.encoders.figures import rows_of
 from research.folders import KEPT, RESULTS
 from research.metrics import Estimate, over_readers
+from research.other_readers import other_readers, reactions_of
 from research.screen import options_of, progress_on, run_study
-from research.topics.people import MAIN, Habits, Kind, Member, members_of
+from research.topics.people import MAIN, Habits, Member, TasteKind, members_of
 from slop.basis import Basis
 from slop.settings import LearningSettings
 from training.basis.blocks import ENGAGEMENT_SHARE, STYLE_SHARE, Blocks, blocks_of
@@ -69,7 +69,7 @@ class ClustersSettings(BaseSettings):
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
     counts: list[int] = Field([16, 20, 24, 28, 32, 40], min_length=1, description="clusters, for the space in use")
     count: int = Field(24, ge=2, description="clusters, for all other spaces")
-    seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1, description="of k-means, and of the crowd")
+    seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1, description="of k-means, and of the other readers")
     crowds: list[int] = Field([50, 200, 1_000], description="readers whose engagement is known, 32 reactions each")
     readers: int = Field(40, ge=2, le=1_000, description="readers of each kind")
     unseen: int = Field(6, ge=1, le=18, description="posts of each class that are ranked")
@@ -79,11 +79,11 @@ class ClustersSettings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to cluster; `crowd` is how many readers' engagement is known."""
+    """One way to cluster; `others` is how many other readers' engagement is known."""
 
     space: str
     count: int
-    crowd: int = 0
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Clusterings:
         members: Sequence[Member],
         habits: Habits,
     ) -> None:
-        """`blocks` are of the shown posts, then the unseen ones; `habits` are a crowd's, whatever its size."""
+        """`blocks` are of the shown posts, then the unseen ones; `habits` are those of the other readers."""
         self._basis, self._blocks = basis, blocks
         self._shown, self._unseen, self._members, self._habits = shown, unseen, members, habits
 
@@ -161,12 +161,12 @@ class Clusterings:
         )
 
     def _engaged(self, content: Floats, way: Way, seed: int) -> Floats:
-        """The content of the shown posts, and beside it what a crowd of this seed likes together, if there is one."""
-        if not way.crowd:
+        """The content of the shown posts, beside what `way.others` other readers of this seed like together."""
+        if not way.others:
             return content
-        crowd = crowd_of(self._shown, replace(self._habits, readers=way.crowd), seed)
+        others = other_readers(self._shown, replace(self._habits, readers=way.others), seed)
         places = {post.post_id: place for place, post in enumerate(self._shown)}
-        engagement = engagement_of(reactions_of(crowd, places), seed)
+        engagement = engagement_of(reactions_of(others, places), seed)
         own, share = ENGAGED[way.space]
         blocks = [own * content] if engagement is None else [own * content, share * engagement]
         return np.hstack(blocks).astype(np.float32)
@@ -181,7 +181,7 @@ def variants(settings: ClustersSettings) -> Iterator[Way]:
     """Every space at one count, the one in use at the others, and what engagement of so many readers adds."""
     yield from (Way(name, settings.count) for name in SPACES)
     yield from (Way(SHIPPED, count) for count in settings.counts if count != settings.count)
-    yield from (Way(name, settings.count, crowd) for name in ENGAGED for crowd in settings.crowds)
+    yield from (Way(name, settings.count, others) for name in ENGAGED for others in settings.crowds)
 
 
 def blocks_kept(basis: Basis, texts: list[str], seed: int) -> Blocks:
@@ -195,11 +195,11 @@ def blocks_kept(basis: Basis, texts: list[str], seed: int) -> Blocks:
     return Blocks(**np.load(path))
 
 
-def study(settings: ClustersSettings, console: Console, catalogue: Catalogue, basis: Basis) -> list[Row]:
+def study(settings: ClustersSettings, console: Console, catalogue: LabelledCatalogue, basis: Basis) -> list[Row]:
     """All rows."""
     unseen = [post for posts in by_label(catalogue.held_out).values() for post in posts[: settings.unseen]]
     habits = Habits(settings.readers, settings.noise, settings.exposure)
-    kinds, shown = (Kind.TOPIC, Kind.STYLE, Kind.TWO), by_label(catalogue.shown)
+    kinds, shown = (TasteKind.TOPIC, TasteKind.STYLE, TasteKind.TWO), by_label(catalogue.shown)
     members = [member for kind in kinds for member in members_of(kind, shown, habits, settings.seeds[0])]
     listed = list(variants(settings))
     texts = [post.text for post in (*catalogue.shown, *unseen)]
@@ -217,7 +217,7 @@ def table_of(rows: Sequence[Row]) -> Table:
         table.add_column(heading, justify="left" if heading == "space" else "right")
     for row in rows:
         figures = (f"{row.f1.mean:.3f}", f"{row.worst:.2f}", f"{row.lost:.1f}", f"{row.ranking.mean:.3f}")
-        table.add_row(row.way.space, str(row.way.count), str(row.way.crowd or "–"), *figures)
+        table.add_row(row.way.space, str(row.way.count), str(row.way.others or "–"), *figures)
     return table
 
 
@@ -226,7 +226,7 @@ def flat(row: Row) -> tables.Row:
     return {
         "space": row.way.space,
         "clusters": row.way.count,
-        "readers": row.way.crowd,
+        "readers": row.way.others,
         **tables.interval("f1", row.f1),
         "worst_f1": round(row.worst, 4),
         "classes_lost": round(row.lost, 2),
@@ -236,7 +236,7 @@ def flat(row: Row) -> tables.Row:
 
 def label(way: Way) -> str:
     """A way to cluster, for a plot."""
-    return f"{way.space}, {way.count}" + (f", {way.crowd} readers" if way.crowd else "")
+    return f"{way.space}, {way.count}" + (f", {way.others} readers" if way.others else "")
 
 
 def save_plot(path: Path, rows: Sequence[Row]) -> None:

@@ -19,12 +19,12 @@ from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings
 from rich.console import Console
 
-from client.catalogue import Catalogue, by_label, load_catalogue
+from client.catalogue import LabelledCatalogue, by_label, load_catalogue
 from client.readers import deal_feeds, deal_readers
 from client.texts import Sampling
 from infra.local.up import Stack, running_stack
 from research import report, tables
-from research.closed_loop import CLOSER, Amounts, ClosedLoop, Outcome, Person
+from research.closed_loop import CLOSER, Amounts, ClosedLoop, LoopOutcome, Person
 from research.detectors import Classifier, accuracy, detected
 from research.figures import Figures, Scorer, figures_of, held_out_of_tastes, sampled_texts
 from research.metrics import latency
@@ -77,12 +77,12 @@ class Results:
     """All that is shown."""
 
     people: list[Person]
-    outcome: Outcome
+    outcome: LoopOutcome
     figures: Figures
     model: str
 
 
-def people_of(settings: DemoSettings, catalogue: Catalogue, run: str) -> list[Person]:
+def people_of(settings: DemoSettings, catalogue: LabelledCatalogue, run: str) -> list[Person]:
     """The readers with everything they will do; the same for a seed, but for the run in their ids."""
     rng = np.random.default_rng(settings.seed)
     posts = by_label(catalogue.shown)
@@ -95,7 +95,7 @@ def people_of(settings: DemoSettings, catalogue: Catalogue, run: str) -> list[Pe
 
 
 async def study(
-    settings: DemoSettings, running: Stack, catalogue: Catalogue, classifier: Classifier, console: Console
+    settings: DemoSettings, running: Stack, catalogue: LabelledCatalogue, classifier: Classifier, console: Console
 ) -> Results:
     """Run the closed loop on a running stack and take all figures."""
     people = people_of(settings, catalogue, uuid.uuid4().hex[:6])

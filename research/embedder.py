@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.local.settings import LocalSettings
-from infra.models import embedder as native_embedder
+from infra.models.embedder import EMBEDDER
 from slop.embedder import Embedder
 
 
 @cache
 def embedder() -> Embedder:
     """The one that is configured, with a thread a core; converted first if it was not before."""
-    return Embedder.load(native_embedder.prepare(LocalSettings()), os.cpu_count() or 1)
+    return Embedder.load(EMBEDDER.prepare(LocalSettings()), os.cpu_count() or 1)
 
 
 def sentence_embedder(texts: Sequence[str]) -> npt.NDArray[np.float32]:

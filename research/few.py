@@ -18,14 +18,14 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.table import Table
 
-from client.catalogue import Catalogue, Post, load_catalogue, with_few
+from client.catalogue import LabelledCatalogue, Post, load_catalogue, with_few
 from client.classes import load_classes
 from research import tables
 from research.clusters import LOST, best_f1
-from research.crowd import crowd_of, reactions_of
 from research.embedder import sentence_embedder
 from research.folders import RESULTS
 from research.metrics import Estimate, over_readers
+from research.other_readers import other_readers, reactions_of
 from research.screen import options_of, progress_on, run_study
 from research.topics.people import Habits
 from training.basis.blocks import clustering_space
@@ -85,7 +85,7 @@ class Draw:
     few: Sequence[str]
 
 
-def draws(settings: FewSettings, catalogue: Catalogue) -> Iterator[Draw]:
+def draws(settings: FewSettings, catalogue: LabelledCatalogue) -> Iterator[Draw]:
     """The posts of every seed."""
     embeddings = sentence_embedder([post.text for post in catalogue.shown])
     kinds = {name: spec.kind for name, spec in load_classes().items()}
@@ -115,7 +115,7 @@ def labels_of(way: Way, draw: Draw, settings: FewSettings) -> npt.NDArray[np.int
     """(N,) the clusters of the posts of one seed."""
     engagement = None
     if way.crowd:
-        crowd = crowd_of(draw.posts, Habits(way.crowd, settings.noise, settings.exposure), draw.seed)
+        crowd = other_readers(draw.posts, Habits(way.crowd, settings.noise, settings.exposure), draw.seed)
         places = {post.post_id: place for place, post in enumerate(draw.posts)}
         engagement = engagement_of(reactions_of(crowd, places), draw.seed)
     space = clustering_space([post.text for post in draw.posts], draw.embeddings, draw.seed, engagement)

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from client.catalogue import Post, by_label
 from client.readers import Reader
 from client.texts import TextScore
-from research.closed_loop import CLOSER, Outcome, Person
+from research.closed_loop import CLOSER, LoopOutcome, Person
 from research.detectors import Measure, on_taste, once
 from research.metrics import Estimate, distinct2, distinct2_of, over_readers, perplexity
 from research.write_catalogue import is_near_copy, shingles
@@ -89,7 +89,7 @@ def flat(texts: Texts) -> list[str]:
     return list(chain.from_iterable(texts))
 
 
-def sampled_texts(outcome: Outcome, posts: int, judged_at: int) -> list[str]:
+def sampled_texts(outcome: LoopOutcome, posts: int, judged_at: int) -> list[str]:
     """The first so many posts of every reader, count and arm, CLOSER times as many where SLOP is judged.
 
     The control arm, which that is read against, is sampled as closely.
@@ -112,7 +112,7 @@ def held_out_of_tastes(readers: Sequence[Reader], held_out: Sequence[Post], a_ta
 
 def figures_of(
     people: Sequence[Person],
-    outcome: Outcome,
+    outcome: LoopOutcome,
     measures: tuple[Measure, Measure],
     scorer: Scorer,
     held_out: Sequence[str],
@@ -134,7 +134,7 @@ def figures_of(
 
 
 def _row(
-    count: int, people: Sequence[Person], outcome: Outcome, measures: tuple[Measure, Measure], scorer: Scorer
+    count: int, people: Sequence[Person], outcome: LoopOutcome, measures: tuple[Measure, Measure], scorer: Scorer
 ) -> Row:
     # Before the first reaction there is no history: what that baseline writes is what the control arm writes.
     soft, history, control = outcome.soft[count], outcome.history.get(count, outcome.control), flat(outcome.control)

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from client.chats import Message
-from client.texts import Sampling, Texts, TextScore
+from client.texts import Sampling, TextScore, WrittenTexts
 from research.batching import Batcher
 from slop.basis import Template
 from training.language_model import LanguageModel
@@ -49,10 +49,10 @@ class LocalWriter:
         transformer = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="sdpa").to(device)
         return cls(transformer.eval(), AutoTokenizer.from_pretrained(source), template, name)
 
-    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> WrittenTexts:
         """Posts that answer a chat; a soft prompt, if there is one, is the whole system message."""
         prefix = self._prefix(messages)
-        return Texts(await self._posts(Asked(prefix, posts, sampling)), len(prefix))
+        return WrittenTexts(await self._posts(Asked(prefix, posts, sampling)), len(prefix))
 
     async def score(self, text: str) -> TextScore:
         """How probable a text is by itself, from its second token on."""

@@ -28,7 +28,7 @@ from infra.local.up import running_stack
 from research.metrics import Estimate, over_readers
 from research.ratings import FULL_RATING, RatedJokes, Rater, chosen_raters, crowd_means, joke_post_id, load_ratings
 from research.screen import options_of, options_or_advice, progress_on, run_study
-from research.stack import Stack, connected
+from research.stack import StudyStack, connected
 from research.tables import save_json
 
 COUNTS: Final = (5, 10, 20, 40)
@@ -70,7 +70,7 @@ class Replay:
     """One run of the replay on a running stack; `run` goes into the user ids, so that runs do not mix."""
 
     def __init__(
-        self, stack: Stack, jokes: Mapping[str, str], raters: Mapping[str, Rater], run: str, progress: Progress
+        self, stack: StudyStack, jokes: Mapping[str, str], raters: Mapping[str, Rater], run: str, progress: Progress
     ) -> None:
         self._stack, self._progress = stack, progress
         self._raters = {treated(f"rater-{run}-{user}"): rater for user, rater in raters.items()}

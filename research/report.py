@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from client.rest import ProfileInWords
-from research.closed_loop import Outcome, Person
+from research.closed_loop import LoopOutcome, Person
 from research.figures import Figures, Row
 from research.metrics import Latency
 
@@ -51,7 +51,7 @@ def _table(title: str, first: str) -> Table:
     return table
 
 
-def show_people(console: Console, people: Sequence[Person], outcome: Outcome, shown: int = 2) -> None:
+def show_people(console: Console, people: Sequence[Person], outcome: LoopOutcome, shown: int = 2) -> None:
     """Posts before and after for the first readers, with their profiles in words."""
     first, last = min(outcome.soft), max(outcome.soft)
     for index, person in enumerate(people[:shown]):

@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress
 
-from client.engine import Engine
+from client.engine import StockEngine
 from client.errors import UserError
 from client.rest import CONCURRENCY, TIMEOUT_S, Collector, Generation, Rest
 from infra.local import up
@@ -26,12 +26,12 @@ LONGEST_ANSWER_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class StudyStack:
     """The APIs of a running system."""
 
     collector: Collector
     generation: Generation
-    engine: Engine
+    engine: StockEngine
 
     async def register(self, texts: Mapping[str, str], progress: Progress) -> None:
         """Send posts, {post id: text}, and wait until the features of all of them are there.
@@ -91,11 +91,11 @@ class Patience:
 @asynccontextmanager
 async def engine_of(
     running: up.Stack, template: Template, concurrency: int = CONCURRENCY, timeout_s: float = TIMEOUT_S
-) -> AsyncIterator[Engine]:
+) -> AsyncIterator[StockEngine]:
     """The engine of a running stack, for the time of the context."""
     url = running.vllm_url.removesuffix("/").removesuffix("/v1")
     async with Rest(url, concurrency, timeout_s) as rest:
-        yield await Engine.of(rest, template)
+        yield await StockEngine.of(rest, template)
 
 
 @asynccontextmanager
@@ -125,7 +125,7 @@ async def writer(
 
 
 @asynccontextmanager
-async def connected(running: up.Stack, concurrency: int) -> AsyncIterator[Stack]:
+async def connected(running: up.Stack, concurrency: int) -> AsyncIterator[StudyStack]:
     """The APIs of a running stack, for the time of the context."""
     template = Basis.load(CommonSettings().basis_dir).template
     async with (
@@ -133,4 +133,4 @@ async def connected(running: up.Stack, concurrency: int) -> AsyncIterator[Stack]
         Rest(running.generation_url, concurrency) as generation,
         engine_of(running, template, concurrency) as engine,
     ):
-        yield Stack(Collector(collector), Generation(generation), engine)
+        yield StudyStack(Collector(collector), Generation(generation), engine)

@@ -1,10 +1,10 @@
-"""What studies ask for texts: the stock server (`client.engine.Engine`), or transformers (`research.local_writer`)."""
+"""What studies ask for texts: the stock engine (`client.engine`), or transformers (`research.local_writer`)."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from client.chats import Message
-from client.texts import Sampling, Texts, TextScore
+from client.texts import Sampling, TextScore, WrittenTexts
 
 
 class Writer(Protocol):
@@ -16,7 +16,7 @@ class Writer(Protocol):
 
     model: str
 
-    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> WrittenTexts:
         """Posts that answer a chat."""
 
     async def score(self, text: str) -> TextScore:

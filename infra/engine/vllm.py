@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from infra.engine.settings import EngineSettings
-from infra.models import model
+from infra.models.model import BASE_MODEL
 
 SERVED_NAME: Final = "slop"
 FEW_CORES: Final = 4
@@ -66,7 +66,7 @@ def threads_bind(cores: set[int]) -> str:
 def main() -> None:
     """Become the server."""
     settings = EngineSettings()
-    model_path = model.prepare(settings)
+    model_path = BASE_MODEL.prepare(settings)
     line = command(settings, model_path, CPU_INFO.read_text() if CPU_INFO.exists() else "")
     os.execve(line[0], line, environment(model_path, os.sched_getaffinity(0)) | os.environ)
 

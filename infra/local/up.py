@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Final, NoReturn
 
 import psutil
@@ -26,7 +25,9 @@ from infra.local import kafka, ports
 from infra.local.parts import Part, parts
 from infra.local.settings import ROOT, LocalSettings
 from infra.local.supervisor import STOP_S, log_folder
-from infra.models import embedder, model
+from infra.models.conversion import PackagedModel
+from infra.models.embedder import EMBEDDER
+from infra.models.model import BASE_MODEL
 from infra.models.packages import MissingBinary
 
 POLL_S: Final = 0.25
@@ -111,12 +112,12 @@ def running_stack(
         "SLOP_JOBS_DIR": str(settings.jobs_dir or settings.run_dir / "jobs"),
     }
     names = {part.name for part in some}
-    for needed_by, setting, prepared, name in (
-        ({"vllm", "worker"}, "SLOP_MODEL", model, "model SmolLM2-135M-Instruct"),
-        ({"featurizer", "worker"}, "SLOP_EMBEDDER", embedder, "embedder all-MiniLM-L6-v2"),
+    for needed_by, packaged, module in (
+        ({"vllm", "worker"}, BASE_MODEL, "infra.models.model"),
+        ({"featurizer", "worker"}, EMBEDDER, "infra.models.embedder"),
     ):
         if needed_by & names:
-            environment[setting] = _prepare(prepared, name, settings, console)
+            environment[f"SLOP_{packaged.setting.upper()}"] = _prepare(packaged, module, settings, console)
     if "kafka" in names:
         console.print(f"kafka: {kafka.about(settings)}", soft_wrap=True, highlight=False)
     with _sigterm_exits(), started(some, settings, console, environment | dict(chosen or {})) as process:
@@ -193,13 +194,13 @@ def started(
         _stop(process, console)
 
 
-def _prepare(prepared: ModuleType, name: str, settings: LocalSettings, console: Console) -> str:
-    """What `infra.models.model` or `infra.models.embedder` prepares, once."""
-    if prepared.is_prepared(settings):
-        return str(prepared.prepare(settings))
-    begin = time.monotonic()
+def _prepare(packaged: PackagedModel, module: str, settings: LocalSettings, console: Console) -> str:
+    """The folder or hub name of a model, which `python -m module` converts if that was not done before."""
+    if packaged.is_prepared(settings):
+        return packaged.prepare(settings)
+    begin, name = time.monotonic(), f"{packaged.setting} {packaged.title}"
     # By a process of its own: this one would keep torch in memory for as long as the stack runs.
-    command = [sys.executable, "-m", prepared.__name__]
+    command = [sys.executable, "-m", module]
     with console.status(f"converting the {name}, once, about 20 s"):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:

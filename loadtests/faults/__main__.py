@@ -22,13 +22,13 @@ from infra.models.packages import MissingBinary
 from loadtests.faults import docs
 from loadtests.faults.faults import Fault, kills, others
 from loadtests.faults.lab import Lab, fresh
-from loadtests.faults.outcome import Outcome, Row, show
+from loadtests.faults.outcome import FaultsOutcome, Row, show
 from loadtests.faults.settings import FaultSettings
 from loadtests.faults.suite import Suite
 from loadtests.settings import in_words
 
 
-def run(settings: FaultSettings, console: Console) -> Outcome:
+def run(settings: FaultSettings, console: Console) -> FaultsOutcome:
     """Do all of it, telling how it goes.
 
     Raises:
@@ -46,7 +46,7 @@ def run(settings: FaultSettings, console: Console) -> Outcome:
         rows = [_tell(row, console) for row in _rows(suite, lab, faults)]
         rows.append(_tell(suite.at_the_end(len(rows) + 1), console))
     broker = "Apache Kafka" if lab.durable else "Tansu"
-    return Outcome(rows, time.monotonic() - began, broker, settings.engine)
+    return FaultsOutcome(rows, time.monotonic() - began, broker, settings.engine)
 
 
 def _rows(suite: Suite, lab: Lab, faults: list[Fault]) -> Any:

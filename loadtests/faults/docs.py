@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from infra.local.settings import ROOT
-from loadtests.faults.outcome import FAILS, HOLDS, SKIPPED, Outcome, markdown
+from loadtests.faults.outcome import FAILS, HOLDS, SKIPPED, FaultsOutcome, markdown
 
 PAGE: Final = ROOT / "docs" / "faults.md"
 
@@ -24,13 +24,13 @@ turn (SIGKILL), then takes away what they stand on. After each fault it looks wh
 """
 
 
-def write(outcome: Outcome, page: Path = PAGE) -> None:
+def write(outcome: FaultsOutcome, page: Path = PAGE) -> None:
     """Write the page, with the table of a run."""
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(page_of(outcome, f"{datetime.now(UTC):%Y-%m-%d}"))
 
 
-def page_of(outcome: Outcome, day: str) -> str:
+def page_of(outcome: FaultsOutcome, day: str) -> str:
     """The page."""
     engine = "with vLLM" if outcome.engine else "without vLLM"
     marks = f"{HOLDS} holds, {FAILS} does not, {SKIPPED} was not done."

@@ -15,13 +15,13 @@ from infra.local.kafka import Proxied
 from infra.local.ports import free_port
 from infra.local.servers import HOST, ApacheKafka, KafkaServer, apache_kafka_home, redis_server, tansu_server
 from infra.local.settings import LocalSettings
-from infra.models import embedder
+from infra.models.embedder import EMBEDDER
 from loadtests.faults.load import TIMEOUT_S
 from loadtests.faults.mirror import Mirror
 from loadtests.faults.proxies import Proxies
 from loadtests.faults.services import MODULES
 from loadtests.faults.settings import FaultSettings, toxiproxy
-from loadtests.faults.stack import Addresses, Engine, Stack, at_once, environment_of
+from loadtests.faults.stack import Addresses, FaultStack, VllmServer, at_once, environment_of
 from loadtests.faults.watch import until
 from slop.kafka.brokers import create_topics
 from slop.kafka.topics import POSTS, encode, key_of
@@ -61,17 +61,17 @@ class Lab:
             (folder / name).mkdir(parents=True)
         basis = BasisRef.of(LocalSettings().basis_dir).version
         engine_url = f"http://{HOST}:{free_port()}/v1"
-        environment = environment_of(embedder.prepare(LocalSettings()), engine_url)
+        environment = environment_of(EMBEDDER.prepare(LocalSettings()), engine_url)
         binary = toxiproxy()
         self.proxies = Proxies(binary, folder) if binary else None
         self.proxied = Addresses(f"{HOST}:{free_port()}", f"redis://{HOST}:{free_port()}/0")
         self._kafka_behind = Proxied(free_port(), _port(self.proxied.kafka))
         kafka, self.durable = self._broker(folder / "stack")
         redis = redis_server(folder / "stack", folder / "stack" / "redis")
-        self.stack = Stack(folder / "stack", kafka, redis, list(MODULES), basis, environment, settings.start_s)
+        self.stack = FaultStack(folder / "stack", kafka, redis, list(MODULES), basis, environment, settings.start_s)
         calm = tansu_server(folder / "calm"), redis_server(folder / "calm"), ["featurizer", "learner"]
-        self.calm = Stack(folder / "calm", *calm, basis, environment, settings.start_s)
-        self.engine = Engine(folder, engine_url, settings.start_s) if settings.engine else None
+        self.calm = FaultStack(folder / "calm", *calm, basis, environment, settings.start_s)
+        self.engine = VllmServer(folder, engine_url, settings.start_s) if settings.engine else None
         self.mirror = Mirror(kafka.bootstrap, calm[0].bootstrap)
         texts = [json.loads(line)["text"] for line in CATALOGUE.read_text().splitlines()[: KNOWN + late]]
         self._texts = {f"known-{number}": text for number, text in enumerate(texts[:KNOWN])}

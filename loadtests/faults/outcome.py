@@ -97,7 +97,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FaultsOutcome:
     """A whole run."""
 
     rows: Sequence[Row]
@@ -130,7 +130,7 @@ class Outcome:
         return f"{what}; {signals:,} signals, {self.seconds / 60:.0f} minutes, {self.broker}"
 
 
-def table_of(outcome: Outcome) -> Table:
+def table_of(outcome: FaultsOutcome) -> Table:
     """A row for every fault."""
     table = Table(title="what was learned while things went wrong", title_justify="left")
     for heading in HEADINGS:
@@ -142,7 +142,7 @@ def table_of(outcome: Outcome) -> Table:
     return table
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: FaultsOutcome, console: Console) -> None:
     """Print the table, what did not hold, and a summary."""
     console.print(table_of(outcome))
     for row in outcome.rows:
@@ -151,7 +151,7 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(outcome.summary(), style="green" if outcome.holds else "red", highlight=False)
 
 
-def markdown(outcome: Outcome) -> str:
+def markdown(outcome: FaultsOutcome) -> str:
     """The table for the documentation."""
     lines = [f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row.cells)} |" for row in outcome.rows]

@@ -32,7 +32,7 @@ class Addresses:
     redis: str
 
 
-class Stack:
+class FaultStack:
     """What `python -m infra.local.up` starts, but each process can be killed and started again.
 
     Attributes:
@@ -134,7 +134,7 @@ def environment_of(embedder: str, engine_url: str) -> dict[str, str]:
     }
 
 
-class Engine(Server):
+class VllmServer(Server):
     """vLLM's own server."""
 
     def __init__(self, folder: Path, url: str, timeout_s: float) -> None:

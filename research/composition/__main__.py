@@ -17,7 +17,7 @@ from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings
 from rich.console import Console
 
-from client.catalogue import Catalogue, Post, by_label, load_catalogue
+from client.catalogue import LabelledCatalogue, Post, by_label, load_catalogue
 from client.classes import load_classes
 from client.errors import UserError
 from client.texts import Sampling
@@ -77,7 +77,7 @@ def load_bases(settings: CompositionSettings) -> tuple[Basis, StyleSubjectBasis]
         raise UserError(str(error)) from error
 
 
-def choose(settings: CompositionSettings, catalogue: Catalogue, console: Console) -> tuple[Asking, Chosen]:
+def choose(settings: CompositionSettings, catalogue: LabelledCatalogue, console: Console) -> tuple[Asking, Chosen]:
     """The prompts of every class, by held-out posts of it.
 
     Raises:
@@ -126,7 +126,7 @@ def _spread(texts: Sequence[str], count: int) -> Sequence[str]:
     return texts[:: max(1, len(texts) // count)][:count]
 
 
-def classifiers_of(catalogue: Catalogue) -> tuple[Classifier, Classifier, dict[str, float]]:
+def classifiers_of(catalogue: LabelledCatalogue) -> tuple[Classifier, Classifier, dict[str, float]]:
     """Classifiers of topics and of styles, and the shares of catalogue posts that they are right on."""
     topics, styles = Classifier.of_topics(catalogue.held_out), Classifier.of_styles(catalogue.held_out)
     kinds = {name: spec.kind for name, spec in load_classes().items()}

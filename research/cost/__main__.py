@@ -22,7 +22,7 @@ from rich.console import Console
 from client.catalogue import load_catalogue
 from infra.local.settings import LocalSettings
 from infra.local.up import running_stack
-from infra.models import model
+from infra.models.model import BASE_MODEL
 from research.cost import report
 from research.cost.arms import ARMS, Arm, Round, StoredBytes, messages_of, rounds
 from research.cost.engine import CostEngine
@@ -128,7 +128,7 @@ def measure(settings: CostSettings, console: Console) -> None:
     load_before = os.getloadavg()[0]
     native, basis = LocalSettings(), Basis.load(LearningSettings().basis_dir)
     texts = [post.text for post in load_catalogue().shown]
-    window = window_of(model.prepare(native))
+    window = window_of(BASE_MODEL.prepare(native))
     chosen = engine_settings(native, settings.context, window)
     with (
         running_stack(console, ["vllm"], chosen) as running,

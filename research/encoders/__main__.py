@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 
-from client.catalogue import Catalogue, by_label, load_catalogue, some_of
+from client.catalogue import LabelledCatalogue, by_label, load_catalogue, some_of
 from research import jokes
 from research.detectors import Classifier
 from research.encoders import report
@@ -26,7 +26,7 @@ from research.encoders.figures import Rates, Row, rates_of, rows_of
 from research.folders import KEPT, RESULTS
 from research.likelihoods import by_token
 from research.screen import LOCAL, options_of, progress_on, run_study
-from research.topics.people import Habits, Kind, members_of
+from research.topics.people import Habits, TasteKind, members_of
 from research.topics.pools import kept_pools
 from slop.basis import Basis
 from slop.settings import LearningSettings
@@ -60,19 +60,19 @@ def tokens_of(model: LanguageModel, basis: Basis, texts: list[str], progress: Pr
     return np.asarray(np.load(path), dtype=np.float32)
 
 
-def rates(settings: EncodersSettings, console: Console, catalogue: Catalogue, basis: Basis) -> Rates:
+def rates(settings: EncodersSettings, console: Console, catalogue: LabelledCatalogue, basis: Basis) -> Rates:
     """The classes of posts under the prompts."""
     pools = asyncio.run(kept_pools(console, basis, settings.seeds, settings.pool, local=settings.local))
     return rates_of(pools, Classifier.trained_on(catalogue.held_out))
 
 
-def study(settings: EncodersSettings, console: Console, catalogue: Catalogue, basis: Basis) -> list[Row]:
+def study(settings: EncodersSettings, console: Console, catalogue: LabelledCatalogue, basis: Basis) -> list[Row]:
     """All rows."""
     classes = rates(settings, console, catalogue, basis)
     shown, unseen = some_of(catalogue.shown, settings.shown), some_of(catalogue.held_out, settings.unseen)
     texts = [post.text for post in (*shown, *unseen)]
     habits = Habits(settings.readers, settings.noise, settings.exposure)
-    kinds = (Kind.TOPIC, Kind.STYLE, Kind.TWO)
+    kinds = (TasteKind.TOPIC, TasteKind.STYLE, TasteKind.TWO)
     members = [m for seed in settings.seeds for kind in kinds for m in members_of(kind, by_label(shown), habits, seed)]
     with progress_on(console) as progress:
         model = jokes.language_model(basis)

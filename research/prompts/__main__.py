@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 
-from client.catalogue import Catalogue, Post, load_catalogue
+from client.catalogue import LabelledCatalogue, Post, load_catalogue
 from client.chats import Chats
 from client.errors import UserError
 from client.texts import Sampling
@@ -37,9 +37,9 @@ from research.screen import LOCAL, options_of, progress_on, run_study
 from research.stack import writer
 from research.topics.arms import CONTROL, POSTS, Given, Pool, Pools, dealt, drawn
 from research.topics.figures import Copies, Judge
-from research.topics.orders import Desk, Order, desk_of
-from research.topics.people import MAIN, Habits, Kind, Learner, Member, members_of, members_with
+from research.topics.people import MAIN, Habits, Learner, Member, TasteKind, members_of, members_with
 from research.topics.shown import learner_and_posts
+from research.topics.writing import CachedWriter, WritingTask, cached_writer
 from research.writers import Writer
 from slop.basis import Basis
 from slop.profiles import Profile
@@ -128,7 +128,9 @@ def members(settings: PromptsSettings, shown: Mapping[str, Sequence[Post]]) -> l
         for seed in settings.seeds
         for member in members_with(kind, tastes, shown, habits, seed)
     ]
-    return with_tastes + [member for seed in settings.seeds for member in members_of(Kind.BOTH, shown, habits, seed)]
+    return with_tastes + [
+        member for seed in settings.seeds for member in members_of(TasteKind.BOTH, shown, habits, seed)
+    ]
 
 
 def learned_by(learner: Learner, everyone: Sequence[Member]) -> list[Learned]:
@@ -136,7 +138,7 @@ def learned_by(learner: Learner, everyone: Sequence[Member]) -> list[Learned]:
     return [Learned(at, member, learner.profiles(member, [MAIN])[MAIN]) for at, member in enumerate(everyone)]
 
 
-def prepared(settings: PromptsSettings, catalogue: Catalogue, console: Console) -> Prepared:
+def prepared(settings: PromptsSettings, catalogue: LabelledCatalogue, console: Console) -> Prepared:
     """The projector if there are readers for it, and readers with their profiles.
 
     Raises:
@@ -197,18 +199,18 @@ async def given_own(
     projector: Projector,
     learned: Sequence[Learned],
     plain: Mapping[int, Pool],
-    desk: Desk,
+    writer: CachedWriter,
     sampling: Sampling,
 ) -> list[Given]:
     """What readers get by a way that makes each of them a soft prompt; it is written for them, all at once."""
     make, chats = OwnPrompts(basis, projector), Chats(basis.template)
     prompts = [make(way, one.profile) for one in learned]
-    orders = [
-        Order(f"{way}/{one.member.reader.user_id}", chats.soft(prompt), POSTS)
+    tasks = [
+        WritingTask(f"{way}/{one.member.reader.user_id}", chats.soft(prompt), POSTS)
         for one, prompt in zip(learned, prompts, strict=True)
         if prompt is not None
     ]
-    written = iter(await desk.written(way, orders, sampling))
+    written = iter(await writer.written(way, tasks, sampling))
     given = []
     for one, prompt in zip(learned, prompts, strict=True):
         if prompt is None:
@@ -228,11 +230,11 @@ async def of_seeds(
 
 
 async def study(
-    settings: PromptsSettings, ready: Prepared, engine: Writer, catalogue: Catalogue, progress: Progress
+    settings: PromptsSettings, ready: Prepared, engine: Writer, catalogue: LabelledCatalogue, progress: Progress
 ) -> list[Row]:
     """All rows."""
-    desk = desk_of(engine, ready.basis, progress)
-    pools = Pools(desk, ready.basis, settings.sampling)
+    writer = cached_writer(engine, ready.basis, progress)
+    pools = Pools(writer, ready.basis, settings.sampling)
     plain = await of_seeds(settings, pools.control)
     soft = await of_seeds(settings, pools.soft)
     given = [for_nobody(one, plain[one.member.seed], CONTROL) for one in ready.learned]
@@ -241,7 +243,7 @@ async def study(
     some_readers = first_of(ready.learned, settings.own_readers)
     if ready.projector is not None:
         for way in OWN:
-            given += await given_own(way, ready.basis, ready.projector, some_readers, plain, desk, settings.sampling)
+            given += await given_own(way, ready.basis, ready.projector, some_readers, plain, writer, settings.sampling)
     sampled = (text for one in given for text in some(one.posts, settings.scored))
     scorer = await Scorer.of(engine, sampled, progress)
     judge = Judge(ready.classifier, detected, (text for one in given for text in one.posts))
@@ -250,7 +252,7 @@ async def study(
 
 
 async def written_and_judged(
-    settings: PromptsSettings, ready: Prepared, catalogue: Catalogue, console: Console
+    settings: PromptsSettings, ready: Prepared, catalogue: LabelledCatalogue, console: Console
 ) -> list[Row]:
     """All rows, by what writes for this study."""
     async with writer(console, ready.basis, local=settings.local, concurrency=settings.concurrency) as engine:

@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 
-from client.catalogue import Catalogue, Post, by_label, load_catalogue
+from client.catalogue import LabelledCatalogue, Post, by_label, load_catalogue
 from client.chats import Chats
 from client.texts import Sampling
 from research import jokes
@@ -37,10 +37,10 @@ from research.topics import report
 from research.topics.arms import FRESH, SOFT, WORDS, Given, Pool, Pools, Rivals, for_nobody, from_profiles
 from research.topics.composed import ComposedPosts, composed_for, wanted_by
 from research.topics.figures import Copies, Judge, by_taste, rows_of
-from research.topics.orders import KEPT_TEXTS, Desk, Refusal, desk_of
-from research.topics.people import MAIN, Habits, Kind, Learner, Member, members_of
+from research.topics.people import MAIN, Habits, Learner, Member, TasteKind, members_of
 from research.topics.shown import learner_and_posts
 from research.topics.tuned import STEPS, Effort, effort, tuned_prompt
+from research.topics.writing import KEPT_TEXTS, CachedWriter, Refusal, cached_writer
 from research.writers import Writer
 from slop.basis import Basis
 from slop.composing import Composer
@@ -103,9 +103,9 @@ class Prepared:
 
     def fresh(self) -> list[Member]:
         """Those whose taste changed, had they only come after the change."""
-        return [replace(member, before=()) for member in self.members if member.kind == Kind.CHANGED]
+        return [replace(member, before=()) for member in self.members if member.kind == TasteKind.CHANGED]
 
-    def some(self, count: int, *kinds: Kind) -> list[Member]:
+    def some(self, count: int, *kinds: TasteKind) -> list[Member]:
         """The first `count` readers of every seed and each of the kinds."""
         return [
             member
@@ -131,17 +131,17 @@ class Writings:
     rewritten: set[str]
 
 
-TOLD: Final = (Kind.TOPIC, Kind.STYLE, Kind.TWO, Kind.BOTH)
+TOLD: Final = (TasteKind.TOPIC, TasteKind.STYLE, TasteKind.TWO, TasteKind.BOTH)
 """Kinds that rivals write for."""
 
 
-def prepared(settings: TopicsSettings, catalogue: Catalogue, progress: Progress) -> Prepared:
+def prepared(settings: TopicsSettings, catalogue: LabelledCatalogue, progress: Progress) -> Prepared:
     """Readers, features, and the prompts tuned for a few of them: all that torch does."""
     folder = LearningSettings().basis_dir
     basis = Basis.load(folder)
     learner, shown = learner_and_posts(basis, catalogue, settings.shown, progress)
     habits = Habits(settings.readers, settings.noise, settings.exposure)
-    members = [m for seed in settings.seeds for kind in Kind for m in members_of(kind, shown, habits, seed)]
+    members = [m for seed in settings.seeds for kind in TasteKind for m in members_of(kind, shown, habits, seed)]
     classifier, factored = Classifier.trained_on(catalogue.held_out), StyleSubjectBasis.beside(folder, basis)
     known = KnownPosts.beside(folder)
     ready = Prepared(basis, classifier, learner, members, factored=factored, known=known)
@@ -177,8 +177,8 @@ def _kept_prompt(
 async def written(settings: TopicsSettings, ready: Prepared, engine: Writer, progress: Progress) -> Writings:
     """What all arms write."""
     refusal = Refusal(ready.known.are_copied_by, settings.rewrites)
-    desk = desk_of(engine, ready.basis, progress, refusal)
-    pools = Pools(desk, ready.basis, settings.sampling)
+    writer = cached_writer(engine, ready.basis, progress, refusal)
+    pools = Pools(writer, ready.basis, settings.sampling)
     soft, words, plain = {}, {}, {}
     for seed in settings.seeds:
         plain[seed], soft[seed], words[seed] = (
@@ -192,25 +192,25 @@ async def written(settings: TopicsSettings, ready: Prepared, engine: Writer, pro
         *from_profiles(FRESH, ready.basis, ready.learner, _paired(soft, plain), ready.fresh()),
         *from_profiles(WORDS, ready.basis, ready.learner, _paired(words, plain), ready.some(settings.readers, *TOLD)),
     ]
-    rivals = Rivals(desk, Chats(ready.basis.template), settings.sampling, settings.rival_posts)
+    rivals = Rivals(writer, Chats(ready.basis.template), settings.sampling, settings.rival_posts)
     told = ready.some(settings.rival_readers, *TOLD)
     given += [*await rivals.turns(told), *await rivals.listed(told), *await rivals.persona(told)]
     if ready.tuned:
         members, prompts = zip(*ready.tuned, strict=True)
         given += await rivals.tuned(members, prompts)
-    composed, of_kinds = await _composed(settings, ready, desk, _paired(soft, plain))
+    composed, of_kinds = await _composed(settings, ready, writer, _paired(soft, plain))
     control = [post for pool in plain.values() for post in pool.posts[0]]
-    return Writings(given + composed, control, of_kinds, desk.rewritten)
+    return Writings(given + composed, control, of_kinds, writer.rewritten)
 
 
 async def _composed(
-    settings: TopicsSettings, ready: Prepared, desk: Desk, pools: Mapping[int, tuple[Pool, Pool]]
+    settings: TopicsSettings, ready: Prepared, writer: CachedWriter, pools: Mapping[int, tuple[Pool, Pool]]
 ) -> tuple[list[Given], dict[str, float]]:
     composer = Composer.of(ready.factored)
     if ready.factored is None or composer is None:
         return [], {}
     wanted = wanted_by(composer, ready.basis, ready.learner, ready.members)
-    arm = ComposedPosts(desk, ready.basis, ready.factored, settings.sampling)
+    arm = ComposedPosts(writer, ready.basis, ready.factored, settings.sampling)
     return await arm.given(wanted, pools), composed_for(wanted)
 
 
@@ -219,7 +219,7 @@ def _paired(pools: Mapping[int, Pool], plain: Mapping[int, Pool]) -> dict[int, t
 
 
 async def study(
-    settings: TopicsSettings, ready: Prepared, engine: Writer, catalogue: Catalogue, progress: Progress
+    settings: TopicsSettings, ready: Prepared, engine: Writer, catalogue: LabelledCatalogue, progress: Progress
 ) -> report.Results:
     """All figures."""
     writings = await written(settings, ready, engine, progress)
@@ -234,7 +234,7 @@ async def study(
 
 
 async def written_and_judged(
-    settings: TopicsSettings, ready: Prepared, catalogue: Catalogue, console: Console
+    settings: TopicsSettings, ready: Prepared, catalogue: LabelledCatalogue, console: Console
 ) -> report.Results:
     """All figures, by what writes for this study."""
     async with writer(console, ready.basis, local=settings.local, concurrency=settings.concurrency) as engine:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from client.chats import Chats, Message, bulleted
 from client.texts import Sampling
-from research.topics.orders import Desk, Order
 from research.topics.people import MAIN, Learner, Member
+from research.topics.writing import CachedWriter, WritingTask
 from slop.basis import Basis
 from slop.profiles import Profile
 from slop.soft_prompts import allot, shares
@@ -34,7 +34,7 @@ RIVALS: Final = (TURNS, LISTED, PERSONA, TUNED)
 
 POSTS: Final = 8
 HISTORY: Final = 6
-ORDERED: Final = 12  # posts a request
+AT_ONCE: Final = 12  # posts a request
 PERSONA_TOKENS: Final = 48
 PERSONA_REQUEST: Final = "Describe in one sentence what this reader likes: the subjects, and how it is written."
 
@@ -58,17 +58,17 @@ class Pool:
     prompt_tokens: float
 
 
-def pool_orders(chats: Sequence[Sequence[Message]], name: str, posts: int) -> list[Order]:
-    """Orders for `posts` posts of every chat, ORDERED at a time."""
-    sizes = [min(ORDERED, posts - start) for start in range(0, posts, ORDERED)]
-    return [Order(f"{name}/{at}", chat, size) for chat in chats for at, size in enumerate(sizes)]
+def pool_tasks(chats: Sequence[Sequence[Message]], name: str, posts: int) -> list[WritingTask]:
+    """Tasks for `posts` posts of every chat, AT_ONCE at a time."""
+    sizes = [min(AT_ONCE, posts - start) for start in range(0, posts, AT_ONCE)]
+    return [WritingTask(f"{name}/{at}", chat, size) for chat in chats for at, size in enumerate(sizes)]
 
 
 class Pools:
     """Writes pools."""
 
-    def __init__(self, desk: Desk, basis: Basis, sampling: Sampling) -> None:
-        self._desk, self._basis, self._sampling = desk, basis, sampling
+    def __init__(self, writer: CachedWriter, basis: Basis, sampling: Sampling) -> None:
+        self._writer, self._basis, self._sampling = writer, basis, sampling
         self._chats = Chats(basis.template)
 
     async def soft(self, seed: int, posts: int) -> Pool:
@@ -85,10 +85,10 @@ class Pools:
         return await self._pool(CONTROL, [self._chats.plain()], seed, posts)
 
     async def _pool(self, arm: str, chats: Sequence[Sequence[Message]], seed: int, posts: int) -> Pool:
-        orders = pool_orders(chats, f"{arm}/{seed}", posts)
-        written = await self._desk.written(f"{arm}, seed {seed}", orders, self._sampling)
-        each = len(orders) // len(chats)
-        parts = [written[start : start + each] for start in range(0, len(orders), each)]
+        tasks = pool_tasks(chats, f"{arm}/{seed}", posts)
+        written = await self._writer.written(f"{arm}, seed {seed}", tasks, self._sampling)
+        each = len(tasks) // len(chats)
+        parts = [written[start : start + each] for start in range(0, len(tasks), each)]
         lists = [[post for texts in part for post in texts.posts] for part in parts]
         return Pool(lists, float(np.mean([texts.prompt_tokens for texts in written])))
 
@@ -147,9 +147,9 @@ def for_nobody(pools: Mapping[int, Pool], members: Sequence[Member]) -> list[Giv
 class Rivals:
     """Arms that tell the model about the reader in words, for each reader anew."""
 
-    def __init__(self, desk: Desk, chats: Chats, sampling: Sampling, posts: int) -> None:
+    def __init__(self, writer: CachedWriter, chats: Chats, sampling: Sampling, posts: int) -> None:
         """`posts` are written for every reader."""
-        self._desk, self._chats, self._sampling, self._posts = desk, chats, sampling, posts
+        self._writer, self._chats, self._sampling, self._posts = writer, chats, sampling, posts
 
     async def turns(self, members: Sequence[Member], n: int = MAIN) -> list[Given]:
         """The reader's latest liked posts as the assistant's turns."""
@@ -161,9 +161,9 @@ class Rivals:
 
     async def persona(self, members: Sequence[Member], n: int = MAIN) -> list[Given]:
         """The model's own description of the reader, from the same posts, in the system message."""
-        asked = [Order(f"persona/{m.reader.user_id}", _describe(m.liked(n)[-HISTORY:]), 1) for m in members]
+        asked = [WritingTask(f"persona/{m.reader.user_id}", _describe(m.liked(n)[-HISTORY:]), 1) for m in members]
         greedy = Sampling(0.0, PERSONA_TOKENS, 0.0)
-        written = await self._desk.written("personas", asked, greedy)
+        written = await self._writer.written("personas", asked, greedy)
         said = {m.reader.user_id: texts.posts[0] for m, texts in zip(members, written, strict=True)}
         chat: Callable[[Member], list[Message]] = lambda m: self._chats.told([f"The reader: {said[m.reader.user_id]}"])  # noqa: E731
         return await self._given(PERSONA, members, n, chat)
@@ -178,8 +178,8 @@ class Rivals:
     async def _given(
         self, arm: str, members: Sequence[Member], n: int, chat: Callable[[Member], list[Message]]
     ) -> list[Given]:
-        orders = [Order(f"{arm}/{n}/{member.reader.user_id}", chat(member), self._posts) for member in members]
-        written = await self._desk.written(f"{arm}, {n} interactions", orders, self._sampling)
+        tasks = [WritingTask(f"{arm}/{n}/{member.reader.user_id}", chat(member), self._posts) for member in members]
+        written = await self._writer.written(f"{arm}, {n} interactions", tasks, self._sampling)
         return [Given(arm, n, m, t.posts, t.prompt_tokens) for m, t in zip(members, written, strict=True)]
 
 

@@ -14,15 +14,15 @@ import numpy as np
 from client.chats import Chats
 from client.texts import Sampling
 from research.topics.arms import POSTS, Given, Pool, dealt, drawn
-from research.topics.orders import Desk, Order
-from research.topics.people import MAIN, Kind, Learner, Member
+from research.topics.people import MAIN, Learner, Member, TasteKind
+from research.topics.writing import CachedWriter, WritingTask
 from slop.basis import Basis
 from slop.composing import Choice, Composer, Pair, checked_pair
 from slop.soft_prompts import shares
 from slop.style_subject import StyleSubjectBasis
 
 COMPOSED: Final = "SLOP, composed"
-SERVED: Final = (Kind.BOTH, Kind.TWO)
+SERVED: Final = (TasteKind.BOTH, TasteKind.TWO)
 """Kinds of readers who may like a topic and a style."""
 
 
@@ -61,8 +61,8 @@ def composed_for(wanted: Iterable[Wanted]) -> dict[str, float]:
 class ComposedPosts:
     """Has pairs written, and gives readers what they want."""
 
-    def __init__(self, desk: Desk, basis: Basis, factored: StyleSubjectBasis, sampling: Sampling) -> None:
-        self._desk, self._basis, self._factored, self._sampling = desk, basis, factored, sampling
+    def __init__(self, writer: CachedWriter, basis: Basis, factored: StyleSubjectBasis, sampling: Sampling) -> None:
+        self._writer, self._basis, self._factored, self._sampling = writer, basis, factored, sampling
         self._chats = Chats(basis.template)
 
     async def given(self, wanted: Sequence[Wanted], pools: Mapping[int, tuple[Pool, Pool]]) -> list[Given]:
@@ -88,7 +88,7 @@ class ComposedPosts:
         for one in wanted:
             most[one.member.seed] |= one.pairs
         asked = [(seed, pair, posts) for seed, pairs in most.items() for pair, posts in sorted(pairs.items())]
-        written = await self._desk.written(COMPOSED, [self._order(*one) for one in asked], self._sampling)
+        written = await self._writer.written(COMPOSED, [self._order(*one) for one in asked], self._sampling)
         styles, subjects = self._factored.size
         lists = {seed: [*pool.posts, *([] for _ in range(styles * subjects))] for seed, pool in soft.items()}
         for (seed, pair, _), texts in zip(asked, written, strict=True):
@@ -96,9 +96,9 @@ class ComposedPosts:
         tokens = [float(texts.prompt_tokens) for texts in written] or [pool.prompt_tokens for pool in soft.values()]
         return {seed: Pool(posts, float(np.mean(tokens))) for seed, posts in lists.items()}
 
-    def _order(self, seed: int, pair: Pair, posts: int) -> Order:
+    def _order(self, seed: int, pair: Pair, posts: int) -> WritingTask:
         prompt = checked_pair(pair, self._factored)
-        return Order(f"{COMPOSED}/{seed}/{pair.style}+{pair.subject}", self._chats.soft(prompt), posts)
+        return WritingTask(f"{COMPOSED}/{seed}/{pair.style}+{pair.subject}", self._chats.soft(prompt), posts)
 
     def _at(self, choice: Choice) -> int:
         """Where a pool has the posts of a choice: the basis' prompts are followed by all pairs."""

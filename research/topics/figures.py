@@ -13,7 +13,7 @@ from client.catalogue import Post
 from research.detectors import Measure
 from research.metrics import Estimate, distinct2_of, over_readers
 from research.topics.arms import POSTS, Given
-from research.topics.people import MAIN, Kind
+from research.topics.people import MAIN, TasteKind
 
 Classes = Mapping[str, set[str]]
 
@@ -167,7 +167,7 @@ def _at_once(one: Given, classes: Classes) -> float:
 
 
 def _by_parts(kind: str, group: Sequence[Given], parts: Classes | None) -> Estimate | None:
-    if kind != Kind.BOTH or parts is None:
+    if kind != TasteKind.BOTH or parts is None:
         return None
     return over_readers([_at_once(one, parts) for one in group])
 
@@ -176,7 +176,7 @@ def by_taste(given: Iterable[Given], judge: Judge, arm: str) -> dict[str, Estima
     """The share on each single taste of the catalogue, after MAIN interactions, the lowest first."""
     shares: dict[str, list[float]] = defaultdict(list)
     for one in given:
-        if one.arm == arm and one.n == MAIN and len(one.member.tastes) == 1 and one.member.kind != Kind.CHANGED:
+        if one.arm == arm and one.n == MAIN and len(one.member.tastes) == 1 and one.member.kind != TasteKind.CHANGED:
             shares[one.member.tastes[0]].append(share_of(one, judge.classifier))
     found = {taste: over_readers(values) for taste, values in shares.items()}
     return dict(sorted(found.items(), key=lambda item: item[1].mean))

@@ -22,7 +22,7 @@ COUNTS: Final = (4, 8, 16, 32)
 MAIN: Final = 16
 
 
-class Kind(StrEnum):
+class TasteKind(StrEnum):
     """What a reader's hidden tastes are."""
 
     TOPIC = "one topic"
@@ -72,7 +72,7 @@ class Habits:
     exposure: float
 
 
-def members_of(kind: Kind, posts: Mapping[str, Sequence[Post]], habits: Habits, seed: int) -> list[Member]:
+def members_of(kind: TasteKind, posts: Mapping[str, Sequence[Post]], habits: Habits, seed: int) -> list[Member]:
     """Readers of one kind with everything they do; the same for a seed.
 
     Args:
@@ -81,9 +81,9 @@ def members_of(kind: Kind, posts: Mapping[str, Sequence[Post]], habits: Habits, 
         habits: how they behave.
         seed: of every choice.
     """
-    rng = np.random.default_rng([seed, list(Kind).index(kind)])
+    rng = np.random.default_rng([seed, list(TasteKind).index(kind)])
     tastes = _tastes(kind, sorted(posts), habits.readers, rng)
-    if kind != Kind.CHANGED:
+    if kind != TasteKind.CHANGED:
         return _members(kind, seed, tastes, posts, habits, rng)
     old = _members(kind, seed, [pair[:1] for pair in tastes], posts, habits, rng)
     new = _members(kind, seed, [pair[1:] for pair in tastes], posts, habits, rng)
@@ -99,15 +99,15 @@ def members_with(
     return _members(kind, seed, dealt, posts, habits, rng, length)
 
 
-def _tastes(kind: Kind, labels: Sequence[str], count: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
+def _tastes(kind: TasteKind, labels: Sequence[str], count: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
     classes = load_classes()
     topics, styles = ([x for x in labels if classes[x].kind == name] for name in ("topic", "style"))
     ones, twos = [1] * count, [2] * count
-    if kind == Kind.TOPIC:
+    if kind == TasteKind.TOPIC:
         return list(deal_tastes(topics, ones, rng))
-    if kind == Kind.STYLE:
+    if kind == TasteKind.STYLE:
         return list(deal_tastes(styles, ones, rng))
-    if kind == Kind.BOTH:
+    if kind == TasteKind.BOTH:
         pairs = zip(deal_tastes(topics, ones, rng), deal_tastes(styles, ones, rng), strict=True)
         return [topic + style for topic, style in pairs]
     return list(deal_tastes(labels, twos, rng))

@@ -8,7 +8,7 @@ from client.texts import Sampling
 from research.screen import progress_on
 from research.stack import writer
 from research.topics.arms import Pool, Pools
-from research.topics.orders import desk_of
+from research.topics.writing import cached_writer
 from slop.basis import Basis
 
 
@@ -18,5 +18,5 @@ async def kept_pools(
     """So many posts under every prompt for each seed; those that the topics study has written are not written anew."""
     async with writer(console, basis, local=local) as engine:
         with progress_on(console) as progress:
-            pools = Pools(desk_of(engine, basis, progress), basis, Sampling())
+            pools = Pools(cached_writer(engine, basis, progress), basis, Sampling())
             return {seed: await pools.soft(seed, posts) for seed in seeds}

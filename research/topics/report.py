@@ -13,7 +13,7 @@ from research import tables
 from research.metrics import Estimate
 from research.topics.arms import CONTROL, FRESH, RIVALS, SOFT
 from research.topics.figures import Row
-from research.topics.people import COUNTS, MAIN, Kind
+from research.topics.people import COUNTS, MAIN, TasteKind
 from research.topics.tuned import Effort
 from slop.composing import COMPOSED_FROM
 
@@ -122,7 +122,7 @@ def _cells(row: Row, results: Results) -> list[str]:
 
 def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
     """What a person needs to know to read the tables."""
-    held_out = ", ".join(f"{kind} {results.perplexities[kind, HELD_OUT, 0]:.1f}" for kind in Kind)
+    held_out = ", ".join(f"{kind} {results.perplexities[kind, HELD_OUT, 0]:.1f}" for kind in TasteKind)
     lines = [
         f"{about['model']}, basis {about['basis']}, {about['readers']} readers of each kind and seed, seeds "
         f"{', '.join(map(str, about['seeds']))}; {about['exposure']:.0%} of what readers see is of their tastes, "
@@ -164,7 +164,7 @@ def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
 
 
 def _followed(results: Results) -> float | None:
-    changed, fresh = results.row(Kind.CHANGED, SOFT), results.row(Kind.CHANGED, FRESH)
+    changed, fresh = results.row(TasteKind.CHANGED, SOFT), results.row(TasteKind.CHANGED, FRESH)
     return changed.share.mean / fresh.share.mean if changed and fresh else None
 
 
@@ -185,7 +185,7 @@ def save_plot(path: Path, rows: Sequence[tables.Row], note: str) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    kinds = [kind for kind in Kind if kind != Kind.CHANGED]
+    kinds = [kind for kind in TasteKind if kind != TasteKind.CHANGED]
     figure, panels = plt.subplots(1, len(kinds), figsize=(14, 4.6), layout="constrained", sharey=True)
     for axes, kind in zip(panels, kinds, strict=True):
         for arm in dict.fromkeys(row["arm"] for row in rows if row["kind"] == kind):
@@ -226,7 +226,7 @@ def show(
     Raises:
         UserError: the file of the earlier run is not such a one.
     """
-    for kind in Kind:
+    for kind in TasteKind:
         console.print(table_of(results, kind))
     console.print(taste_table(results.tastes))
     kept = tables.Earlier(earlier, ("kind", "arm", "n"), _is_a_rivals) if earlier else None

@@ -2,14 +2,14 @@
 
 from rich.progress import Progress
 
-from client.catalogue import Catalogue, Post, by_label
+from client.catalogue import LabelledCatalogue, Post, by_label
 from research import jokes
 from research.topics.people import Learner
 from slop.basis import Basis
 
 
 def learner_and_posts(
-    basis: Basis, catalogue: Catalogue, a_class: int, progress: Progress
+    basis: Basis, catalogue: LabelledCatalogue, a_class: int, progress: Progress
 ) -> tuple[Learner, dict[str, list[Post]]]:
     """The first so many catalogue posts of each class, and a learner with their features."""
     shown = {label: posts[:a_class] for label, posts in by_label(catalogue.shown).items()}

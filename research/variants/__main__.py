@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 
-from client.catalogue import Catalogue, by_label, load_catalogue, some_of
+from client.catalogue import LabelledCatalogue, by_label, load_catalogue, some_of
 from client.texts import Sampling
 from research import jokes, tables
 from research.detectors import Classifier
@@ -30,8 +30,8 @@ from research.screen import LOCAL, options_of, progress_on, run_study
 from research.stack import writer
 from research.topics.arms import Pool, Pools
 from research.topics.figures import Copies
-from research.topics.orders import desk_of
 from research.topics.people import Habits, members_of
+from research.topics.writing import cached_writer
 from research.variants import report
 from research.variants.builds import BUILT, CHANGES, Variant
 from research.variants.figures import KINDS, Posts, Texts, figures_of
@@ -65,7 +65,7 @@ class VariantsSettings(BaseSettings):
         return names
 
 
-def known_posts(basis: Basis, settings: VariantsSettings, catalogue: Catalogue, progress: Progress) -> Posts:
+def known_posts(basis: Basis, settings: VariantsSettings, catalogue: LabelledCatalogue, progress: Progress) -> Posts:
     """What readers react to and what is ranked, with what a basis knows of it."""
     shown, unseen = some_of(catalogue.shown, settings.shown), some_of(catalogue.held_out, settings.unseen)
     features = jokes.text_features(basis, [post.text for post in (*shown, *unseen)], progress)
@@ -79,7 +79,7 @@ async def written(
     settings: VariantsSettings, basis: Basis, engine: Writer, progress: Progress
 ) -> tuple[dict[int, Pool], Pool, dict[str, float]]:
     """Posts under the prompts by seed, the plain model's, and perplexity and distinct-2, both by the plain model's."""
-    pools = Pools(desk_of(engine, basis, progress), basis, Sampling())
+    pools = Pools(cached_writer(engine, basis, progress), basis, Sampling())
     soft = {seed: await pools.soft(seed, settings.pool) for seed in settings.seeds}
     plain = await pools.control(settings.seeds[0], settings.pool * 4)
     some = [text for under in soft[settings.seeds[0]].posts for text in under[: settings.scored]]
@@ -92,7 +92,7 @@ async def written(
 
 
 async def judged(
-    variant: Variant, settings: VariantsSettings, live: Basis, catalogue: Catalogue, console: Console
+    variant: Variant, settings: VariantsSettings, live: Basis, catalogue: LabelledCatalogue, console: Console
 ) -> tables.Row:
     """Build and judge one variant."""
     basis = variant.basis(live, catalogue)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from client.catalogue import Catalogue, Post, with_few
+from client.catalogue import LabelledCatalogue, Post, with_few
 from research.base_model import base_model
 from research.embedder import embedder
 from research.folders import KEPT
@@ -74,7 +74,7 @@ class Variant:
         """What its basis is kept under, for a model of this revision."""
         return sha256(json.dumps([revision, asdict(self.options), self.has_few]).encode()).hexdigest()[:12]
 
-    def basis(self, like: Basis, catalogue: Catalogue) -> Basis:
+    def basis(self, like: Basis, catalogue: LabelledCatalogue) -> Basis:
         """The basis, built from the shown posts with the model of another basis, or as it was kept."""
         if not self.is_built(like):
             self._build(like, catalogue).save(self._folder(like))
@@ -87,7 +87,7 @@ class Variant:
     def _folder(self, like: Basis) -> Path:
         return BUILT / self.digest(like.revision)
 
-    def _build(self, like: Basis, catalogue: Catalogue) -> Basis:
+    def _build(self, like: Basis, catalogue: LabelledCatalogue) -> Basis:
         print(f"building: {self.name}")
         torch.manual_seed(self.options.seed)
         model = LanguageModel.load(base_model(like), like.template)
@@ -97,6 +97,6 @@ class Variant:
         checkpoint.unlink(missing_ok=True)
         return basis
 
-    def _built_from(self, catalogue: Catalogue) -> list[Post]:
+    def _built_from(self, catalogue: LabelledCatalogue) -> list[Post]:
         kept = with_few(catalogue.shown, FEW if self.has_few else {})
         return [catalogue.shown[place] for place in kept]

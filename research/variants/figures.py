@@ -12,7 +12,7 @@ from research.composition.choice import mixture_loss
 from research.metrics import Estimate, over_readers, pair_accuracy
 from research.topics.arms import CONTROL, SOFT, Given, Pool, drawn, served
 from research.topics.figures import Classes, Copies, found_in, share_of
-from research.topics.people import Kind, Learner, Member
+from research.topics.people import Learner, Member, TasteKind
 from research.variants.builds import FEW
 from slop.basis import Basis
 from slop.profiles import scores
@@ -20,7 +20,7 @@ from slop.profiles import scores
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-KINDS: Final = (Kind.TOPIC, Kind.STYLE, Kind.TWO)
+KINDS: Final = (TasteKind.TOPIC, TasteKind.STYLE, TasteKind.TWO)
 COUNTS: Final = (4, 16)
 WEAK: Final = 0.4
 
@@ -102,7 +102,7 @@ def _summed_up(ranking: Mapping[int, list[float]], given: Sequence[Given], posts
         for kind in KINDS
         for n in COUNTS
     }
-    two = [g for g in given if (g.member.kind, g.n) == (Kind.TWO, last)]
+    two = [g for g in given if (g.member.kind, g.n) == (TasteKind.TWO, last)]
     single: dict[str, list[float]] = {}
     for one in given:
         if one.n == last and len(one.member.tastes) == 1:

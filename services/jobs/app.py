@@ -1,7 +1,7 @@
 """The Celery application; `celery -A jobs.app` (inspect, call, purge, …) works with it.
 
-A job is acknowledged once it is done and is JSON only. The broker gives a job that was taken and not acknowledged to
-another worker after the visibility timeout, which therefore is longer than any job may take.
+Arguments and results of jobs are JSON. A job is acknowledged once it is done. A job that was taken and not acknowledged
+within the visibility timeout is given to another worker, so the timeout is longer than any job may take.
 """
 
 from typing import Any, Final
@@ -55,7 +55,7 @@ def configuration(settings: JobsSettings) -> dict[str, Any]:
 
 
 def schedule(settings: JobsSettings) -> dict[str, Any]:
-    """What beat sends and when; a job that waited for so long that the next one is due is not done at all."""
+    """What beat sends and when; a job that still waits when the next one is due expires."""
     nightly = crontab(minute=str(SNAPSHOT_MINUTE), hour=str(settings.snapshot_hour))
     every_s = settings.census_every_s
     return {

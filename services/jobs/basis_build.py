@@ -1,11 +1,11 @@
-"""Making a new basis as a job, in a process of its own: prompts by `python -m training.basis`, factors by `.factors`.
+"""Building a basis as a job: it runs commands of `training`, each in a process of its own.
 
-Where the settings ask for it, prompts of styles and subjects are built too, by `training.basis.style_subject`.
+Prompts are built by `training.basis` and, where the settings ask for style × subject prompts, then by
+`training.basis.style_subject`. Factors are fitted by `training.factors`.
 
-A build of prompts is resumed where it was interrupted; factors take minutes and are begun anew.
-
-A build has a work folder named by its job, with the checkpoint, the log and, once it is done, the basis; that is then
-moved to a folder named by the basis' version, which is never one that was there before.
+A build has a work folder named by its job, with the checkpoint, the output and, in the end, the basis. The basis is
+then moved to a folder named by its version, unless there is such a folder already: it holds the very same basis. An
+interrupted build of prompts goes on from its checkpoint; factors take minutes and are fitted anew.
 """
 
 import fcntl
@@ -35,29 +35,29 @@ log = structlog.get_logger(__name__)
 
 
 class BuildRefused(ValueError):  # noqa: N818
-    """The build can't be begun or its basis is no better, which the next time won't change; the message says why."""
+    """The build can't begin, or its basis is no better: to try again would not help. The message says why."""
 
 
 class BuildFailed(RuntimeError):  # noqa: N818
-    """The build ended without a basis; the message has its last words."""
+    """The build ended without a basis; the message has the end of its output."""
 
 
 class Options(BaseModel):
-    """What of a trainer may be chosen; what is not given is left to it."""
+    """Options of a training command; one that is None is not given, so that the command's own default holds."""
 
     model_config = ConfigDict(extra="forbid")
 
     seed: int | None = Field(None, ge=0)
 
     def arguments(self) -> list[str]:
-        """As a command line."""
+        """As arguments of the command line."""
         given = self.model_dump(exclude_none=True)
         pairs = ((name, value if isinstance(value, list) else [value]) for name, value in given.items())
         return [word for name, values in pairs for word in (f"--{name.replace('_', '-')}", *map(str, values))]
 
 
 class BuildOptions(Options):
-    """Of `training.basis`."""
+    """Options of `training.basis`."""
 
     prompts: int | None = Field(None, ge=2, le=512)
     rounds: list[int] | None = Field(None, min_length=1, max_length=16)
@@ -65,14 +65,14 @@ class BuildOptions(Options):
 
 
 class FactorsOptions(Options):
-    """Of `training.factors`."""
+    """Options of `training.factors`."""
 
     size: int | None = Field(None, ge=1, le=64)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A trainer's command line, and what is there once it is done."""
+    """A training command, and the file that is there once the command has done its work."""
 
     command: list[str]
     done: Path
@@ -86,18 +86,18 @@ class Work:
 
     @property
     def basis(self) -> Path:
-        """Where the trainer saves the basis."""
+        """Where the training command saves the basis."""
         return self.folder / "basis"
 
     @property
     def log(self) -> Path:
-        """What the trainer said in the last attempt."""
+        """What the training command printed in the last attempt."""
         return self.folder / "build.log"
 
-    def command(self, trainer: str, places: Mapping[str, object], options: Options) -> list[str]:
-        """A trainer's command line."""
-        words = [str(word) for place in {"--out": self.basis, **places}.items() for word in place]
-        return [sys.executable, "-m", trainer, *words, *options.arguments()]
+    def command(self, module: str, paths: Mapping[str, object], options: Options) -> list[str]:
+        """The command line of a training command: its module, options that name files and folders, and the others."""
+        words = [str(word) for option in {"--out": self.basis, **paths}.items() for word in option]
+        return [sys.executable, "-m", module, *words, *options.arguments()]
 
     def progress(self) -> str:
         """The last line of the log; progress bars are overwritten by carriage returns."""
@@ -115,40 +115,41 @@ class Work:
 def fit_basis(
     job: str, settings: JobsSettings, options: BuildOptions, limits: JobLimits, report: Callable[[str], None]
 ) -> Basis:
-    """Build a basis, or go on with building it; it is then in `settings.bases_dir`, in a folder of its version.
+    """Build a basis, or go on with an interrupted build; the basis ends up in `settings.bases_dir`, by its version.
 
     Args:
         job: the same for every attempt at the same build.
         settings: where the model, the catalogue and the log are, and where bases go.
         options: of the build.
         limits: of its time.
-        report: told of the progress, whenever there is some.
+        report: called with the newest line of progress whenever it changes.
 
     Raises:
         BuildRefused: the settings name no model, no embedder or no catalogue, or another build is under way.
-        BuildFailed: the trainer ended without a basis.
-        jobs.limits.Interrupted: the worker stops; the checkpoint is kept, here and below.
+        BuildFailed: a training command ended without a basis.
+        jobs.limits.Interrupted: the worker stops; the checkpoint is kept.
         jobs.limits.TookTooLong: the time is over.
-        redis.exceptions.RedisError: Redis, which knows under which basis reactions were learned, is away.
+        redis.exceptions.RedisError: Redis, which knows which basis is live, is away.
     """
     _check(settings)
     work = _work(job, settings)
-    places = {
+    paths: dict[str, object] = {
         "--model": settings.model,
         "--embedder": settings.embedder,
         "--model-name": settings.model_name,
-        "--catalogue": settings.catalogue,
         "--checkpoint": work.folder / "checkpoint.pt",
     }
-    steps = [Step(work.command("training.basis", places, options), work.basis / "basis.json")]
-    if settings.fit_basis_factored:
-        places |= {"--checkpoint": work.folder / "factored.pt", "--mixture": work.basis}
+    if settings.catalogue is not None:
+        paths["--catalogue"] = settings.catalogue
+    steps = [Step(work.command("training.basis", paths, options), work.basis / "basis.json")]
+    if settings.fit_basis_style_subject:
+        paths |= {"--checkpoint": work.folder / "style_subject.pt", "--mixture": work.basis}
         alike = options.model_copy(update={"prompts": None, "rounds": None})
-        steps.append(Step(work.command("training.basis.style_subject", places, alike), work.basis / "factored.json"))
+        steps.append(Step(work.command("training.basis.style_subject", paths, alike), work.basis / "factored.json"))
     if settings.fit_basis_log:
         for step in steps:
             step.command.append("--log")
-        with suppress(InvalidBasis):  # there is none yet: the model's first one is built
+        with suppress(InvalidBasis):  # this is the first basis of its model
             settings = _on_live_basis(settings)
     return _build(work, steps, settings, limits, report)
 
@@ -163,14 +164,14 @@ def fit_factors(
         settings: where Kafka, Redis and the configured basis are, and where bases go.
         options: of the fit.
         limits: of its time.
-        report: told of the progress, whenever there is some.
+        report: called with the newest line of progress whenever it changes.
 
     Raises:
         BuildRefused: the new factors rank no better for readers who were held out, or another build is under way.
-        BuildFailed: the trainer ended without a basis.
+        BuildFailed: a training command ended without a basis.
         jobs.limits.Interrupted: the worker stops.
         jobs.limits.TookTooLong: the time is over.
-        redis.exceptions.RedisError: Redis, which knows what is live, is away.
+        redis.exceptions.RedisError: Redis, which knows which basis is live, is away.
     """
     work = _work(job, settings)
     step = Step(work.command("training.factors", {}, options), work.basis / "basis.json")
@@ -178,7 +179,7 @@ def fit_factors(
 
 
 def _on_live_basis(settings: JobsSettings) -> JobsSettings:
-    """The settings of a process that reads what readers did under the basis that they are answered with."""
+    """The settings, with the live basis instead of the configured one: the log's signals are read under it."""
     with connected(settings.redis_url, settings) as redis:
         live = LiveBases(redis, BasisRef.of(settings.basis_dir)).read().live
     return settings.model_copy(update={"basis_dir": Path(live.folder)})
@@ -206,13 +207,13 @@ def _check(settings: JobsSettings) -> None:
     if not settings.embedder:
         raise BuildRefused("SLOP_EMBEDDER names no sentence embedder")
     for path in (Path(settings.model), settings.catalogue):
-        if not path.exists():
+        if path is not None and not path.exists():
             raise BuildRefused(f"{path} is not there")
 
 
 @contextmanager
 def _only_one(path: Path) -> Iterator[int]:
-    """Hold a lock that the trainer inherits, so that it is held for as long as either lives."""
+    """Hold a file lock. A training command inherits it: it is held until this process and the command have ended."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,7 +24,7 @@ class NotBeating(RuntimeError):  # noqa: N818
 
 
 class Heartbeat:
-    """When the scheduler last looked for due jobs."""
+    """Remembers when the scheduler last looked for due jobs."""
 
     def __init__(self) -> None:
         self._at = time.monotonic()
@@ -44,7 +44,7 @@ HEARTBEAT: Final = Heartbeat()
 
 
 class BeatingScheduler(PersistentScheduler):  # type: ignore[misc]
-    """Celery's own scheduler, which keeps in a file when it sent what, with a pulse."""
+    """Celery's own scheduler, whose file says when each job was last sent, with a heartbeat."""
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
         """Send what is due; returns the seconds until it should be called again."""

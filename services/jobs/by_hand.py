@@ -1,4 +1,4 @@
-"""What a person does by hand: have a job done now, restore a snapshot, roll a basis out and go back."""
+"""The commands for people: do a job now, restore a snapshot, roll a basis out, go back, relearn."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ POLL_S: Final = 1.0
 
 
 def run(job: str, options: dict[str, Any]) -> None:
-    """Send a job, tell its progress, and print its result as JSON; it goes on if this process ends."""
+    """Send a job, tell its progress, and print its result as JSON; the job goes on if this process ends."""
     try:
         result = app.tasks[job].apply_async(kwargs=options, ignore_result=False)
         _say(f"{job} {result.id}")
@@ -76,7 +76,7 @@ def rollout(settings: JobsSettings, basis: str, *, anyway: bool) -> None:
 
 
 def cancel_rollout(settings: JobsSettings) -> None:
-    """Have nothing followed beside the live basis, and print what is live."""
+    """Stop following every basis but the live one, and print what is live."""
     _rolled("rollout", lambda: cancel(settings, _say))
 
 

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """Profiles by their number of interactions, and by the age of the newest one; each is counted once in either."""
+    """Counts of profiles: by their number of interactions, and by the age of their newest interaction."""
 
     interactions: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(INTERACTIONS, 0)))
     ages: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(AGES, 0)))

@@ -1,4 +1,4 @@
-"""Whether a basis may take the live one's place, by what readers did."""
+"""Compares a basis with the live one, by readers' reactions, before it takes the live one's place."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ class NotBetter(ValueError):  # noqa: N818
 
 
 class NotCompared(RuntimeError):  # noqa: N818
-    """The comparison came to no end; the message has its last words."""
+    """The comparison failed; the message has the end of its output."""
 
 
 def compared(live: BasisRef, following: BasisRef, settings: JobsSettings, pause: Callable[[], None]) -> str:
@@ -24,7 +24,7 @@ def compared(live: BasisRef, following: BasisRef, settings: JobsSettings, pause:
         live: the live basis.
         following: the one that is to take its place.
         settings: where Kafka is.
-        pause: called all the time while it lasts, which is some seconds for a million signals.
+        pause: called again and again while the comparison runs, which takes seconds for a million signals.
 
     Raises:
         NotBetter: it is not clearly better.

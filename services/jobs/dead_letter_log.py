@@ -1,4 +1,4 @@
-"""The topic slop.rejected.v1 as a person looks at it: from its end back, by id, and what can be published again."""
+"""The topic slop.rejected.v1 for people: read from its end back or by id, and published again where possible."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -137,8 +137,9 @@ class DeadLetters:
     def replay(self, letters: Sequence[DeadLetter]) -> int:
         """Publish letters without an obstacle again, oldest first, each under its key in the topic where it was.
 
-        It may be repeated: what was learned has its event id remembered, and is not learned twice. Instead of a signal
-        its interaction is published, where the log has it, since a profile passes over signals of offsets behind it.
+        It may be repeated: the ids of learned events are remembered, and no event is learned twice. A signal would be
+        passed over, since its profile has applied later offsets; its interaction is published instead, where the log
+        still has it.
 
         Returns:
             How many were acknowledged.
@@ -152,14 +153,14 @@ class DeadLetters:
         return len(records)
 
     def _origin(self, rejected: Rejected) -> ProducerRecord:
-        """What to publish."""
+        """The record to publish for a dead letter."""
         if rejected.source_topic == SIGNALS.name and (interaction := self._interaction(rejected.payload)):
             return ProducerRecord(INTERACTIONS, interaction.key, interaction.value)
         key = rejected.key if rejected.HasField("key") else None
         return ProducerRecord(_TOPICS[rejected.source_topic], key, rejected.payload)
 
     def _interaction(self, signal_bytes: bytes) -> Any:
-        """The record that a signal was made of; None if it can't be told, or another is there now."""
+        """The record of a signal's interaction; None if the bytes are broken, or another record is there now."""
         try:
             signal = Signal.FromString(signal_bytes)
         except DecodeError:
@@ -201,8 +202,8 @@ def _is_of(value: bytes | None, signal: Signal) -> bool:
 
 
 def _letter(record: Any) -> DeadLetter:
-    place = LetterId(record.partition, record.offset)
+    at = LetterId(record.partition, record.offset)
     try:
-        return DeadLetter(place, Rejected.FromString(record.value or b""))
+        return DeadLetter(at, Rejected.FromString(record.value or b""))
     except DecodeError as error:
-        return DeadLetter(place, Rejected(reason="not_protobuf", detail=str(error), payload=record.value or b""))
+        return DeadLetter(at, Rejected(reason="not_protobuf", detail=str(error), payload=record.value or b""))

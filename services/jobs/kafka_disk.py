@@ -1,4 +1,4 @@
-"""How full Kafka's disks are, which brokers tell since KIP-827; where its disk is full, nothing is taken any more."""
+"""How full Kafka's disks are (KIP-827): a broker whose disk is full takes no more records."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -15,7 +15,7 @@ _UNKNOWN: Final = -1  # what a broker says that can't tell
 
 @dataclass(frozen=True, slots=True)
 class DiskUse:
-    """A broker's disks, together; bytes, None where it does not tell.
+    """Bytes, summed over a broker's disks; None where the broker does not tell.
 
     Attributes:
         log: what its logs take.
@@ -29,7 +29,7 @@ class DiskUse:
 
     @classmethod
     def of(cls, log_dirs: Sequence[Mapping[str, Any]]) -> Self:
-        """From what a broker says of its folders; of those only that it can read."""
+        """From a broker's answer about its folders; those that it can't read are left out."""
         sound = [each for each in log_dirs if not each["error_code"]]
         partitions = [part for each in sound for topic in each["topics"] for part in topic["partitions"]]
         return cls(

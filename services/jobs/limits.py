@@ -8,7 +8,7 @@ import time
 
 
 class Interrupted(Exception):  # noqa: N818
-    """The worker stops; the job will be done again from where it stood."""
+    """The worker stops; the job goes back to its queue."""
 
 
 class TookTooLong(Exception):  # noqa: N818
@@ -16,14 +16,14 @@ class TookTooLong(Exception):  # noqa: N818
 
 
 class JobLimits:
-    """Asked by a job between two pieces of its work."""
+    """Tells a job whether it may go on; the job asks between two pieces of its work."""
 
     def __init__(self, timeout_s: float, stop: threading.Event) -> None:
         """The time begins now; `stop` is set when the worker stops."""
         self._timeout_s, self._deadline, self._stop = timeout_s, time.monotonic() + timeout_s, stop
 
     def check(self) -> None:
-        """Go on.
+        """Return if the job may go on.
 
         Raises:
             Interrupted: the worker stops.
@@ -35,6 +35,6 @@ class JobLimits:
             raise TookTooLong(f"not done after {self._timeout_s:g} s")
 
     def pause(self, seconds: float) -> None:
-        """Wait, but no longer than until the worker stops; then as `check`."""
+        """Wait, at most until the worker stops; then as `check`."""
         self._stop.wait(seconds)
         self.check()

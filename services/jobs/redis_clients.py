@@ -13,7 +13,7 @@ from slop.rollout.live import live_basis
 
 
 def connected(url: str, settings: JobsSettings) -> Redis:
-    """A client whose every wait has an end; it connects when it is used."""
+    """A client with a timeout on every command; it connects when it is first used."""
     return redis_client(url, settings.jobs_timeout_s)
 
 

@@ -127,17 +127,17 @@ def _show(log: DeadLetters, arguments: argparse.Namespace) -> int:
 
 
 def _replay(log: DeadLetters, arguments: argparse.Namespace) -> int:
-    found = {place: log.find(place) for place in dict.fromkeys(arguments.ids)}
+    found = {letter_id: log.find(letter_id) for letter_id in dict.fromkeys(arguments.ids)}
     letters = [letter for letter in found.values() if letter] if found else _chosen(log, arguments, REPLAYED)
-    refused = {str(place): "it is not there" for place, letter in found.items() if letter is None}
+    refused = {str(letter_id): "it is not there" for letter_id, letter in found.items() if letter is None}
     refused |= {str(letter.id): letter.obstacle for letter in letters if letter.obstacle}
     able = [letter for letter in letters if not letter.obstacle]
     replayed = log.replay(able) if able else 0
     if arguments.json:
         _print({"replayed": replayed, "refused": refused})
     else:
-        for place, why in refused.items():
-            _say(f"{place} not replayed: {why}")
+        for letter_id, why in refused.items():
+            _say(f"{letter_id} not replayed: {why}")
         sys.stdout.write(f"{replayed} replayed, {len(refused)} not\n")
     return 1 if refused else 0
 
@@ -174,8 +174,8 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
 
 def _row(letter: DeadLetter) -> Sequence[str]:
     rejected = letter.rejected
-    place = f"{rejected.source_topic}/{rejected.source_partition}/{rejected.source_offset}"
-    origin = place if letter.was_record else f"a client, for {rejected.source_topic}"
+    source = f"{rejected.source_topic}/{rejected.source_partition}/{rejected.source_offset}"
+    origin = source if letter.was_record else f"a client, for {rejected.source_topic}"
     when = _at(rejected.rejected_at_ms)[:19].replace("T", " ")
     return tuple(map(_plain, (letter.id, when, rejected.reason, rejected.service or "-", origin, rejected.detail)))
 

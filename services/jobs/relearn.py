@@ -77,7 +77,7 @@ def _another_generation(settings: JobsSettings, live: BasisRef) -> Path:
 
 
 def _chosen(settings: JobsSettings, live: Basis, name: str) -> Path:
-    """The snapshot to begin with, which is whole.
+    """The file of the snapshot to begin with; it has been read to its end.
 
     Raises:
         jobs.rollout.RolloutRefused: there is none.

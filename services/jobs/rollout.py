@@ -68,10 +68,10 @@ def roll_out(settings: JobsSettings, folder: Path, say: Say, *, anyway: bool = F
 
 
 def roll_back(settings: JobsSettings, say: Say) -> BasisRef:
-    """Switch to what was live before, then wait until it has caught up; returns what is live then.
+    """Switch to the basis that was live before, then wait until it has caught up; returns what is live then.
 
-    What was live is bad and never gone back to: a second call is refused. After the switch nothing fails, the basis
-    catches up whether somebody waits for it or not.
+    The basis that was live is taken to be bad: a second call, which would go back to it, is refused. After the switch
+    an error only ends the wait, since the basis catches up by itself.
 
     Raises:
         As `roll_out`, before the switch; RolloutRefused where nothing was live before.
@@ -81,7 +81,7 @@ def roll_back(settings: JobsSettings, say: Say) -> BasisRef:
 
 
 def cancel(settings: JobsSettings, say: Say) -> BasisRef:
-    """Have nothing followed beside the live basis, after a rollout that was killed; returns what is live.
+    """Stop following every basis but the live one, after a rollout that was killed; returns what is live.
 
     Raises:
         slop.basis.InvalidBasis: there is no usable basis in the settings' folder.
@@ -94,7 +94,7 @@ def cancel(settings: JobsSettings, say: Say) -> BasisRef:
 
 @contextmanager
 def only_rollout(settings: JobsSettings) -> Iterator["Rollout"]:
-    """The one rollout that may be under way.
+    """Hold the lock that keeps all other rollouts out.
 
     Raises:
         RolloutRefused: another one is.
@@ -112,7 +112,7 @@ def only_rollout(settings: JobsSettings) -> Iterator["Rollout"]:
 def _released(lock: Lock) -> None:
     try:
         lock.release()
-    except LockError:  # it took too long to be ours still
+    except LockError:  # it has expired
         return
 
 
@@ -148,7 +148,7 @@ class Rollout:
         return new
 
     def anew(self, new: BasisRef, say: Say) -> BasisRef:
-        """Have another generation of the live basis learned, and switch to it; what was learned before is deleted.
+        """Learn all readers anew under another generation of the live basis, switch to it, and delete the former one.
 
         Raises:
             As `roll_out`.
@@ -215,7 +215,7 @@ class Rollout:
         return self._live.configured.version
 
     def keep(self) -> None:
-        """Stay the only one: to be called at least every LOCK_S."""
+        """Keep the lock: to be called at least every LOCK_S seconds."""
         self._lock.reacquire()
 
     def _bases(self) -> Bases:
@@ -256,7 +256,7 @@ class Rollout:
             say(f"so are the features of {deleted:,} posts")
 
     def _text_versions(self) -> set[str]:
-        """Of the bases that are live or may be.
+        """The text versions of the bases that are live or may become so.
 
         Raises:
             slop.basis.InvalidBasis: one can't be read.
@@ -265,7 +265,7 @@ class Rollout:
         return {ref.load().text_version for ref in (bases.live, bases.also_followed, bases.former) if ref is not None}
 
     def _deleted(self, batches: Iterator[int]) -> int:
-        """How many keys go, while the rollout stays the only one."""
+        """Delete in batches, keeping the lock meanwhile; returns how many keys were deleted."""
         deleted = 0
         for keys in batches:
             deleted += keys
@@ -273,7 +273,11 @@ class Rollout:
         return deleted
 
     def _rewind(self, basis: Basis) -> None:
-        """Have a basis' groups read the log anew. Its old signals come again, and before newer ones only if skipped."""
+        """Have a basis' groups read posts and interactions from the start.
+
+        Their signals are published again, in order. Those in the topic now are skipped: else newer ones among them
+        would be learned before the older ones that come again.
+        """
         groups = groups_of(basis, self._live.configured.version, self._settings)
         for group, topic in ((groups.texts, POSTS), (groups.interactions, INTERACTIONS)):
             with closing(GroupLag(self._settings, group, topic)) as lag:
@@ -293,7 +297,7 @@ class Rollout:
             self._pause()
 
     def _await_unfollowed(self, ref: BasisRef) -> None:
-        """Wait until nobody says any more that a basis is followed: its groups have no members then."""
+        """Wait until no process reports that it follows a basis: the basis' groups have no members then."""
         deadline = time.monotonic() + self._settings.rollout_follow_s
         while time.monotonic() < deadline:
             self._live.clear_followers(ref.version)
@@ -347,7 +351,7 @@ class Rollout:
             self._pause()
 
     def _require_better(self, live: BasisRef, new: BasisRef, say: Say) -> None:
-        """Factors were judged when they were fitted, so only prompts that differ are compared."""
+        """Compare the bases if their text features differ; factors were compared when they were fitted."""
         if new.load().text_version == live.load().text_version:
             return
         say(f"comparing {new.version} with {live.version} by what readers did")
@@ -367,7 +371,7 @@ class Rollout:
 
 @contextmanager
 def _all_but_done(live: BasisRef, say: Say) -> Iterator[None]:
-    """Nothing is left but to wait, which may end early."""
+    """For the wait after the switch: an error ends the wait, and the switch stays."""
     try:
         yield
     except (RolloutFailed, KafkaError, KeyboardInterrupt) as error:
@@ -375,13 +379,13 @@ def _all_but_done(live: BasisRef, say: Say) -> Iterator[None]:
 
 
 class _Told:
-    """Tells progress, at most every SAY_S."""
+    """Tells progress, at most every SAY_S seconds."""
 
     def __init__(self, say: Say) -> None:
         self._say, self._at = say, 0.0
 
     def left(self, group: str, records: int) -> None:
-        """So many records are left to a group."""
+        """Tell how many records a group has left to read."""
         if time.monotonic() - self._at >= SAY_S:
             self._say(f"{group}: {records:,} records left")
             self._at = time.monotonic()

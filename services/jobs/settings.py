@@ -1,21 +1,38 @@
 """Settings of the worker and of beat."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
+from pydantic_settings import SettingsConfigDict
 
 from slop.settings import LearningSettings
 
-CATALOGUE: Final = Path(__file__).parents[1] / "training" / "data" / "posts.jsonl"
+RUN_DIR = Path(".run")
+
+
+def _in_run_dir(chosen: dict[str, Any]) -> Path:
+    """`jobs` in the folder that the fields before it name: of a run that `make up` started, the same as its own."""
+    run_dir: Path = chosen.get("run_dir", RUN_DIR)
+    return run_dir / "jobs"
 
 
 class JobsSettings(LearningSettings):
     """Read from the environment; `worker_port` is `SLOP_WORKER_PORT`, and so on."""
 
+    model_config = SettingsConfigDict(populate_by_name=True)
+
     jobs_redis_url: str = Field("", description="Celery's broker and results; empty: database 1 of redis_url's server")
-    jobs_dir: Path = Field(Path(".run/jobs"), description="folder that snapshots, new bases and beat's schedule go to")
+    run_dir: Path = Field(
+        RUN_DIR,
+        description="folder of the local run: logs, the data of Redis and Apache Kafka, and the jobs' folder if "
+        "SLOP_JOBS_DIR names no other",
+    )
+    jobs_dir: Path = Field(
+        default_factory=_in_run_dir,
+        description="folder that snapshots, new bases and beat's schedule go to; by default jobs in SLOP_RUN_DIR",
+    )
     jobs_timeout_s: float = Field(5.0, gt=0, description="how long one round trip to Redis may take")
     worker_port: int = Field(8013, ge=0, le=65_535, description="port of the worker's /healthz, /readyz and /metrics")
     beat_port: int = Field(8014, ge=0, le=65_535, description="port of beat's /healthz and /readyz")
@@ -58,13 +75,14 @@ class JobsSettings(LearningSettings):
     )
     embedder: str = Field("", description="folder or hub name of the sentence embedder; as `model`")
     model_name: str = Field("SmolLM2-135M-Instruct", description="what a new basis calls its base model")
-    catalogue: Path = Field(CATALOGUE, description="posts that a basis is built from")
+    catalogue: Path | None = Field(None, description="posts that a basis is built from; by default those that ship")
     fit_basis_log: bool = Field(
         True,
         description="whether a new basis is also built from posts and reactions in Kafka, not from the catalogue alone",
     )
-    fit_basis_factored: bool = Field(
+    fit_basis_style_subject: bool = Field(
         False,
+        validation_alias=AliasChoices("SLOP_FIT_BASIS_FACTORED", "SLOP_FIT_BASIS_STYLE_SUBJECT"),  # the former name too
         description="whether prompts of styles and subjects are built with it, for posts that have both; minutes "
         "on a GPU, hours on 2 cores",
     )

@@ -14,7 +14,7 @@ from slop.redis.profiles import ArchivedUser, User
 from slop.v1.snapshot_pb2 import SnapshotHeader, SnapshotUser
 
 FORMAT: Final = 1
-COMPRESSION: Final = 3  # floats hardly get smaller by more
+COMPRESSION: Final = 3  # a higher level hardly makes floats smaller
 
 
 class InvalidSnapshot(ValueError):  # noqa: N818
@@ -25,7 +25,7 @@ def write_snapshot(target: IO[bytes], basis: str, taken_at_ms: int, users: Itera
     """Write a snapshot; returns how many users are in it."""
     count = 0
     with gzip.GzipFile(fileobj=target, mode="wb", compresslevel=COMPRESSION, mtime=0) as packed:
-        output = cast("BytesIO", packed)  # so typed; any buffered file will do
+        output = cast("BytesIO", packed)  # the stub asks for BytesIO; any buffered file works
         serialize_length_prefixed(SnapshotHeader(format=FORMAT, basis=basis, taken_at_ms=taken_at_ms), output)
         for user in users:
             serialize_length_prefixed(_record(user), output)

@@ -32,7 +32,7 @@ _NAME: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot that lies in a folder, or none yet."""
+    """A snapshot by what its file name says; the file need not exist."""
 
     basis: str
     begun: datetime
@@ -55,7 +55,7 @@ class Snapshot:
 
 
 class SnapshotRefused(RuntimeError):  # noqa: N818
-    """There are far fewer profiles than in the newest snapshot: something was lost, and the good ones are kept."""
+    """There are far fewer profiles than in the newest snapshot: some were lost, and the older snapshots are kept."""
 
 
 def snapshots(folder: Path, basis: str, *, every: bool = False) -> list[Snapshot]:
@@ -70,12 +70,13 @@ def take_snapshot(
 ) -> Snapshot:
     """Write all profiles into a new file, and remove what is older than the `kept` newest of this basis.
 
-    Where there is no profile no file is written, so that a Redis that has lost everything pushes no snapshot out. Nor
-    is one where fewer are left than `least_share` of those in the newest snapshot of the basis, of any generation.
+    Without any profile no file is written: snapshots of a Redis that has lost everything would push out the good ones.
+    For the same reason a snapshot is refused that has fewer profiles than `least_share` times the newest one's, where
+    the newest is that of any generation of the basis.
 
     Raises:
-        SnapshotRefused: so much was lost; nothing is left behind, and nothing removed.
-        jobs.limits.Interrupted: the worker stops; nothing is left behind, here and below.
+        SnapshotRefused: too many profiles are missing; no file is left behind, and none is removed.
+        jobs.limits.Interrupted: the worker stops; no file is left behind, as with the errors below.
         jobs.limits.TookTooLong: there are too many profiles.
         redis.exceptions.RedisError: Redis is away.
         OSError: the folder can't be written, or is full.

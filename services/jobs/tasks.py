@@ -1,4 +1,4 @@
-"""The jobs as Celery runs them: each reads the settings anew, works within its limits and shows what came of it."""
+"""The jobs as Celery runs them: each reads the settings, does its work within its limits, and sets its metrics."""
 
 import threading
 import time
@@ -41,7 +41,7 @@ def census() -> None:
 
 
 def _disk_use(settings: JobsSettings) -> dict[int, DiskUse]:
-    """Of no broker while Kafka is away, nor where it is one that does not tell."""
+    """The use of each broker's disks; empty while Kafka is away, or where it can't tell."""
     try:
         return disk_use(settings.kafka_bootstrap)
     except KafkaError as error:
@@ -112,7 +112,7 @@ def _built(task: Any, build: Build) -> dict[str, Any]:
 
 @contextmanager
 def _again_if_interrupted() -> Iterator[None]:
-    """A job that the worker's end interrupts goes back to its queue."""
+    """Give a job back to its queue if the worker stops meanwhile."""
     try:
         yield
     except Interrupted as error:

@@ -1,4 +1,4 @@
-"""A trainer, in a process of its own that gives way to every other one."""
+"""A command of `training`, in a process of its own with a lower priority than the services have."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from typing import IO, Final
 
 from jobs.settings import JobsSettings
 
-REFUSED: Final = 3  # what trainers end with where what they made is no better
+REFUSED: Final = 3  # exit status of a training command whose result is no better; `training.factors.logged` has it too
 STOP_S: Final = 10.0
 NICE: Final = 10
 
@@ -18,7 +18,14 @@ NICE: Final = 10
 def running(
     command: Sequence[str], settings: JobsSettings, output: IO[bytes], inherited: Sequence[int] = ()
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process in a group of its own, gone when the block ends; `inherited` are files that it keeps open."""
+    """Run a command while the block lasts; when the block ends, the process is stopped if it still runs.
+
+    Args:
+        command: with its arguments.
+        settings: where Kafka and the basis are, which the process is told by its environment.
+        output: file for what it prints.
+        inherited: descriptors of files that it keeps open.
+    """
     process = subprocess.Popen(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,
@@ -36,7 +43,7 @@ def running(
 
 
 def _environment(settings: JobsSettings) -> dict[str, str]:
-    """The caller's settings, as a trainer reads them."""
+    """The caller's settings, as the environment of a training command."""
     return {
         "PYTHONUNBUFFERED": "1",
         "SLOP_BASIS_DIR": str(settings.basis_dir),

@@ -1,8 +1,7 @@
 """`python -m jobs worker` takes jobs from the queues until SIGTERM.
 
-It is one process whose threads run the jobs, so that one registry of metrics sees all of them, and a census goes on
-beside a build of an hour: the build's work is done by a process of its own, and the other jobs wait for Redis most
-of the time.
+It is one process whose threads run the jobs. So one registry has all metrics, and a census is taken while a basis is
+built for an hour: the build's work is done in another process, and the other jobs mostly wait for Redis.
 """
 
 import socket
@@ -19,8 +18,8 @@ from celery import signals
 
 from jobs import metrics, tasks
 from jobs.app import app
-from jobs.hands import Hands, Queues, waiting_in
 from jobs.names import CENSUS, SNAPSHOT_PROFILES
+from jobs.queue_progress import BusyThreads, QueueProgress, waiting_in
 from jobs.redis_clients import connected, live_archive
 from jobs.settings import JobsSettings
 from jobs.snapshots import snapshots
@@ -39,7 +38,7 @@ class NotReady(RuntimeError):  # noqa: N818
 
 
 class Readiness:
-    """Whether the worker has begun to take jobs, and what it does when it has."""
+    """Whether the worker takes jobs; when it begins to, it sends itself those that are due."""
 
     def __init__(self, settings: JobsSettings) -> None:
         self._settings, self._ready = settings, threading.Event()
@@ -75,14 +74,14 @@ def run(settings: JobsSettings) -> int:
     """
     Basis.load(settings.basis_dir)
     settings.jobs_dir.mkdir(parents=True, exist_ok=True)
-    readiness, timer, hands = Readiness(settings), metrics.JobTimer(), Hands(settings.worker_threads)
+    readiness, timer, threads = Readiness(settings), metrics.JobTimer(), BusyThreads(settings.worker_threads)
     for signal, receiver in (
         (signals.worker_ready, readiness.begin),
         (signals.worker_shutting_down, readiness.end),
         (signals.task_prerun, timer.begin),
         (signals.task_postrun, timer.end),
-        (signals.task_prerun, hands.begin),
-        (signals.task_postrun, hands.end),
+        (signals.task_prerun, threads.begin),
+        (signals.task_postrun, threads.end),
     ):
         signal.connect(receiver, weak=False)
     with connected(settings.broker_url, settings) as broker, connected(settings.redis_url, settings) as profiles:
@@ -94,14 +93,14 @@ def run(settings: JobsSettings) -> int:
             "worker": in_thread(readiness.check),
             "progress": in_thread(progress.check),
         }
-        queues = Queues(hands, waiting_in(broker, settings.queues), progress)
+        queues = QueueProgress(threads, waiting_in(broker, settings.queues), progress)
         with health_server(settings.host, settings.worker_port, checks) as port, _looking(queues):
             log.info("worker started", port=port, queues=settings.queues)
             return _work(settings)
 
 
 @contextmanager
-def _looking(queues: Queues) -> Iterator[None]:
+def _looking(queues: QueueProgress) -> Iterator[None]:
     """Looks at the queues until the block ends."""
     stop = threading.Event()
     thread = worker_thread("queues", queues.run, stop)

@@ -17,7 +17,7 @@ from kafka.errors import KafkaError
 
 from slop.basis import Basis, InvalidBasis
 from slop.settings import LearningSettings
-from training.factors.judging import Doubles, Judge, Verdict
+from training.factors.judging import Agreement, Doubles, Judge
 from training.factors.logged import REFUSED, logged
 from training.factors.reactions import Reactions
 from training.factors.refit import FEWEST_HELD_OUT, PriorOf, agreement
@@ -29,7 +29,7 @@ class NotBetter(ValueError):  # noqa: N818
 
 def compared(
     live: Basis, following: Basis, reactions: Reactions, texts: Mapping[str, Doubles], prior: PriorOf
-) -> Verdict:
+) -> Agreement:
     """How a basis ranks by its text features, against the live one.
 
     Args:
@@ -49,10 +49,10 @@ def compared(
     before = agreement(judge, replace(live, factors=None), common, prior) if judge.size else np.zeros(0)
     if before.size < FEWEST_HELD_OUT:
         raise NotBetter(f"{before.size} readers with enough reactions that differ, {FEWEST_HELD_OUT} are needed")
-    verdict = Verdict(before, agreement(judge, replace(following, factors=None), moved, prior))
-    if not verdict.is_better:
-        raise NotBetter(str(verdict))
-    return verdict
+    found = Agreement(before, agreement(judge, replace(following, factors=None), moved, prior))
+    if not found.is_better:
+        raise NotBetter(str(found))
+    return found
 
 
 def main() -> int:
@@ -65,14 +65,14 @@ def main() -> int:
         live, following = Basis.load(args.live), Basis.load(args.next)
         moved = logged(settings, following)
         texts = dict(zip(moved.keys, moved.text_features, strict=True))
-        verdict = compared(live, following, logged(settings, live), texts, settings.prior_of)
+        found = compared(live, following, logged(settings, live), texts, settings.prior_of)
     except NotBetter as error:
         print(f"{error}", file=sys.stderr)
         return REFUSED
     except (InvalidBasis, KafkaError, TimeoutError) as error:
         print(f"training.comparison: {error}", file=sys.stderr)
         return 1
-    print(verdict)
+    print(found)
     return 0
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from infra.local.ports import free_port
 from infra.local.settings import LocalSettings
 from infra.local.up import Stack, running_stack
-from infra.models import model
+from infra.models.model import BASE_MODEL
 from slop.basis import Basis, Template
 from tests.basis import SUBJECTS, basis_of
 from tests.generations import client_of, generation_server
@@ -28,7 +28,7 @@ ROWS = 13
 
 @pytest.fixture(scope="session")
 def model_path() -> str:
-    return model.prepare(LocalSettings())
+    return BASE_MODEL.prepare(LocalSettings())
 
 
 @pytest.fixture(scope="session")

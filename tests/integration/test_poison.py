@@ -19,7 +19,7 @@ from redis import Redis
 
 from infra.local.ports import free_port
 from infra.local.settings import LocalSettings
-from infra.models import embedder
+from infra.models.embedder import EMBEDDER
 from loadtests.faults.services import Service
 from loadtests.faults.stack import environment_of
 from slop.basis import Basis
@@ -111,7 +111,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     collector, collector_url = collector_server(folder, kafka.bootstrap, collector_ack_timeout_s=30)
     ports = {name: free_port() for name in ("featurizer", "learner")}
     environment = {
-        **environment_of(embedder.prepare(LocalSettings()), f"http://{HOST}:1/v1"),
+        **environment_of(EMBEDDER.prepare(LocalSettings()), f"http://{HOST}:1/v1"),
         **{f"SLOP_{name.upper()}_PORT": str(port) for name, port in ports.items()},
         "SLOP_KAFKA_BOOTSTRAP": kafka.bootstrap,
         "SLOP_REDIS_URL": redis_url,

@@ -17,7 +17,7 @@ from slop.encoder import head_inputs
 from slop.head import FARTHEST, Head
 from slop.text_features import Components, LengthScale, responsibilities
 from slop.words import word_count
-from training.basis.teacher import Candidates, Doubles, Lessons, likelihoods, written_under
+from training.basis.teacher import Candidates, Doubles, TeachingState, likelihoods, written_under
 from training.language_model import LanguageModel
 
 Floats = npt.NDArray[np.float32]
@@ -100,8 +100,8 @@ def fit_head(
         checkpoint: where to keep what is done, until all is.
         seed: of everything random.
     """
-    lessons = Lessons.at(checkpoint, prompts, posts, options.written, seed)
-    written = written_under(model, prompts, options.written, seed, lessons)
+    state = TeachingState.at(checkpoint, prompts, posts, options.written, seed)
+    written = written_under(model, prompts, options.written, seed, state)
     texts = [*posts, *written.texts]
     embeddings = embedder.embed(texts)
     inputs = np.array([head_inputs(text, embedding) for text, embedding in zip(texts, embeddings, strict=True)])
@@ -109,7 +109,7 @@ def fit_head(
     first = fitted(inputs[len(posts) :], wrote, options.penalty).shares(inputs)
     candidates = candidates_of(first, options.candidates)
     candidates[len(posts) :] |= wrote > 0
-    shares = responsibilities(likelihoods(model, prompts, texts, candidates, lessons), temperature)
+    shares = responsibilities(likelihoods(model, prompts, texts, candidates, state), temperature)
     unseen = out_of_fold(inputs, shares, options.penalty, seed)[: len(posts)]
     center = unseen.mean(axis=0)
     return Fitted(

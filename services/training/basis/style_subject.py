@@ -49,7 +49,7 @@ STYLE, SUBJECT = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class FactoredOptions:
+class StyleSubjectOptions:
     """How a factored basis is built.
 
     Attributes:
@@ -111,7 +111,7 @@ class Progress:
         """The (S, a, d) styles and (J, b, d) subjects that are best so far."""
         return self.best if self.best and not self.drafted else self.prompts.rows()
 
-    def save(self, path: Path, options: FactoredOptions) -> None:
+    def save(self, path: Path, options: StyleSubjectOptions) -> None:
         """Write a checkpoint, whole or not at all."""
         state = {
             "options": asdict(options),
@@ -127,7 +127,7 @@ class Progress:
         save_checkpoint(state, path)
 
     @classmethod
-    def load(cls, path: Path, options: FactoredOptions) -> "Progress":
+    def load(cls, path: Path, options: StyleSubjectOptions) -> "Progress":
         """Read a checkpoint.
 
         Raises:
@@ -141,7 +141,7 @@ class Progress:
         return cls(labels, prompts, drafts=drafts, **state)
 
 
-class FactoredBuilder:
+class StyleSubjectBuilder:
     """Builds a factored basis from posts; `run` may be called again after an interruption."""
 
     def __init__(
@@ -149,7 +149,7 @@ class FactoredBuilder:
         model: LanguageModel,
         embed: Callable[[list[str]], Floats],
         posts: list[str],
-        options: FactoredOptions,
+        options: StyleSubjectOptions,
         checkpoint: Path,
     ) -> None:
         self._lm, self._embed, self._posts, self._options = model, embed, posts, options
@@ -278,12 +278,12 @@ class FactoredBuilder:
         return preference_under(self._lm, progress.prompts, list(cells), contrasts)
 
 
-def build_factored(
+def build_style_subject(
     model: LanguageModel,
     about_model: tuple[str, str],
     embed: Callable[[list[str]], Floats],
     posts: list[str],
-    options: FactoredOptions,
+    options: StyleSubjectOptions,
     checkpoint: Path,
     mixture: Basis | None = None,
 ) -> tuple[StyleSubjectBasis, Labels]:
@@ -292,7 +292,7 @@ def build_factored(
     Returns:
         The basis, and every post's style and subject, (N, 2).
     """
-    builder = FactoredBuilder(model, embed, posts, options, checkpoint)
+    builder = StyleSubjectBuilder(model, embed, posts, options, checkpoint)
     progress = builder.run()
     styles, subjects = (part.half().float().cpu().numpy() for part in progress.parts())
     labels = progress.labels
@@ -327,7 +327,7 @@ def best_prompts(model: LanguageModel, mixture: Basis, posts: Sequence[str]) -> 
     return assigned(model, prompts, tokens)
 
 
-def spread_of(owners: Labels, prompts: int, labels: Labels, options: FactoredOptions) -> Floats:
+def spread_of(owners: Labels, prompts: int, labels: Labels, options: StyleSubjectOptions) -> Floats:
     """How each prompt's posts are spread over styles and subjects.
 
     Args:
@@ -356,7 +356,7 @@ def show(basis: StyleSubjectBasis) -> None:
 
 def main() -> None:
     """The command line."""
-    defaults = FactoredOptions()
+    defaults = StyleSubjectOptions()
     parser = parser_of(__doc__, ".run/basis/factored.pt", defaults.seed, defaults.rounds)
     parser.add_argument("--styles", type=int, default=defaults.styles)
     parser.add_argument("--subjects", type=int, default=defaults.subjects)
@@ -365,7 +365,7 @@ def main() -> None:
     parser.add_argument("--preferences", action=argparse.BooleanOptionalAction, default=defaults.preferences)
     args = parser.parse_args()
     made_of = Materials.of(args)
-    options = FactoredOptions(
+    options = StyleSubjectOptions(
         styles=args.styles,
         subjects=args.subjects,
         rounds=tuple(args.rounds),
@@ -376,7 +376,7 @@ def main() -> None:
     mixture, posts = Basis.load(args.mixture), made_of.catalogue.posts
     if mixture.revision != made_of.about_model[1]:
         raise SystemExit(f"{args.mixture} is of {mixture.model} {mixture.revision}, not of {args.model}: 'make basis'")
-    basis, _ = build_factored(
+    basis, _ = build_style_subject(
         made_of.model, made_of.about_model, made_of.embedder.embed, posts, options, args.checkpoint, mixture
     )
     basis.save(args.out)

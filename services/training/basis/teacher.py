@@ -44,7 +44,7 @@ class Written:
     prompts: npt.NDArray[np.intp]
 
 
-class Lessons:
+class TeachingState:
     """What is kept of a teaching that may be interrupted: the posts that were written, and what is known of them."""
 
     def __init__(self, path: Path, of: str) -> None:
@@ -74,9 +74,9 @@ class Lessons:
         save_checkpoint(self._state, self._path)
 
 
-def written_under(model: LanguageModel, prompts: Tensor, each: int, seed: int, lessons: Lessons) -> Written:
+def written_under(model: LanguageModel, prompts: Tensor, each: int, seed: int, state: TeachingState) -> Written:
     """Posts written under (K, k, d) prompts, `each` under every one; empty ones are left out."""
-    texts: list[str] = lessons.get("written") or []
+    texts: list[str] = state.get("written") or []
     owners = np.tile(np.arange(len(prompts)), each)
     size = AT_ONCE[model.device.type]
     with torch.inference_mode():
@@ -86,13 +86,13 @@ def written_under(model: LanguageModel, prompts: Tensor, each: int, seed: int, l
         torch.manual_seed(seed + start)  # by place, so that a resumed teaching writes what an uninterrupted one writes
         some = [prefixes[k] for k in owners[start : start + size]]
         texts = [*texts, *model.write(some, MAX_TOKENS, TEMPERATURE, MIN_P)]
-        lessons.keep("written", texts)
+        state.keep("written", texts)
     kept = [place for place, text in enumerate(texts) if text]
     return Written([texts[place] for place in kept], owners[kept])
 
 
 def likelihoods(
-    model: LanguageModel, prompts: Tensor, texts: Sequence[str], candidates: Candidates, lessons: Lessons
+    model: LanguageModel, prompts: Tensor, texts: Sequence[str], candidates: Candidates, state: TeachingState
 ) -> Doubles:
     """How likely whole posts are under the prompts that they may have to do with.
 
@@ -101,12 +101,12 @@ def likelihoods(
         prompts: (K, k, d).
         texts: N posts.
         candidates: (N, K), whether a post's likelihood under a prompt is asked for.
-        lessons: keeps what is known already.
+        state: keeps what is known already.
 
     Returns:
         (N, K) log p(post | P_k) in nats, -inf where it was not asked for.
     """
-    kept = lessons.get("logs")
+    kept = state.get("logs")
     logs = torch.full(candidates.shape, torch.nan, dtype=torch.float64) if kept is None else kept
     tokens = [model.post_tokens(text) for text in texts]
     batches = [batch for batch in _batches(model, tokens, candidates) if bool(logs[batch[0]].isnan().all())]
@@ -124,7 +124,7 @@ def likelihoods(
             at = torch.tensor(pairs)
             logs[at[:, 1], at[:, 0]] = -losses.double().sum(dim=1).cpu()
             if number % SAVED_EVERY == 0 or number == len(batches):
-                lessons.keep("logs", logs)
+                state.keep("logs", logs)
     found: Doubles = logs.numpy()
     return found
 

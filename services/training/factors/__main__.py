@@ -43,7 +43,7 @@ def main() -> int:
     if (factored := StyleSubjectBasis.beside(settings.basis_dir, done.basis)) is not None:
         factored.save(args.out)
     KnownPosts.beside(settings.basis_dir).save(args.out)
-    print(done.verdict)
+    print(done.agreement)
     print(f"basis {done.basis.version}, in {args.out}")
     return 0
 

@@ -17,7 +17,7 @@ CLEAR_GAP = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Agreement:
     """The pair agreement of old and new for each held-out reader, (U,) both."""
 
     before: Doubles

@@ -10,7 +10,7 @@ from slop.basis import Basis
 from slop.factors import Factors
 from slop.latent import Prior
 from training.factors.fit import Fit, FitOptions
-from training.factors.judging import Doubles, Floats, Judge, Verdict
+from training.factors.judging import Agreement, Doubles, Floats, Judge
 from training.factors.reactions import Reactions
 
 HELD_OUT: Final = 0.1  # of the readers to choose by, and as many to judge by
@@ -29,7 +29,7 @@ class Refit:
     """A basis with new factors, and how much better they rank."""
 
     basis: Basis
-    verdict: Verdict
+    agreement: Agreement
 
 
 def refit(basis: Basis, reactions: Reactions, prior_of: PriorOf, options: FitOptions) -> Refit:
@@ -52,10 +52,10 @@ def refit(basis: Basis, reactions: Reactions, prior_of: PriorOf, options: FitOpt
     after = agreement(judge, trial, reactions, prior_of)
     share = trial.factors.text_share if trial.factors else 0.0
     whole = replace(basis, factors=replace(Fit(reactions, options).run(), text_share=share))
-    verdict = Verdict(before, after)
-    if not verdict.is_better:
-        raise RefitRefused(str(verdict))
-    return Refit(whole, verdict)
+    found = Agreement(before, after)
+    if not found.is_better:
+        raise RefitRefused(str(found))
+    return Refit(whole, found)
 
 
 def with_text_share(basis: Basis, factors: Factors, judge: Judge, reactions: Reactions, prior_of: PriorOf) -> Basis:

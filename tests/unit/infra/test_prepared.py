@@ -1,41 +1,53 @@
-"""What the native run converts once, the language model and the sentence embedder, and which of each is used."""
+"""What the local run converts once, the base model and the sentence embedder, and which of each is used."""
 
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from infra.local.settings import LocalSettings
-from infra.models import embedder, model
+from infra.models.conversion import PackagedModel
+from infra.models.embedder import EMBEDDER
+from infra.models.model import BASE_MODEL
 from infra.models.packages import MissingBinary
 
-either = pytest.mark.parametrize(("module", "setting"), [(model, "model"), (embedder, "embedder")])
+either = pytest.mark.parametrize("packaged", [BASE_MODEL, EMBEDDER])
 
 
 @either
-def test_what_is_chosen_is_used_as_it_is(module: ModuleType, setting: str, tmp_path: Path) -> None:
-    settings = LocalSettings(_env_file=None, cache_dir=tmp_path, **{setting: "owner/name"})
-    assert module.is_prepared(settings)
-    assert module.prepare(settings) == "owner/name"
+def test_what_is_chosen_is_used_as_it_is(packaged: PackagedModel, tmp_path: Path) -> None:
+    settings = LocalSettings(_env_file=None, cache_dir=tmp_path, **{packaged.setting: "owner/name"})
+    assert packaged.is_prepared(settings)
+    assert packaged.prepare(settings) == "owner/name"
     assert not list(tmp_path.iterdir())
 
 
 @either
-def test_what_is_converted_is_not_converted_again(module: ModuleType, setting: str, tmp_path: Path) -> None:
-    settings = LocalSettings(_env_file=None, cache_dir=tmp_path, **{setting: None})
-    assert not module.is_prepared(settings)
-    module.default_folder(tmp_path).mkdir(parents=True)
-    assert module.is_prepared(settings)
-    assert module.prepare(settings) == str(module.default_folder(tmp_path))
+def test_what_is_converted_is_not_converted_again(packaged: PackagedModel, tmp_path: Path) -> None:
+    settings = LocalSettings(_env_file=None, cache_dir=tmp_path, **{packaged.setting: None})
+    assert not packaged.is_prepared(settings)
+    packaged.folder(tmp_path).mkdir(parents=True)
+    assert packaged.is_prepared(settings)
+    assert packaged.prepare(settings) == str(packaged.folder(tmp_path))
 
 
 @either
-def test_a_conversion_that_fails_leaves_nothing_behind(
-    module: ModuleType, setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PACKAGE", "a_package_that_is_not_installed")
-    settings = LocalSettings(_env_file=None, cache_dir=tmp_path, **{setting: None})
+def test_a_conversion_that_fails_leaves_nothing_behind(packaged: PackagedModel, tmp_path: Path) -> None:
+    missing = replace(packaged, package="a_package_that_is_not_installed")
+    settings = LocalSettings(_env_file=None, cache_dir=tmp_path, **{packaged.setting: None})
     with pytest.raises(MissingBinary, match="make setup"):
-        module.prepare(settings)
-    assert not module.is_prepared(settings)
-    assert not list(module.default_folder(tmp_path).parent.glob("*"))
+        missing.prepare(settings)
+    assert not missing.is_prepared(settings)
+    assert not list(missing.folder(tmp_path).parent.glob("*"))
+
+
+def test_a_conversion_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
+    def broken(_: Path, target: Path) -> None:
+        (target / "half").touch()
+        raise OSError("no space left")
+
+    packaged = replace(BASE_MODEL, package="client", convert=broken)
+    settings = LocalSettings(_env_file=None, cache_dir=tmp_path, model=None)
+    with pytest.raises(OSError, match="no space"):
+        packaged.prepare(settings)
+    assert not list(packaged.folder(tmp_path).parent.iterdir())

@@ -27,14 +27,14 @@ def settings_in(folder: Path, **chosen: object) -> JobsSettings:
     return JobsSettings(_env_file=None, **(places | chosen))
 
 
-def test_options_become_arguments_of_the_trainer() -> None:
+def test_options_become_arguments_of_the_training_command() -> None:
     options = BuildOptions(prompts=4, rounds=[3, 2], most_posts=900)
     assert options.arguments() == ["--prompts", "4", "--rounds", "3", "2", "--most-posts", "900"]
     assert BuildOptions().arguments() == []
 
 
 @pytest.mark.parametrize("options", [{"out": "/etc"}, {"prompts": "--out=/etc"}, {"prompts": 1}, {"rounds": []}])
-def test_options_that_the_trainer_must_not_be_given_are_refused(options: dict[str, object]) -> None:
+def test_options_that_a_training_command_must_not_be_given_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         BuildOptions(**options)
 
@@ -108,7 +108,7 @@ def test_a_basis_may_be_built_from_the_catalogue_alone(tmp_path: Path, begun: li
 def test_prompts_of_styles_and_subjects_are_built_to_go_with_a_basis_where_that_is_asked_for(
     tmp_path: Path, begun: list[tuple[list[str], Path]]
 ) -> None:
-    settings = settings_in(tmp_path, fit_basis_log=False, fit_basis_factored=True)
+    settings = settings_in(tmp_path, fit_basis_log=False, fit_basis_style_subject=True)
     options = BuildOptions(prompts=4, rounds=[3, 2], seed=7)
     fit_basis("job", settings, options, JobLimits(60, threading.Event()), lambda _: None)
     (mixture, _), (factored, _) = begun
@@ -121,7 +121,7 @@ def test_prompts_of_styles_and_subjects_are_built_to_go_with_a_basis_where_that_
 
 
 def test_a_build_goes_on_with_what_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = settings_in(tmp_path, fit_basis_log=False, fit_basis_factored=True)
+    settings = settings_in(tmp_path, fit_basis_log=False, fit_basis_style_subject=True)
     trained = []
     monkeypatch.setattr(basis_build, "_train", lambda command, *_: trained.append(command[2]))
     basis = random_basis()

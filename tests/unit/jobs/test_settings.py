@@ -3,13 +3,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from infra.local.settings import LocalSettings
 from jobs.app import configuration
 from jobs.settings import JobsSettings
 
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("SLOP_REDIS_URL", "SLOP_JOBS_REDIS_URL"):
+    for name in ("SLOP_REDIS_URL", "SLOP_JOBS_REDIS_URL", "SLOP_RUN_DIR", "SLOP_JOBS_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -36,3 +37,20 @@ def test_queues_may_be_chosen() -> None:
 def test_a_queue_that_nobody_sends_to_is_refused(queues: str) -> None:
     with pytest.raises(ValidationError, match="worker_queues"):
         JobsSettings(worker_queues=queues)
+
+
+def test_commands_look_where_the_stack_that_runs_was_told_to_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert JobsSettings().jobs_dir == Path(".run/jobs")
+    monkeypatch.setenv("SLOP_RUN_DIR", str(tmp_path / "elsewhere"))
+    assert JobsSettings().snapshots_dir == LocalSettings().run_dir / "jobs" / "snapshots"
+    monkeypatch.setenv("SLOP_JOBS_DIR", str(tmp_path / "jobs"))
+    assert JobsSettings().bases_dir == tmp_path / "jobs" / "bases"
+
+
+@pytest.mark.parametrize("name", ["SLOP_FIT_BASIS_FACTORED", "SLOP_FIT_BASIS_STYLE_SUBJECT"])
+def test_style_subject_prompts_may_be_asked_for_by_the_former_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert not JobsSettings().fit_basis_style_subject
+    monkeypatch.setenv(name, "true")
+    assert JobsSettings().fit_basis_style_subject

@@ -14,7 +14,7 @@ from client.rest import Event
 from infra.local.ports import free_port
 from loadtests.api import AFTER_FAILURE_S, Api, NotServed
 from loadtests.facts import Work
-from loadtests.outcome import Call, Outcome, calls_of, table_of
+from loadtests.outcome import Call, LoadOutcome, calls_of, table_of
 from loadtests.tracker import Tracker
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -69,8 +69,8 @@ def only_call(environment: Environment) -> Call:
     return call
 
 
-def outcome_of(environment: Environment) -> Outcome:
-    return Outcome("readers", 1, 10.0, calls_of(environment.stats, 10.0), [], Work(None, None, None, None))
+def outcome_of(environment: Environment) -> LoadOutcome:
+    return LoadOutcome("readers", 1, 10.0, calls_of(environment.stats, 10.0), [], Work(None, None, None, None))
 
 
 def test_a_refusal_with_retry_after_is_counted_apart_and_says_when_to_come_again(

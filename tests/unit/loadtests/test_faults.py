@@ -10,7 +10,7 @@ import pytest
 from loadtests.faults import docs
 from loadtests.faults.faults import PARTS, kills, others
 from loadtests.faults.load import events_of, says_something
-from loadtests.faults.outcome import FAILS, HEADINGS, HOLDS, SKIPPED, Outcome, Row, markdown
+from loadtests.faults.outcome import FAILS, HEADINGS, HOLDS, SKIPPED, FaultsOutcome, Row, markdown
 from loadtests.faults.profiles import alike, difference, differing, same
 from loadtests.faults.settings import FaultSettings, toxiproxy
 from loadtests.faults.watch import NO_ANSWER, missing_from
@@ -135,7 +135,7 @@ def test_a_row_holds_only_if_nothing_is_wrong_and_one_that_was_skipped_says_why(
 
 
 def test_the_outcome_is_written_for_machines_and_for_the_documentation(tmp_path: Path) -> None:
-    outcome = Outcome(ROWS, seconds=90, broker="Tansu", engine=False)
+    outcome = FaultsOutcome(ROWS, seconds=90, broker="Tansu", engine=False)
     outcome.write(tmp_path / "new" / "figures.json")
     figures = json.loads((tmp_path / "new" / "figures.json").read_text())
     assert not figures["holds"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from client.catalogue import Catalogue, Post, by_label
+from client.catalogue import LabelledCatalogue, Post, by_label
 from client.classes import load_classes
 from research import capacity, tables
 from research.capacity import (
@@ -111,7 +111,7 @@ def test_of_the_other_bases_only_those_that_are_built_are_compared(
         return [Cell(2, 32, ONE, ONE, 6)]
 
     monkeypatch.setattr(capacity, "study", studied)
-    found = of_other_bases(SETTINGS, Console(quiet=True), Catalogue((), ()), basis)
+    found = of_other_bases(SETTINGS, Console(quiet=True), LabelledCatalogue((), ()), basis)
     assert [(cell.prompts, cell.rows, cell.n) for cell in found] == [(16, 13, 32)]
     assert asked == [[32]]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from client.catalogue import Catalogue, Post, by_label
+from client.catalogue import LabelledCatalogue, Post, by_label
 from client.classes import load_classes
 from client.readers import Reaction
 from research import clusters
@@ -22,8 +22,8 @@ from research.clusters import (
     table_of,
     variants,
 )
-from research.crowd import crowd_of, reactions_of
-from research.topics.people import Habits, Kind, Member, members_of
+from research.other_readers import other_readers, reactions_of
+from research.topics.people import Habits, Member, TasteKind, members_of
 from slop.basis import Basis
 from slop.settings import DEFAULT_BASIS
 from training.basis.blocks import Blocks
@@ -46,7 +46,7 @@ def blocks() -> Blocks:
 
 @pytest.fixture(scope="module")
 def clusterings(blocks: Blocks) -> Clusterings:
-    members = members_of(Kind.TOPIC, by_label(SHOWN), HABITS, seed=0)
+    members = members_of(TasteKind.TOPIC, by_label(SHOWN), HABITS, seed=0)
     return Clusterings(Basis.load(DEFAULT_BASIS), blocks, SHOWN, UNSEEN, members, HABITS)
 
 
@@ -88,15 +88,15 @@ def test_a_space_that_knows_the_classes_beats_one_that_does_not(clusterings: Clu
 
 
 def test_a_crowd_sees_all_posts_and_has_none_of_the_readers_that_are_judged_by() -> None:
-    crowd = crowd_of(SHOWN, Habits(readers=90, noise=0.0, exposure=0.5), seed=0)
-    judged = [member for kind in Kind for member in members_of(kind, by_label(SHOWN), HABITS, seed=0)]
+    crowd = other_readers(SHOWN, Habits(readers=90, noise=0.0, exposure=0.5), seed=0)
+    judged = [member for kind in TasteKind for member in members_of(kind, by_label(SHOWN), HABITS, seed=0)]
     assert not {member.reader.user_id for member in crowd} & {member.reader.user_id for member in judged}
     assert len({member.reader.user_id for member in crowd}) == 90
     assert len({reaction.post for _, reaction in met(crowd)}) > 0.98 * len(SHOWN)
 
 
 def test_reactions_of_a_crowd_are_those_that_production_would_count() -> None:
-    crowd = crowd_of(SHOWN, HABITS, seed=0)
+    crowd = other_readers(SHOWN, HABITS, seed=0)
     given = reactions_of(crowd, {post.post_id: place for place, post in enumerate(SHOWN)})
     likes = np.concatenate([[reaction.liked for reaction in member.reactions] for member in crowd])
     assert len(given.values) == given.readers.size > 0.9 * likes.size
@@ -125,7 +125,7 @@ def test_every_space_is_tried_and_the_one_in_use_with_every_count_and_with_every
 def test_the_results_are_a_table_a_plot_and_files(
     blocks: Blocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clusters, "load_catalogue", lambda: Catalogue(SHOWN, UNSEEN))
+    monkeypatch.setattr(clusters, "load_catalogue", lambda: LabelledCatalogue(SHOWN, UNSEEN))
     monkeypatch.setattr(clusters, "blocks_kept", lambda *_: blocks)
     chosen = {"counts": [22], "count": 22, "seeds": [0], "crowds": [20], "readers": 2, "unseen": 2}
     settings = ClustersSettings(_cli_parse_args=[], out=tmp_path, **chosen)

@@ -18,7 +18,7 @@ from client.catalogue import load_catalogue
 from client.chats import Message
 from client.classes import load_classes
 from client.errors import UserError
-from client.texts import Sampling, Texts, TextScore
+from client.texts import Sampling, TextScore, WrittenTexts
 from research.composition import report
 from research.composition.__main__ import CompositionSettings, _spread, examples_of, load_bases, written
 from research.composition.arms import (
@@ -185,8 +185,8 @@ def test_perplexity_is_of_posts_from_both_halves_of_a_pair() -> None:
 class Echo:
     """Answers with what it was asked for, the first requests last."""
 
-    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
-        return Texts([str(messages[0]["content"]).rsplit(" ", maxsplit=4)[-1]] * posts, 0)
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> WrittenTexts:
+        return WrittenTexts([str(messages[0]["content"]).rsplit(" ", maxsplit=4)[-1]] * posts, 0)
 
 
 async def test_posts_come_in_the_order_of_the_pairs() -> None:

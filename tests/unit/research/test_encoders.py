@@ -12,7 +12,7 @@ from research.encoders import report
 from research.encoders.arms import Encoder, compressed, distilled, over_prompts, with_parts
 from research.encoders.figures import Rates, Row, rates_of, rows_of
 from research.topics.arms import Pool
-from research.topics.people import COUNTS, Habits, Kind, Member, members_of
+from research.topics.people import COUNTS, Habits, Member, TasteKind, members_of
 from slop.basis import Basis
 from slop.settings import DEFAULT_BASIS
 from tests.basis import basis_of, random_basis
@@ -63,7 +63,7 @@ def basis() -> Basis:
 
 @pytest.fixture(scope="module")
 def members() -> list[Member]:
-    return members_of(Kind.TOPIC, by_label(SHOWN), Habits(readers=6, noise=0.0, exposure=0.5), seed=0)
+    return members_of(TasteKind.TOPIC, by_label(SHOWN), Habits(readers=6, noise=0.0, exposure=0.5), seed=0)
 
 
 def telling(basis: Basis, *, over: bool = True) -> Encoder:

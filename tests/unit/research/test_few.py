@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from client.catalogue import Catalogue, Post, with_few
+from client.catalogue import LabelledCatalogue, Post, with_few
 from client.classes import load_classes
 from research import few as study
 from research.few import FewSettings, Way, labels_of, row_of, ways
@@ -27,7 +27,7 @@ def telling(texts: list[str]) -> np.ndarray:
 def without_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "sentence_embedder", telling)
     monkeypatch.setattr(study, "load_classes", lambda: {n: load_classes()[n] for n in CLASSES})
-    monkeypatch.setattr(study, "load_catalogue", lambda: Catalogue(SHOWN, ()))
+    monkeypatch.setattr(study, "load_catalogue", lambda: LabelledCatalogue(SHOWN, ()))
     monkeypatch.setattr("sys.argv", ["few"])
 
 
@@ -41,7 +41,7 @@ def test_of_some_classes_only_the_first_posts_are_left() -> None:
 
 
 def test_every_seed_has_few_posts_of_two_topics_and_two_styles() -> None:
-    drawn = list(study.draws(options(), Catalogue(SHOWN, ())))
+    drawn = list(study.draws(options(), LabelledCatalogue(SHOWN, ())))
     assert [draw.seed for draw in drawn] == [0, 1]
     for draw in drawn:
         counts = {name: sum(post.label == name for post in draw.posts) for name in CLASSES}
@@ -51,20 +51,20 @@ def test_every_seed_has_few_posts_of_two_topics_and_two_styles() -> None:
 
 
 def test_classes_of_few_posts_that_lie_apart_are_found() -> None:
-    drawn = list(study.draws(options(), Catalogue(SHOWN, ())))
+    drawn = list(study.draws(options(), LabelledCatalogue(SHOWN, ())))
     row = row_of(Way(ward=True, smallest=8, crowd=0), drawn, options())
     assert row.few.mean == row.every.mean == 1
     assert row.lost == 0
 
 
 def test_a_class_without_a_cluster_of_its_own_is_lost() -> None:
-    drawn = list(study.draws(options(), Catalogue(SHOWN, ())))
+    drawn = list(study.draws(options(), LabelledCatalogue(SHOWN, ())))
     row = row_of(Way(ward=True, smallest=8, crowd=0), drawn, options().model_copy(update={"count": 2}))
     assert row.lost == 1
 
 
 def test_what_readers_like_together_has_a_part_in_the_clusters() -> None:
-    draw = next(study.draws(options(exposure=0.3), Catalogue(SHOWN, ())))
+    draw = next(study.draws(options(exposure=0.3), LabelledCatalogue(SHOWN, ())))
     plain, engaged = (labels_of(Way(False, 8, crowd), draw, options(exposure=0.3)) for crowd in (0, 40))
     assert plain.shape == engaged.shape == (len(draw.posts),)
     assert not np.array_equal(plain, engaged)

@@ -10,7 +10,7 @@ from client.catalogue import Post
 from client.readers import Reaction, Reader
 from client.rest import ProfileInWords
 from client.texts import TextScore
-from research.closed_loop import Outcome, Person
+from research.closed_loop import LoopOutcome, Person
 from research.detectors import detected
 from research.figures import Figures, Scorer, figures_of, held_out_of_tastes, sampled_texts
 from research.metrics import Latency
@@ -31,8 +31,8 @@ def _people() -> list[Person]:
 
 
 @pytest.fixture
-def outcome() -> Outcome:
-    return Outcome(
+def outcome() -> LoopOutcome:
+    return LoopOutcome(
         control=[[PLAIN, CURRY], [OTHER, PLAIN]],
         soft={0: [[PLAIN, OTHER], [PLAIN, OTHER]], 4: [[CHESS, CHESS], [CURRY, PLAIN]]},
         history={4: [[CHESS], [PLAIN]]},
@@ -41,7 +41,7 @@ def outcome() -> Outcome:
 
 
 @pytest.fixture
-def figures(outcome: Outcome) -> Figures:
+def figures(outcome: LoopOutcome) -> Figures:
     scorer = Scorer({text: TextScore(-20.0 if text == PLAIN else -30.0, 10) for text in (CHESS, CURRY, PLAIN, OTHER)})
     return figures_of(_people(), outcome, (detected, detected), scorer, [CHESS])
 
@@ -88,7 +88,7 @@ def test_the_json_has_the_promised_keys(figures: Figures) -> None:
     assert (content["seed"], content["model"]) == (0, "m")
 
 
-def test_the_table_and_the_posts_are_printed_as_they_are(figures: Figures, outcome: Outcome) -> None:
+def test_the_table_and_the_posts_are_printed_as_they_are(figures: Figures, outcome: LoopOutcome) -> None:
     outcome.soft[4][0][0] = "[bold]not a tag[/bold]"
     console = Console(width=120, file=StringIO())
     console.print(taste_table(figures.rows), text_table(figures.rows))
@@ -108,7 +108,9 @@ def test_the_plot_is_a_png(figures: Figures, tmp_path: Path) -> None:
     assert (tmp_path / "new" / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_sample_has_the_same_number_of_posts_of_every_reader_and_more_where_it_is_judged(outcome: Outcome) -> None:
+def test_the_sample_has_the_same_number_of_posts_of_every_reader_and_more_where_it_is_judged(
+    outcome: LoopOutcome,
+) -> None:
     control = [PLAIN, CURRY, OTHER, PLAIN]
     assert sampled_texts(outcome, 1, judged_at=16) == [*control, PLAIN, PLAIN, CHESS, CURRY, CHESS, PLAIN]
     assert sampled_texts(outcome, 1, judged_at=4) == [*control, CHESS, CHESS, CURRY, PLAIN, PLAIN, PLAIN, CHESS, PLAIN]

@@ -14,12 +14,12 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from client.catalogue import Catalogue, Post, by_label
+from client.catalogue import LabelledCatalogue, Post, by_label
 from client.chats import Message
 from client.classes import load_classes
 from client.errors import UserError
 from client.readers import Reader
-from client.texts import Sampling, Texts, TextScore
+from client.texts import Sampling, TextScore, WrittenTexts
 from research import jokes
 from research.detectors import Classifier
 from research.figures import Scorer
@@ -52,10 +52,10 @@ from research.prompts.ways import (
     OwnPrompts,
     drawn_prompts,
 )
-from research.topics import orders
+from research.topics import writing
 from research.topics.arms import CONTROL, POSTS, Given, Pool
 from research.topics.figures import Copies, Judge
-from research.topics.people import MAIN, Kind, Learner, Member
+from research.topics.people import MAIN, Learner, Member, TasteKind
 from slop.basis import Basis
 from slop.soft_prompts import shares
 from tests.basis import basis_of, profile_of, random_basis
@@ -163,7 +163,7 @@ def test_average_and_projector_are_the_prompt_itself_for_one_taste_and_part_by_t
 def test_readers_have_one_two_or_four_tastes_or_a_topic_and_a_style() -> None:
     found = members(SETTINGS, LISTED)
     kinds = {kind: [m for m in found if m.kind == kind] for kind in dict.fromkeys(m.kind for m in found)}
-    assert list(kinds) == [*TASTES, Kind.BOTH]
+    assert list(kinds) == [*TASTES, TasteKind.BOTH]
     assert all(len(of) == SETTINGS.readers * len(SETTINGS.seeds) for of in kinds.values())
     for kind, tastes in TASTES.items():
         assert all(len(set(member.tastes)) == tastes for member in kinds[kind])
@@ -222,7 +222,7 @@ class Fake:
     def __init__(self) -> None:
         self.rows: list[int] = []
 
-    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> WrittenTexts:
         said = messages[0]["content"]
         rows = 8
         if not isinstance(said, str):
@@ -231,20 +231,24 @@ class Fake:
             rows = len(tensor)
         self.rows.append(rows)
         name = sha256(json.dumps(messages).encode()).hexdigest()[:6]
-        return Texts([f"{name} is post {i} of the {name} lot" for i in range(posts)], 20 + rows)
+        return WrittenTexts([f"{name} is post {i} of the {name} lot" for i in range(posts)], 20 + rows)
 
     async def score(self, text: str) -> TextScore:
         return TextScore(-20.0, 10)
 
 
 @pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
+def catalogue() -> LabelledCatalogue:
     posts = tuple(post for posts in LISTED.values() for post in posts)
-    return Catalogue(posts[::2], posts[1::2])
+    return LabelledCatalogue(posts[::2], posts[1::2])
 
 
 async def rows_written(
-    basis: Basis, learned: list[Learned], catalogue: Catalogue, engine: Fake, settings: PromptsSettings = SETTINGS
+    basis: Basis,
+    learned: list[Learned],
+    catalogue: LabelledCatalogue,
+    engine: Fake,
+    settings: PromptsSettings = SETTINGS,
 ) -> list[Row]:
     projector = Projector(basis, 4)
     ready = Prepared(basis, Classifier.trained_on(catalogue.held_out), projector, learned)
@@ -253,13 +257,13 @@ async def rows_written(
 
 
 async def test_the_study_has_a_row_of_every_way_for_every_kind_of_reader(
-    basis: Basis, learned: list[Learned], catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    basis: Basis, learned: list[Learned], catalogue: LabelledCatalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orders, "KEPT_TEXTS", tmp_path / "kept")
+    monkeypatch.setattr(writing, "KEPT_TEXTS", tmp_path / "kept")
     engine = Fake()
     rows = await rows_written(basis, learned, catalogue, engine)
     assert {(row.kind, row.way) for row in rows} == {
-        (kind, way) for kind in (*TASTES, Kind.BOTH) for way in (CONTROL, *DRAWN, *OWN)
+        (kind, way) for kind in (*TASTES, TasteKind.BOTH) for way in (CONTROL, *DRAWN, *OWN)
     }
     assert set(engine.rows) == {8, 2, 4}
     by_way = {row.way: row for row in rows if row.kind == "two tastes"}

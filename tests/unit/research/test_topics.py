@@ -15,19 +15,19 @@ from rich.progress import Progress
 from client.catalogue import Post, by_label
 from client.chats import Chats, Message
 from client.classes import load_classes
-from client.engine import Engine
+from client.engine import StockEngine
 from client.readers import Reaction, Reader
-from client.texts import Sampling, Texts
+from client.texts import Sampling, WrittenTexts
 from research import tables
 from research.metrics import Estimate
 from research.topics.__main__ import TopicsSettings
-from research.topics.arms import CONTROL, ORDERED, SOFT, TURNS, Given, Pool, drawn, from_profiles, pool_orders, served
+from research.topics.arms import AT_ONCE, CONTROL, SOFT, TURNS, Given, Pool, drawn, from_profiles, pool_tasks, served
 from research.topics.arms import POSTS as POSTS_A_READER
 from research.topics.composed import COMPOSED, SERVED, ComposedPosts, Wanted, composed_for, wanted_by
 from research.topics.figures import Copies, Judge, by_taste, rows_of
-from research.topics.orders import Desk, Order
-from research.topics.people import COUNTS, MAIN, Habits, Kind, Learner, Member, members_of
+from research.topics.people import COUNTS, MAIN, Habits, Learner, Member, TasteKind, members_of
 from research.topics.report import HELD_OUT, Results, flat, show
+from research.topics.writing import CachedWriter, WritingTask
 from slop.basis import Basis, Template
 from slop.composing import Composer, Pair
 from slop.profiles import Profile
@@ -55,15 +55,16 @@ def learner_of(basis: Basis) -> Learner:
 
 
 @pytest.mark.parametrize(
-    ("kind", "kinds"), [(Kind.TOPIC, ["topic"]), (Kind.STYLE, ["style"]), (Kind.BOTH, ["topic", "style"])]
+    ("kind", "kinds"),
+    [(TasteKind.TOPIC, ["topic"]), (TasteKind.STYLE, ["style"]), (TasteKind.BOTH, ["topic", "style"])],
 )
-def test_readers_of_a_kind_have_the_tastes_that_it_says(kind: Kind, kinds: list[str]) -> None:
+def test_readers_of_a_kind_have_the_tastes_that_it_says(kind: TasteKind, kinds: list[str]) -> None:
     for member in members_of(kind, POSTS, HABITS, seed=0):
         assert [load_classes()[taste].kind for taste in member.tastes] == kinds
 
 
 def test_readers_with_a_changed_taste_liked_something_else_before() -> None:
-    for member in members_of(Kind.CHANGED, POSTS, HABITS, seed=0):
+    for member in members_of(TasteKind.CHANGED, POSTS, HABITS, seed=0):
         assert len(member.before) == MAIN
         liked_before = {reaction.post.label for reaction in member.before if reaction.liked}
         assert len(liked_before) == len(member.tastes) == 1
@@ -71,40 +72,41 @@ def test_readers_with_a_changed_taste_liked_something_else_before() -> None:
 
 
 def test_a_seed_gives_the_same_readers_again_and_another_one_others() -> None:
-    first, again, other = (members_of(Kind.TWO, POSTS, HABITS, seed) for seed in (0, 0, 1))
+    first, again, other = (members_of(TasteKind.TWO, POSTS, HABITS, seed) for seed in (0, 0, 1))
     assert [m.reactions for m in first] == [m.reactions for m in again]
     assert [m.reactions for m in first] != [m.reactions for m in other]
 
 
 def test_profiles_turn_to_the_taste_and_count_the_interactions(basis: Basis) -> None:
     learner = learner_of(basis)
-    for member in members_of(Kind.TOPIC, POSTS, HABITS, seed=0):
+    for member in members_of(TasteKind.TOPIC, POSTS, HABITS, seed=0):
         profiles = learner.profiles(member)
         assert [profiles[n].interactions for n in COUNTS] == list(COUNTS)
         assert list(POSTS)[int(profiles[MAIN].mean[: basis.size].argmax())] == member.tastes[0]
 
 
 def test_what_was_learned_before_a_change_counts_in_the_profile_after_it(basis: Basis) -> None:
-    member = members_of(Kind.CHANGED, POSTS, HABITS, seed=0)[0]
+    member = members_of(TasteKind.CHANGED, POSTS, HABITS, seed=0)[0]
     assert learner_of(basis).profiles(member)[4].interactions == MAIN + 4
 
 
-class Recorder(Engine):
+class Recorder(StockEngine):
     """Writes the number of the request."""
 
     def __init__(self) -> None:
         self.model, self.asked = "model", 0
 
-    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> WrittenTexts:
         self.asked += 1
-        return Texts([f"{self.asked}"] * posts, 7)
+        return WrittenTexts([f"{self.asked}"] * posts, 7)
 
 
 def test_what_was_written_is_not_asked_for_again_by_the_next_run(tmp_path: Path) -> None:
-    orders = [Order("a", Chats(Template()).plain(), 2), Order("b", Chats(Template()).plain(), 2)]
+    tasks = [WritingTask("a", Chats(Template()).plain(), 2), WritingTask("b", Chats(Template()).plain(), 2)]
     engine, path = Recorder(), tmp_path / "kept.jsonl"
     first, again = (
-        asyncio.run(Desk(engine, path, Progress(disable=True)).written("title", orders, SAMPLING)) for _ in range(2)
+        asyncio.run(CachedWriter(engine, path, Progress(disable=True)).written("title", tasks, SAMPLING))
+        for _ in range(2)
     )
     assert engine.asked == 2
     assert first == again
@@ -112,17 +114,17 @@ def test_what_was_written_is_not_asked_for_again_by_the_next_run(tmp_path: Path)
 
 
 def test_other_sampling_is_written_anew(tmp_path: Path) -> None:
-    orders, engine = [Order("a", Chats(Template()).plain(), 1)], Recorder()
-    desk = Desk(engine, tmp_path / "kept.jsonl", Progress(disable=True))
+    tasks, engine = [WritingTask("a", Chats(Template()).plain(), 1)], Recorder()
+    writer = CachedWriter(engine, tmp_path / "kept.jsonl", Progress(disable=True))
     for sampling in (SAMPLING, Sampling(1.0, 48, 0.05)):
-        asyncio.run(desk.written("title", orders, sampling))
+        asyncio.run(writer.written("title", tasks, sampling))
     assert engine.asked == 2
 
 
 def test_a_pool_is_ordered_in_requests_of_bounded_size() -> None:
-    orders = pool_orders([Chats(Template()).plain()] * 3, "pool", ORDERED + 1)
-    assert [order.posts for order in orders] == [ORDERED, 1] * 3
-    assert len({order.name for order in orders}) == 2
+    tasks = pool_tasks([Chats(Template()).plain()] * 3, "pool", AT_ONCE + 1)
+    assert [order.posts for order in tasks] == [AT_ONCE, 1] * 3
+    assert len({order.name for order in tasks}) == 2
 
 
 def test_a_reader_gets_different_posts_of_the_prompts_that_production_allots(basis: Basis) -> None:
@@ -138,7 +140,7 @@ def test_a_reader_gets_different_posts_of_the_prompts_that_production_allots(bas
 
 def test_a_reader_without_a_taste_gets_what_nobody_gets(basis: Basis) -> None:
     disliked = [Reaction(post, "skip", None, liked=False) for post in POSTS["cooking"] + POSTS["cars"][:8]]
-    member = Member(Kind.TOPIC, 0, Reader("r", ("music",), 1.0), disliked)
+    member = Member(TasteKind.TOPIC, 0, Reader("r", ("music",), 1.0), disliked)
     pool, plain = Pool([["soft"] * 48] * basis.size, 32), Pool([[f"plain {i}" for i in range(48)]], 28)
     (first, *_) = from_profiles(SOFT, basis, learner_of(basis), {0: (pool, plain)}, [member])
     assert all(post.startswith("plain") for post in first.posts)
@@ -166,7 +168,7 @@ def test_a_copy_has_half_its_words_in_one_run_of_a_catalogue_post(text: str, cop
 
 
 def given_of(tastes: tuple[str, ...], posts: list[str], seed: int = 0, arm: str = SOFT) -> Given:
-    kind = Kind.TOPIC if len(tastes) == 1 else Kind.BOTH
+    kind = TasteKind.TOPIC if len(tastes) == 1 else TasteKind.BOTH
     return Given(arm, MAIN, Member(kind, seed, Reader("r", tastes, 1.0), ()), posts, 32)
 
 
@@ -205,7 +207,9 @@ def test_only_of_readers_of_a_topic_and_a_style_classifiers_of_either_are_asked(
     given = [given_of(("music",), ["music"])]
     (row,) = rows_of(given, judged(given), Copies([]), ["a b"])
     assert row.at_once_by_classifiers is None
-    results = Results([row], dict.fromkeys([(Kind.TOPIC, CONTROL, MAIN), (Kind.TOPIC, HELD_OUT, 0)], 5.0), {}, None)
+    results = Results(
+        [row], dict.fromkeys([(TasteKind.TOPIC, CONTROL, MAIN), (TasteKind.TOPIC, HELD_OUT, 0)], 5.0), {}, None
+    )
     assert flat(row, results)["all_tastes_in_one_post_by_classifiers"] == ""
 
 
@@ -217,7 +221,7 @@ def test_shares_taste_by_taste_are_those_of_readers_with_one_taste() -> None:
 def test_a_row_is_compared_with_the_control_of_its_kind() -> None:
     given = [given_of(("music",), ["music"], arm=arm) for arm in (CONTROL, SOFT)]
     rows = rows_of(given, judged(given), Copies([]), ["a b"])
-    keys = (Kind.TOPIC, CONTROL, MAIN), (Kind.TOPIC, SOFT, MAIN), (Kind.TOPIC, HELD_OUT, 0)
+    keys = (TasteKind.TOPIC, CONTROL, MAIN), (TasteKind.TOPIC, SOFT, MAIN), (TasteKind.TOPIC, HELD_OUT, 0)
     results = Results(rows, dict(zip(keys, (5.0, 8.0, 20.0), strict=True)), {}, None)
     found = flat(next(row for row in rows if row.arm == SOFT), results)
     assert (found["perplexity"], found["perplexity_x_control"], found["perplexity_held_out"]) == (8.0, 1.6, 20.0)
@@ -227,8 +231,8 @@ def test_a_row_is_compared_with_the_control_of_its_kind() -> None:
 def test_rivals_of_an_earlier_run_are_kept_and_say_what_wrote_them(tmp_path: Path) -> None:
     given = [given_of(tastes, ["music"], arm=SOFT) for tastes in (("music",), ("verse",))]
     row = rows_of(given, judged(given), Copies([]), ["a b"])[0]
-    rows = [replace(row, kind=kind) for kind in Kind]
-    perplexities = {(kind, name, n): 5.0 for kind in Kind for name, n in ((CONTROL, MAIN), (HELD_OUT, 0))}
+    rows = [replace(row, kind=kind) for kind in TasteKind]
+    perplexities = {(kind, name, n): 5.0 for kind in TasteKind for name, n in ((CONTROL, MAIN), (HELD_OUT, 0))}
     about = TopicsSettings(_cli_parse_args=[], seeds=[0]).model_dump(exclude={"out", "earlier"})
     told = {"model": "tiny", "factored_basis": None, "forgetting": 1.0, "classifier_accuracy": 0.9}
     before = {"basis": "then", "writer": "a GPU", "effort": {"cpu_us_an_interaction": 2.0, "tuned": 6e6}}
@@ -239,8 +243,8 @@ def test_rivals_of_an_earlier_run_are_kept_and_say_what_wrote_them(tmp_path: Pat
     show(Console(quiet=True), results, now, tmp_path / "out", tmp_path / "then.json")
     kept = json.loads((tmp_path / "out" / "topics.json").read_text())
     assert [(row["kind"], row["arm"], row["basis"], row["writer"]) for row in kept["rows"]] == [
-        (Kind.TOPIC, TURNS, "then", "a GPU"),
-        *((kind, SOFT, "now", "a CPU") for kind in Kind),
+        (TasteKind.TOPIC, TURNS, "then", "a GPU"),
+        *((kind, SOFT, "now", "a CPU") for kind in TasteKind),
     ]
     assert kept["effort"] == before["effort"]
     assert "3,000,000 times as much" in (tmp_path / "out" / "topics.md").read_text()
@@ -263,21 +267,23 @@ def factored_of_classes(basis: Basis) -> StyleSubjectBasis:
 def wanted_of(basis: Basis, factored: StyleSubjectBasis) -> list[Wanted]:
     composer = Composer.of(factored)
     assert composer is not None
-    members = [member for kind in (Kind.TOPIC, Kind.BOTH) for member in members_of(kind, POSTS, HABITS, seed=0)]
+    members = [
+        member for kind in (TasteKind.TOPIC, TasteKind.BOTH) for member in members_of(kind, POSTS, HABITS, seed=0)
+    ]
     return wanted_by(composer, basis, learner_of(basis), members)
 
 
 def test_readers_of_a_topic_and_a_style_want_them_as_a_pair(basis: Basis) -> None:
     for one in wanted_of(basis, factored_of_classes(basis)):
         assert len(one.choices) == POSTS_A_READER
-        if one.member.kind == Kind.BOTH and one.pairs:
+        if one.member.kind == TasteKind.BOTH and one.pairs:
             topic, style = one.member.tastes
             assert one.pairs.most_common(1)[0][0] == Pair(STYLES.index(style), TOPICS.index(topic))
 
 
 def test_it_is_told_for_how_many_readers_of_a_kind_posts_are_composed(basis: Basis) -> None:
     shares = composed_for(wanted_of(basis, factored_of_classes(basis)))
-    assert shares[Kind.BOTH] > 0.5 > shares[Kind.TOPIC]
+    assert shares[TasteKind.BOTH] > 0.5 > shares[TasteKind.TOPIC]
 
 
 def test_only_pairs_that_somebody_wants_are_written_and_everybody_gets_different_posts(
@@ -289,8 +295,8 @@ def test_only_pairs_that_somebody_wants_are_written_and_everybody_gets_different
         Pool([[f"soft {k}/{i}" for i in range(48)] for k in range(basis.size)], 32),
         Pool([["plain"] * 48], 28),
     )
-    desk = Desk(engine, tmp_path / "kept.jsonl", Progress(disable=True))
-    given = asyncio.run(ComposedPosts(desk, basis, factored, SAMPLING).given(wanted, {0: (soft, plain)}))
+    writer = CachedWriter(engine, tmp_path / "kept.jsonl", Progress(disable=True))
+    given = asyncio.run(ComposedPosts(writer, basis, factored, SAMPLING).given(wanted, {0: (soft, plain)}))
     both = [one for one in wanted if one.member.kind in SERVED]
     assert [(one.arm, one.member, one.n) for one in given] == [(COMPOSED, one.member, MAIN) for one in both]
     assert engine.asked == {
@@ -310,14 +316,14 @@ def name_of(factored: StyleSubjectBasis, pair: Pair) -> str:
     return torch_base64(factored.prompt(*pair)).replace("/", "_")
 
 
-class Numbers(Engine):
+class Numbers(StockEngine):
     """Writes the soft prompt that it is asked with and a number, and keeps how many posts of it were asked for."""
 
     def __init__(self) -> None:
         self.model, self.asked = "model", dict[str, int]()
 
-    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> WrittenTexts:
         prompt = messages[0]["content"][0]["data"].replace("/", "_")
         assert prompt not in self.asked
         self.asked[prompt] = posts
-        return Texts([f"{prompt}/{number}" for number in range(posts)], 7)
+        return WrittenTexts([f"{prompt}/{number}" for number in range(posts)], 7)

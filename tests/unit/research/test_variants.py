@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from client.catalogue import Catalogue, load_catalogue, some_of
+from client.catalogue import LabelledCatalogue, load_catalogue, some_of
 from client.chats import Message
-from client.texts import Sampling, Texts, TextScore
+from client.texts import Sampling, TextScore, WrittenTexts
 from research.variants import __main__ as study
 from research.variants import builds
 from research.variants.builds import CHANGES, SHIPPED, Variant
@@ -27,30 +27,30 @@ class Parrot:
 
     model = "parrot"
 
-    def __init__(self, basis: Basis, catalogue: Catalogue) -> None:
+    def __init__(self, basis: Basis, catalogue: LabelledCatalogue) -> None:
         self._chats = {str(study.Pools(None, basis, Sampling())._chats.soft(p)): k for k, p in enumerate(basis.prompts)}  # type: ignore[arg-type]
         self._posts: dict[str, list[str]] = {}
         for post in catalogue.held_out:
             self._posts.setdefault(post.label, []).append(post.text)
         self._labels = sorted(self._posts)
 
-    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> Texts:
+    async def write(self, messages: Sequence[Message], posts: int, sampling: Sampling) -> WrittenTexts:
         k = self._chats.get(str(messages))
         known = ["nothing of note here"] if k is None else self._posts[self._labels[k]]
-        return Texts([known[i % len(known)] for i in range(posts)], 30)
+        return WrittenTexts([known[i % len(known)] for i in range(posts)], 30)
 
     async def score(self, text: str) -> TextScore:
         return TextScore(-2.0 * len(text.split()), len(text.split()))
 
 
 @pytest.fixture
-def told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Catalogue:
+def told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LabelledCatalogue:
     """A basis with a prompt for every class, under which the posts of the class are likeliest."""
     catalogue = load_catalogue()
     labels = sorted({post.label for post in catalogue.shown})
     basis = basis_of(np.random.default_rng(0).normal(size=(len(labels), 3, 4)).astype("f4"), [*labels])
 
-    def known(basis: Basis, settings: study.VariantsSettings, catalogue: Catalogue, _: object) -> Posts:
+    def known(basis: Basis, settings: study.VariantsSettings, catalogue: LabelledCatalogue, _: object) -> Posts:
         shown, unseen = some_of(catalogue.shown, settings.shown), some_of(catalogue.held_out, 2)
         own = [np.array([[p.label] for p in posts]) == np.array(labels)[None] for posts in (shown, unseen)]
         features = [basis.text_features(shares, np.full(len(shares), 20), np.empty((len(shares), 0))) for shares in own]
@@ -65,7 +65,7 @@ def told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Catalogue:
     monkeypatch.setattr(study, "writer", writer)
     for module, name in ((study, "BUILT"), (builds, "BUILT")):
         monkeypatch.setattr(module, name, tmp_path)
-    monkeypatch.setattr("research.topics.orders.KEPT_TEXTS", tmp_path)
+    monkeypatch.setattr("research.topics.writing.KEPT_TEXTS", tmp_path)
     return catalogue
 
 
@@ -76,7 +76,7 @@ def options(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> study
 
 
 def test_a_basis_that_tells_classes_apart_finds_every_taste(
-    told_apart: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    told_apart: LabelledCatalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     study.compare(options(monkeypatch, tmp_path / "out", SHIPPED), QUIET)
     (row,) = csv.DictReader((tmp_path / "out" / "variants.csv").read_text().splitlines())
@@ -89,7 +89,7 @@ def test_a_basis_that_tells_classes_apart_finds_every_taste(
 
 
 def test_what_was_judged_stays_in_the_table_and_is_not_judged_again(
-    told_apart: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    told_apart: LabelledCatalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     study.compare(options(monkeypatch, tmp_path / "out", SHIPPED), QUIET)
     monkeypatch.setattr(study, "known_posts", lambda *_: pytest.fail("judged again"))

@@ -9,7 +9,7 @@ from slop.style_subject import StyleSubjectBasis
 from tests.basis import basis_of
 from tests.tiny_model import random_prompts, tiny_model
 from training.basis import style_subject as factored
-from training.basis.style_subject import FactoredBuilder, FactoredOptions, build_factored, spread_of
+from training.basis.style_subject import StyleSubjectBuilder, StyleSubjectOptions, build_style_subject, spread_of
 from training.language_model import PromptScorer
 
 MODEL = tiny_model()
@@ -18,7 +18,7 @@ MANNERS = ("the {} barks and we run !!!", "write short {} system user", "over th
 EXTRAS = ("", " and", " we", " save", " the", " shines", " soil", " over")
 PLAIN = [manner.format(thing) + extra for extra in EXTRAS for thing in THINGS for manner in MANNERS]
 POSTS = [f"{post} own{'abcdefghi'[n // 9]}{'abcdefghi'[n % 9]}" for n, post in enumerate(PLAIN)]
-OPTIONS = FactoredOptions(
+OPTIONS = StyleSubjectOptions(
     3, 3, style_rows=4, subject_rows=2, rounds=(3, 4), check_every=2, held_out=0.15, drafted=(), seed=0
 )
 
@@ -29,12 +29,12 @@ def embed(texts: list[str]) -> np.ndarray:
     return space.astype("f4")
 
 
-def builder(folder: Path, options: FactoredOptions = OPTIONS) -> FactoredBuilder:
-    return FactoredBuilder(MODEL, embed, POSTS, options, folder / "checkpoint.pt")
+def builder(folder: Path, options: StyleSubjectOptions = OPTIONS) -> StyleSubjectBuilder:
+    return StyleSubjectBuilder(MODEL, embed, POSTS, options, folder / "checkpoint.pt")
 
 
 def test_a_build_finds_and_keeps_styles_and_subjects(tmp_path: Path) -> None:
-    basis, labels = build_factored(MODEL, ("tiny", "0"), embed, POSTS, OPTIONS, tmp_path / "c.pt")
+    basis, labels = build_style_subject(MODEL, ("tiny", "0"), embed, POSTS, OPTIONS, tmp_path / "c.pt")
     assert labels.shape == (len(POSTS), 2)
     assert (basis.size, basis.rows, basis.styles.shape[1]) == ((3, 3), 6, 4)
     assert sum(basis.built["style_sizes"]) == sum(basis.built["subject_sizes"]) == len(POSTS)
@@ -99,7 +99,7 @@ def test_a_build_that_was_interrupted_between_drafts_ends_as_one_that_was_not(
 def test_a_checkpoint_of_other_options_is_not_gone_on_with(tmp_path: Path) -> None:
     builder(tmp_path).run()
     with pytest.raises(SystemExit, match="--fresh"):
-        builder(tmp_path, FactoredOptions(2, 3, style_rows=4, subject_rows=2)).run()
+        builder(tmp_path, StyleSubjectOptions(2, 3, style_rows=4, subject_rows=2)).run()
 
 
 def test_the_kept_parts_are_those_that_were_best_on_held_out_posts(
@@ -132,7 +132,7 @@ def test_a_mixtures_prompts_are_told_by_the_styles_and_subjects_of_their_posts()
 
 def test_every_post_belongs_to_the_mixtures_prompt_that_makes_it_likeliest(tmp_path: Path) -> None:
     mixture = basis_of(random_prompts(4, width=MODEL.width).numpy())
-    basis, _ = build_factored(MODEL, ("tiny", "0"), embed, POSTS, OPTIONS, tmp_path / "c.pt", mixture)
+    basis, _ = build_style_subject(MODEL, ("tiny", "0"), embed, POSTS, OPTIONS, tmp_path / "c.pt", mixture)
     assert basis.mixture == mixture.prompts_version
     assert basis.of_prompts is not None
     assert basis.of_prompts.shape == (4, 3, 3)

@@ -7,7 +7,7 @@ import torch
 
 from tests.tiny_model import random_prompts, tiny_model
 from training.basis import teacher
-from training.basis.teacher import Lessons, likelihoods, written_under
+from training.basis.teacher import TeachingState, likelihoods, written_under
 from training.language_model import PromptScorer
 
 MODEL = tiny_model()
@@ -23,8 +23,8 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher, "MAX_TOKENS", 5)
 
 
-def lessons(folder: Path, posts: list[str] = POSTS, prompts: torch.Tensor = PROMPTS) -> Lessons:
-    return Lessons.at(folder / "lessons.pt", prompts, posts, written=2, seed=0)
+def state(folder: Path, posts: list[str] = POSTS, prompts: torch.Tensor = PROMPTS) -> TeachingState:
+    return TeachingState.at(folder / "state.pt", prompts, posts, written=2, seed=0)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_likelihood_is_that_of_the_whole_post_under_one_prompt_alone(tmp_path: Path) -> None:
-    found = likelihoods(MODEL, PROMPTS, POSTS, CANDIDATES, lessons(tmp_path))
+    found = likelihoods(MODEL, PROMPTS, POSTS, CANDIDATES, state(tmp_path))
     alone = np.array([PromptScorer(MODEL, PROMPTS)(text) for text in POSTS])
     np.testing.assert_allclose(found[CANDIDATES], alone[CANDIDATES], rtol=1e-4)
     assert (found[~CANDIDATES] == -np.inf).all()
@@ -53,11 +53,11 @@ def test_a_likelihood_is_that_of_the_whole_post_under_one_prompt_alone(tmp_path:
 
 def test_likelihoods_that_were_interrupted_end_as_those_that_were_not(tmp_path: Path, interrupted: list[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        likelihoods(MODEL, PROMPTS, POSTS, CANDIDATES, lessons(tmp_path))
-    resumed = likelihoods(MODEL, PROMPTS, POSTS, CANDIDATES, lessons(tmp_path))
+        likelihoods(MODEL, PROMPTS, POSTS, CANDIDATES, state(tmp_path))
+    resumed = likelihoods(MODEL, PROMPTS, POSTS, CANDIDATES, state(tmp_path))
     calls = len(interrupted)
     (tmp_path / "whole").mkdir()
-    whole = likelihoods(MODEL, PROMPTS, POSTS, CANDIDATES, lessons(tmp_path / "whole"))
+    whole = likelihoods(MODEL, PROMPTS, POSTS, CANDIDATES, state(tmp_path / "whole"))
     np.testing.assert_array_equal(resumed, whole)
     assert calls - 1 == len(interrupted) - calls  # none but the interrupted one was made twice
 
@@ -69,23 +69,23 @@ def test_every_prompt_writes_as_many_posts_and_empty_ones_are_left_out_with_thei
     monkeypatch.setattr(
         MODEL, "write", lambda prefixes, *_: ["" if (n := next(places)) == 4 else f"post {n}" for _ in prefixes]
     )
-    written = written_under(MODEL, PROMPTS, 2, 0, lessons(tmp_path))
+    written = written_under(MODEL, PROMPTS, 2, 0, state(tmp_path))
     assert written.texts == ["post 0", "post 1", "post 2", "post 3", "post 5"]
     assert written.prompts.tolist() == [0, 1, 2, 0, 2]
 
 
 def test_writing_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path, interrupted: list[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        written_under(MODEL, PROMPTS, 4, 0, lessons(tmp_path))
-    resumed = written_under(MODEL, PROMPTS, 4, 0, lessons(tmp_path))
+        written_under(MODEL, PROMPTS, 4, 0, state(tmp_path))
+    resumed = written_under(MODEL, PROMPTS, 4, 0, state(tmp_path))
     (tmp_path / "whole").mkdir()
-    whole = written_under(MODEL, PROMPTS, 4, 0, lessons(tmp_path / "whole"))
+    whole = written_under(MODEL, PROMPTS, 4, 0, state(tmp_path / "whole"))
     assert resumed.texts == whole.texts
     assert len(interrupted) == 3 + 2 + 4
 
 
 def test_what_was_kept_of_other_prompts_or_posts_is_not_used(tmp_path: Path) -> None:
-    lessons(tmp_path).keep("written", ["kept"])
-    assert lessons(tmp_path).get("written") == ["kept"]
-    assert lessons(tmp_path, POSTS[1:]).get("written") is None
-    assert lessons(tmp_path, prompts=random_prompts(3, seed=9)).get("written") is None
+    state(tmp_path).keep("written", ["kept"])
+    assert state(tmp_path).get("written") == ["kept"]
+    assert state(tmp_path, POSTS[1:]).get("written") is None
+    assert state(tmp_path, prompts=random_prompts(3, seed=9)).get("written") is None

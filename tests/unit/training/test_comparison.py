@@ -33,10 +33,10 @@ def texts_of(given: Reactions) -> dict[str, np.ndarray]:
 
 def test_a_basis_whose_features_tell_more_of_readers_is_better() -> None:
     blind, telling = reactions()
-    verdict = compared(LIVE, NEXT, blind, texts_of(telling), PRIOR)
-    assert verdict.before.mean() < 0.6
-    assert verdict.after.mean() > 0.7
-    assert verdict.after.size == READERS
+    found = compared(LIVE, NEXT, blind, texts_of(telling), PRIOR)
+    assert found.before.mean() < 0.6
+    assert found.after.mean() > 0.7
+    assert found.after.size == READERS
 
 
 def test_a_basis_that_tells_less_is_refused_with_the_figures() -> None:

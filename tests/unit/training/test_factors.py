@@ -210,7 +210,7 @@ def test_the_judge_gives_full_marks_to_a_map_that_knows_the_order() -> None:
 def test_factors_that_rank_better_for_held_out_readers_are_kept() -> None:
     given, _ = reactions()
     done = refit(BASIS, given, LearningSettings().prior_of, FitOptions(size=2, rounds=15))
-    assert done.verdict.after.mean() > done.verdict.before.mean() + 0.05
+    assert done.agreement.after.mean() > done.agreement.before.mean() + 0.05
     assert done.basis.text_version == BASIS.text_version
     assert isinstance(done.basis.factors, Factors)
     assert features_of(done.basis, given).shape == (POSTS, BASIS.text_size + 3)

@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs.hands import Hands, Queues
 from jobs.names import CENSUS
+from jobs.queue_progress import BusyThreads, QueueProgress
 from kit.progress import Progress, Stalled
 
 JOB, OTHER = SimpleNamespace(name=CENSUS), SimpleNamespace(name="celery.chord")
@@ -13,9 +13,9 @@ class Worker:
     """A worker's queues, looked at a second after the other, with a limit of three."""
 
     def __init__(self, threads: int) -> None:
-        self.hands, self.waiting, self._now_s = Hands(threads), 0, 0.0
+        self.busy, self.waiting, self._now_s = BusyThreads(threads), 0, 0.0
         self._progress = Progress(3, lambda: self._now_s)
-        self._queues = Queues(self.hands, lambda: self.waiting, self._progress)
+        self._queues = QueueProgress(self.busy, lambda: self.waiting, self._progress)
 
     def look(self, times: int = 1) -> None:
         for _ in range(times):
@@ -34,7 +34,7 @@ def test_a_worker_without_jobs_is_well(worker: Worker) -> None:
 
 
 def test_a_worker_that_lets_jobs_wait_though_it_has_a_free_thread_has_stalled(worker: Worker) -> None:
-    worker.hands.begin(task=JOB)
+    worker.busy.begin(task=JOB)
     worker.look()
     worker.waiting = 1
     worker.look(3)
@@ -43,11 +43,11 @@ def test_a_worker_that_lets_jobs_wait_though_it_has_a_free_thread_has_stalled(wo
 
 
 def test_a_worker_whose_threads_are_all_at_work_has_not_stalled(worker: Worker) -> None:
-    worker.hands.begin(task=JOB)
-    worker.hands.begin(task=JOB)
+    worker.busy.begin(task=JOB)
+    worker.busy.begin(task=JOB)
     worker.waiting = 5
     worker.look(10)
-    worker.hands.end(task=JOB)
+    worker.busy.end(task=JOB)
     with pytest.raises(Stalled):
         worker.look(4)
 
@@ -55,12 +55,12 @@ def test_a_worker_whose_threads_are_all_at_work_has_not_stalled(worker: Worker) 
 def test_a_worker_that_begins_jobs_is_well_however_many_wait(worker: Worker) -> None:
     worker.waiting = 100
     for _ in range(10):
-        worker.hands.begin(task=JOB)
-        worker.hands.end(task=JOB)
+        worker.busy.begin(task=JOB)
+        worker.busy.end(task=JOB)
         worker.look()
 
 
 def test_celerys_own_tasks_are_no_jobs(worker: Worker) -> None:
-    worker.hands.begin(task=OTHER)
-    worker.hands.end(task=OTHER)
-    assert worker.hands.look() == (0, True)
+    worker.busy.begin(task=OTHER)
+    worker.busy.end(task=OTHER)
+    assert worker.busy.look() == (0, True)

@@ -1,4 +1,4 @@
-"""Readers whose reactions say which posts belong together; they are never those that a study judges by."""
+"""Readers besides those that a study judges by: their reactions say which posts belong together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,15 +7,15 @@ from typing import Final
 import numpy as np
 
 from client.catalogue import Post, by_label
-from research.topics.people import Habits, Kind, Member, interaction_of, members_of
+from research.topics.people import Habits, Member, TasteKind, interaction_of, members_of
 from slop.rewards import Rewards
 from training.factors.reactions import Reactions
 
-KINDS: Final = (Kind.TOPIC, Kind.STYLE, Kind.TWO)
+KINDS: Final = (TasteKind.TOPIC, TasteKind.STYLE, TasteKind.TWO)
 FIRST_SEED: Final = 1_000_000
 
 
-def crowd_of(posts: Sequence[Post], habits: Habits, seed: int) -> list[Member]:
+def other_readers(posts: Sequence[Post], habits: Habits, seed: int) -> list[Member]:
     """Readers of each kind in turn, each shown posts of their own: together they see the whole catalogue."""
     return [_member(number, posts, habits, seed) for number in range(habits.readers)]
 
@@ -26,17 +26,17 @@ def _member(number: int, posts: Sequence[Post], habits: Habits, seed: int) -> Me
     return members_of(KINDS[number % len(KINDS)], shuffled, replace(habits, readers=1), own)[0]
 
 
-def reactions_of(crowd: Sequence[Member], places: Mapping[str, int]) -> Reactions:
+def reactions_of(others: Sequence[Member], places: Mapping[str, int]) -> Reactions:
     """What they make of posts, as production counts it.
 
     Args:
-        crowd: readers.
+        others: readers.
         places: of N posts by id, from 0; among them all that were reacted to.
     """
     rewards = Rewards.of({})
     rewarded = [
         (reader, places[reaction.post.post_id], reward)
-        for reader, member in enumerate(crowd)
+        for reader, member in enumerate(others)
         for reaction in member.reactions
         if (reward := rewards.reward_of(interaction_of(reaction), reaction.post.text)) is not None
     ]

@@ -1,4 +1,4 @@
-"""Whether the worker takes jobs that wait: it may hang beside queues that grow, and answer all the same."""
+"""Whether the worker takes the jobs that wait: a worker that hangs still answers, while its queues grow."""
 
 import threading
 from collections.abc import Callable
@@ -16,8 +16,8 @@ LOOK_S: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-class Hands:
-    """How many jobs the worker's threads are at, told by Celery's signals from these threads."""
+class BusyThreads:
+    """How many of the worker's threads run a job, by Celery's signals, which come from these threads."""
 
     def __init__(self, threads: int) -> None:
         """All are free."""
@@ -37,18 +37,18 @@ class Hands:
                 self._busy -= 1
 
     def look(self) -> tuple[int, bool]:
-        """How many jobs were begun since it was looked before, and whether a thread is free."""
+        """How many jobs were begun since the last call, and whether a thread is free."""
         with self._lock:
             begun, self._begun = self._begun, 0
             return begun, self._busy < self._threads
 
 
-class Queues:
-    """Looks every few seconds whether jobs wait though a thread is free, and whether they get fewer."""
+class QueueProgress:
+    """Looks every LOOK_S seconds: jobs that wait though a thread is free, and do not get fewer, are no progress."""
 
-    def __init__(self, hands: Hands, waiting: Callable[[], int], progress: Progress) -> None:
+    def __init__(self, busy: BusyThreads, waiting: Callable[[], int], progress: Progress) -> None:
         """`waiting` counts the jobs that wait; it may raise RedisError."""
-        self._hands, self._waiting, self._progress = hands, waiting, progress
+        self._busy_threads, self._waiting, self._progress = busy, waiting, progress
         self._waited = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -61,9 +61,9 @@ class Queues:
             stop.wait(LOOK_S)
 
     def step(self) -> None:
-        """Look once; a job that nobody could take waits for no fault of the worker's."""
+        """Look once. While all threads are busy, jobs that wait do not count: nobody could take them."""
         waiting = self._waiting()
-        begun, free = self._hands.look()
+        begun, free = self._busy_threads.look()
         self._progress.came_round(begun + max(0, self._waited - waiting), waiting if free else 0)
         self._waited = waiting
 

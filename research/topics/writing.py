@@ -1,4 +1,4 @@
-"""What the engine is asked to write, and what it wrote: kept, so that an interrupted study goes on where it stopped."""
+"""What a study has the engine write, kept in a file: an interrupted study goes on where it stopped."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from typing import Final
 from rich.progress import Progress
 
 from client.chats import Message
-from client.texts import Sampling, Texts
+from client.texts import Sampling, WrittenTexts
 from research.folders import KEPT
 from research.writers import Writer
 from slop.basis import Basis
@@ -20,8 +20,8 @@ KEPT_TEXTS: Final = KEPT / "topics"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """Posts that answer one chat; `name` tells orders of the same chat apart."""
+class WritingTask:
+    """Posts that answer one chat; `name` tells tasks of the same chat apart."""
 
     name: str
     messages: Sequence[Message]
@@ -41,8 +41,8 @@ class Refusal:
     rewrites: int
 
 
-class Desk:
-    """Takes orders; each is written once, and kept in a file of JSON lines.
+class CachedWriter:
+    """Writes each task once, and keeps its texts in a file of JSON lines.
 
     Attributes:
         rewritten: posts that took the place of one that was refused.
@@ -53,25 +53,25 @@ class Desk:
         self.rewritten: set[str] = set()
         kept.parent.mkdir(parents=True, exist_ok=True)
         lines = kept.read_text().splitlines() if kept.exists() else []
-        self._kept = {row["key"]: Texts(row["posts"], row["prompt_tokens"]) for row in map(json.loads, lines)}
+        self._kept = {row["key"]: WrittenTexts(row["posts"], row["prompt_tokens"]) for row in map(json.loads, lines)}
 
-    async def written(self, title: str, orders: Sequence[Order], sampling: Sampling) -> list[Texts]:
-        """The posts of every order.
+    async def written(self, title: str, tasks: Sequence[WritingTask], sampling: Sampling) -> list[WrittenTexts]:
+        """The posts of every task.
 
         Raises:
             UserError: the engine stopped answering.
         """
-        task = self._progress.add_task(title, total=len(orders))
+        shown = self._progress.add_task(title, total=len(tasks))
 
-        async def one(order: Order) -> Texts:
-            texts = await self._accepted(order, sampling)
-            self._progress.advance(task)
+        async def one(task: WritingTask) -> WrittenTexts:
+            texts = await self._accepted(task, sampling)
+            self._progress.advance(shown)
             return texts
 
-        return await asyncio.gather(*map(one, orders))
+        return await asyncio.gather(*map(one, tasks))
 
-    async def _accepted(self, order: Order, sampling: Sampling) -> Texts:
-        texts = await self._one(order, sampling)
+    async def _accepted(self, task: WritingTask, sampling: Sampling) -> WrittenTexts:
+        texts = await self._one(task, sampling)
         if self._refusal is None:
             return texts
         posts = list(texts.posts)
@@ -79,25 +79,25 @@ class Desk:
             refused = [at for at, post in enumerate(posts) if self._refusal.refused(post)]
             if not refused:
                 break
-            again = await self._one(replace(order, name=f"{order.name}/again {number}", posts=len(refused)), sampling)
+            again = await self._one(replace(task, name=f"{task.name}/again {number}", posts=len(refused)), sampling)
             for at, post in zip(refused, again.posts, strict=True):
                 posts[at] = post
             self.rewritten.update(again.posts)
         return replace(texts, posts=posts)
 
-    async def _one(self, order: Order, sampling: Sampling) -> Texts:
-        asked = [self._engine.model, asdict(sampling), order.name, order.messages, order.posts]
+    async def _one(self, task: WritingTask, sampling: Sampling) -> WrittenTexts:
+        asked = [self._engine.model, asdict(sampling), task.name, task.messages, task.posts]
         key = sha256(json.dumps(asked).encode()).hexdigest()[:24]
         if key not in self._kept:
-            self._keep(key, await self._engine.write(order.messages, order.posts, sampling))
+            self._keep(key, await self._engine.write(task.messages, task.posts, sampling))
         return self._kept[key]
 
-    def _keep(self, key: str, texts: Texts) -> None:
+    def _keep(self, key: str, texts: WrittenTexts) -> None:
         self._kept[key] = texts
         with self._path.open("a") as file:
             file.write(json.dumps({"key": key, **asdict(texts)}) + "\n")
 
 
-def desk_of(engine: Writer, basis: Basis, progress: Progress, refusal: Refusal | None = None) -> Desk:
-    """The desk that keeps what was written under the prompts of a basis, whatever its features of posts are."""
-    return Desk(engine, KEPT_TEXTS / f"{basis.prompts_version}.jsonl", progress, refusal)
+def cached_writer(engine: Writer, basis: Basis, progress: Progress, refusal: Refusal | None = None) -> CachedWriter:
+    """The writer whose file has what was written under the prompts of a basis, whatever its features of posts are."""
+    return CachedWriter(engine, KEPT_TEXTS / f"{basis.prompts_version}.jsonl", progress, refusal)
