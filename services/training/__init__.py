@@ -1,4 +1,4 @@
-"""What fits bases: prompts, the encoder's head, prompts of styles and subjects, factors; jobs run its commands."""
+"""Commands that fit a basis or a part of it: prompts, head, style × subject prompts, factors. Jobs run them."""
 
 from pathlib import Path
 from typing import Final

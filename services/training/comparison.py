@@ -1,9 +1,8 @@
 """Compare a basis with the live one by what readers did: `python -m training.comparison --live FOLDER --next FOLDER`.
 
-It reads slop.signals.v1, where both bases' signals are once the next one has been learned beside the live one. Each
-reader's first half of reactions is learned under both, and the posts of the second half are ranked. A basis is found in
-texts alone, so every reader is one it has not seen; factors were fitted to these very readers, and judged when they
-were (`training.factors`), so both bases rank by their text features here.
+It reads slop.signals.v1, which has the signals of both bases once the next one has learned the log beside the live one.
+The first half of each reader's reactions is learned under both, and the posts of the second half are ranked. Both rank
+by text features alone: factors were fitted to these very readers, and were compared when they were fitted.
 """
 
 import argparse
@@ -30,14 +29,14 @@ class NotBetter(ValueError):  # noqa: N818
 def compared(
     live: Basis, following: Basis, reactions: Reactions, texts: Mapping[str, Doubles], prior: PriorOf
 ) -> Agreement:
-    """How a basis ranks by its text features, against the live one.
+    """Compare how two bases rank by their text features.
 
     Args:
         live: the live basis.
         following: the next one.
-        reactions: what readers made of posts, with the posts' text features under the live basis.
-        texts: (T,) text features of posts under the next basis by the post's key; other posts are left out.
-        prior: of a basis.
+        reactions: readers' reactions, with the posts' text features under the live basis.
+        texts: (T,) text features under the next basis, by the post's key; posts without them are left out.
+        prior: gives the prior under a basis.
 
     Raises:
         NotBetter: it does not rank clearly better, or there are fewer than FEWEST_HELD_OUT readers to judge by.

@@ -1,4 +1,4 @@
-"""The frozen language model of the trainer: what a post costs it under a soft prompt, and what it makes of a post."""
+"""The frozen language model: losses of posts under soft prompts, posts written under them, and hidden states."""
 
 import hashlib
 import threading
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 
 MAX_POST_TOKENS: Final = 48  # of training and of features alike
 _SLOT: Final = "\ue000"  # stands for the soft prompt while the chat template is rendered
-_ANSWER: Final = "\ue001"  # and this for the answer
+_ANSWER: Final = "\ue001"  # stands for the answer
 _IGNORE: Final = -100
 
 
@@ -77,7 +77,7 @@ class LanguageModel:
 
     @property
     def posts_at_once(self) -> int:
-        """How many posts go through the model together: what fills a GPU, and what two cores' caches hold."""
+        """How many posts go through the model together: as many as fill a GPU, or as two cores' caches hold."""
         return 144 if self.device.type == "cuda" else 24
 
     def tokens(self, text: str) -> Tensor:
@@ -150,7 +150,7 @@ class LanguageModel:
         return self.losses_after(states[:, -1:], cache, posts)
 
     def losses_after(self, last: Tensor, cache: Any, posts: Sequence[Sequence[Tensor]]) -> Tensor:
-        """The same after prefixes that were read already; the cache stays as it is.
+        """As `losses_by_token`, after prefixes that were read already; the cache stays as it is.
 
         Args:
             last: (P, 1, d), the prefixes' last states.
@@ -180,7 +180,7 @@ class LanguageModel:
             temperature: 0 takes the likeliest token each time.
             min_p: tokens with a smaller share of the likeliest one's probability are not drawn.
         """
-        # Turned round, padded and turned back: what generates continues from the right end.
+        # Reversed, padded and reversed back: `generate` needs the padding on the left.
         turned = pad_sequence([prefix.flip(0) for prefix in prefixes], batch_first=True).flip(1)
         ones = [torch.ones(len(prefix), dtype=torch.long, device=self.device) for prefix in prefixes]
         drawing: dict[str, Any] = {"do_sample": False}
@@ -198,7 +198,7 @@ class LanguageModel:
         return [text.strip() for text in self._tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     def _padded(self, posts: list[Tensor]) -> tuple[Tensor, Tensor]:
-        # Padding comes last, so that causal attention alone keeps it out of sight.
+        # Padding comes last, where causal attention needs no mask to ignore it.
         tokens = pad_sequence(posts, batch_first=True, padding_value=0)
         return tokens, pad_sequence(posts, batch_first=True, padding_value=_IGNORE)
 
@@ -220,7 +220,7 @@ class LanguageModel:
         return torch.cat(sums, dim=1) / of_posts.sum(dim=1)
 
     def batches_of(self, posts: Sequence[Tensor]) -> list[list[int]]:
-        """Numbers of posts, given as tokens, in batches of like length, which waste no padding."""
+        """Indices of posts, given as tokens, in batches of like length, so that little is padded."""
         order = sorted(range(len(posts)), key=lambda i: len(posts[i]))
         return [order[at : at + self.posts_at_once] for at in range(0, len(order), self.posts_at_once)]
 

@@ -1,7 +1,7 @@
 """Build a basis: `python -m training.basis --model FOLDER [--catalogue FILE] --out FOLDER`.
 
-With --log it is also built from the newest posts of slop.posts.v1 that people wrote, and from readers' reactions in
-slop.signals.v1, under the basis of SLOP_BASIS_DIR: posts that the same readers like belong together.
+With --log it is also built from the newest posts in slop.posts.v1 that people wrote, and from readers' reactions in
+slop.signals.v1 under the basis of SLOP_BASIS_DIR, which tell what posts the same readers like.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     args = parser.parse_args()
     made_of = Materials.of(args)
     posts, engagement = made_of.catalogue.posts, made_of.catalogue.engagement
-    # With engagement, classes of few posts are found (`research.few`); without it, small clusters are junk.
+    # Only with engagement are small clusters real classes (`research.few`); without it they are chance.
     engaged = engagement is not None
     options = BuildOptions(
         prompts=args.prompts,

@@ -1,4 +1,4 @@
-"""What posts are clustered by: sentence embeddings, stylometrics, hidden states and engagement, each of unit norm."""
+"""The vectors by which posts are clustered: embeddings, stylometrics, hidden states, engagement; rows of unit norm."""
 
 import re
 from collections import Counter
@@ -18,11 +18,11 @@ Block = npt.NDArray[np.floating]
 COMPONENTS: Final = 32
 STYLE_SHARE: Final = 0.7
 ENGAGEMENT_SHARE: Final = 0.7
-OPENING: Final = 0.01  # of the posts: as many begin with words that are a habit, not one post's own
+OPENING: Final = 0.01  # least share of the posts that begin alike for their opening to be a habit
 
 
 class Blocks(NamedTuple):
-    """What posts are clustered by, (N, D) each: hidden states and embeddings, both compressed, and stylometrics.
+    """Hidden states and embeddings, both reduced to principal components, and stylometrics: (N, D) each.
 
     Every row of a block is of unit norm, or zero.
     """
@@ -49,15 +49,15 @@ def blocks_of(posts: Sequence[str], hidden_states: Floats, embeddings: Floats, s
 
 
 def clustering_space(posts: Sequence[str], embeddings: Floats, seed: int, engagement: Floats | None = None) -> Floats:
-    """Embeddings, stylometrics and engagement side by side, the latter two counting less.
+    """Embeddings, stylometrics times STYLE_SHARE and engagement times ENGAGEMENT_SHARE, side by side.
 
-    Of the blocks and their mixtures these find classes best (`research.clusters`), and need no language model.
+    Of all blocks that were compared these find classes best (`research.clusters`), and need no language model.
 
     Args:
         posts: N texts.
         embeddings: (N, E) of a sentence embedder.
         seed: of the principal components.
-        engagement: (N, C), see `training.basis.engagement`; nothing of it if nothing is known of readers.
+        engagement: (N, C), see `training.basis.engagement`; None if no reactions are known.
 
     Returns:
         (N, 32 + stylometrics + C) float32.
@@ -69,7 +69,7 @@ def clustering_space(posts: Sequence[str], embeddings: Floats, seed: int, engage
 
 
 def openings_of(posts: Sequence[str]) -> Floats:
-    """Which of N posts begin with the same word and what follows it (another word or a mark), as many others do.
+    """The openings that N posts share: the first word and the word or mark after it.
 
     Returns:
         (N, C) float32, a column of 0 and 1 for each of the C openings that at least OPENING of the posts have.

@@ -1,6 +1,8 @@
-"""Build a basis from a catalogue: clusters without labels, then hard EM of soft prompts, then preferences.
+"""Build a basis from a catalogue: cluster the posts, then train a soft prompt for each cluster.
 
-The catalogue is a JSONL file of {"post_id", "text"}; readers' reactions may say which posts belong together.
+Training is hard expectation maximisation: tune every prompt on its posts (M step), move each post to the prompt under
+which it is likeliest (E step), and so on; in the last round prompts also learn preferences. The catalogue is a JSONL
+file of {"post_id", "text"}; readers' reactions may add which posts are liked together.
 """
 
 import json
@@ -46,7 +48,7 @@ class BuildOptions:
     """How a basis is built.
 
     Attributes:
-        prompts: K, a little above the expected count of clusters.
+        prompts: K; better a few more than the classes that are expected.
         rows: k, virtual tokens a prompt.
         rounds: optimiser steps a prompt in each round of EM; posts are reassigned between rounds.
         nearest: how many of its nearest clusters a post may move to.
@@ -57,10 +59,10 @@ class BuildOptions:
         preferences: whether the last round also tunes prompts to prefer their own posts (`training.basis.preference`).
         softness: of the assignment of posts to prompts, nats: 0 gives a post to its best prompt alone, else its prompts
             share it by softmax(log p(y | P_k) / softness).
-        rate: of learning, the highest.
+        rate: peak of the learning rate.
         ward: whether k-means begins from Ward's clusters.
-        smallest: posts that a cluster has; below it is junk.
-        head: how posts' features are learned.
+        smallest: posts in a cluster, at least; smaller ones are dissolved.
+        head: how the head is fitted.
         seed: of everything random.
     """
 
@@ -83,15 +85,15 @@ class BuildOptions:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a build stands; what a checkpoint keeps.
+    """Where a build stands; a checkpoint keeps it.
 
     Attributes:
         labels: (N,), every post's cluster.
-        weights: (N, K) float32, how much of a post is each prompt's.
-        prompts: of the clusters.
-        round: which is under way.
-        step: of the round.
-        words: of every cluster.
+        weights: (N, K) float32, each row summing to 1: each prompt's share of a post.
+        prompts: K prompts in training, one for each cluster.
+        round: the round under way, from 0.
+        step: steps done in it.
+        words: the most typical words of each cluster.
     """
 
     labels: Labels
@@ -133,7 +135,7 @@ def one_hot(labels: Labels, count: int) -> Floats:
 
 
 def start_text(words: Sequence[str]) -> str:
-    """What a cluster's prompt starts from, as text."""
+    """The text whose embeddings a cluster's prompt starts from."""
     return f"{START_WORDS} {', '.join(words[:WORDS_AT_START])}"
 
 
@@ -209,7 +211,7 @@ class Builder:
         if self._options.softness:
             logs = -losses * np.array([len(post) for post in self._tokens])[:, None]
             shared = responsibilities(logs, self._options.softness).astype(np.float32)
-            undisputed = progress.labels == labels  # what a guard has moved stays where it is
+            undisputed = progress.labels == labels  # posts that `guarded` moved stay with their one prompt
             progress.weights[undisputed] = shared[undisputed]
         progress.words = cluster_words(self._posts, progress.labels, count, WORDS_A_CLUSTER)
 
@@ -231,7 +233,7 @@ class Builder:
                 progress.save(self._checkpoint)
 
     def _step(self, progress: Progress, active: list[int], plain: Tensor | None) -> float:
-        # Seeded by place, so that a resumed build draws what an uninterrupted one draws.
+        # Seeded by the step, so that a resumed build draws what an uninterrupted one draws.
         rng = np.random.default_rng([self._options.seed, progress.round, progress.step])
         total, losses = sum(self._options.rounds), []
         a_prompt = POSTS_A_STEP if plain is None else 2 * POSTS_A_STEP
@@ -272,7 +274,7 @@ class Builder:
 
     @torch.inference_mode()
     def _held_out_loss(self, prompt: PromptState, own: npt.NDArray[np.bool_], plain: Tensor | None) -> float:
-        """What is tuned, on held-out posts; ever less where the cluster has none, so that the latest rows are kept."""
+        """The objective on held-out posts; without any, a number that falls with each step: the last rows are kept."""
         members = np.flatnonzero(own & self._held)
         if not members.size:
             return -float(prompt.steps)
@@ -294,7 +296,7 @@ def build_basis(
 ) -> tuple[Basis, Labels]:
     """Build a basis; `about_model` is the base model's name and revision. Also returns every post's cluster."""
     prompts, labels, words = Builder(model, embedder.embed, posts, options, checkpoint, engagement).run()
-    half = prompts.half().float()  # what the artifact keeps
+    half = prompts.half().float()  # as they are stored
     known = fit_head(
         model, embedder, half, posts, options.temperature, options.head, kept_lessons(checkpoint), options.seed
     )

@@ -15,5 +15,5 @@ def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
 
 
 def kept_lessons(checkpoint: Path) -> Path:
-    """Where a build keeps what its head learns from."""
+    """The file in which a build keeps the state of fitting its head."""
     return checkpoint.with_suffix(".head.pt")

@@ -10,10 +10,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.intp]
 
-LARGEST: Final = 2.5  # times the mean size: a cluster beyond it is split
+LARGEST: Final = 2.5  # a cluster of more than so many times the mean size is split
 WORD: Final = r"[A-Za-z]{3,}"
-SMALLEST: Final = 20  # posts: a cluster below it is junk,
-FEW: Final = 8  # or, where it is known what readers like together, below this
+SMALLEST: Final = 20  # a cluster of fewer posts is dissolved;
+FEW: Final = 8  # where engagement is known, one of fewer than these
 
 
 def initial_clusters(space: Floats, count: int, seed: int, *, ward: bool = False, smallest: int = SMALLEST) -> Labels:
@@ -24,7 +24,7 @@ def initial_clusters(space: Floats, count: int, seed: int, *, ward: bool = False
         count: of clusters.
         seed: of everything random.
         ward: begin from the means of Ward's hierarchical clusters (1963, JASA 58), not from the best of ten draws.
-        smallest: posts that a cluster has.
+        smallest: posts in a cluster, at least.
 
     Returns:
         (N,) labels.
@@ -38,7 +38,7 @@ def initial_clusters(space: Floats, count: int, seed: int, *, ward: bool = False
 
 
 def guarded(space: Floats, labels: Labels, count: int, seed: int, smallest: int = SMALLEST) -> Labels:
-    """Dissolve clusters that died or are junk into their neighbours, splitting the largest in their stead."""
+    """Dissolve clusters that are empty or too small into their neighbours, and split the largest in their stead."""
     labels, smallest = labels.copy(), min(smallest, len(labels) // (2 * count))
     for _ in range(count):
         sizes = np.bincount(labels, minlength=count)

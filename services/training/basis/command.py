@@ -1,4 +1,4 @@
-"""What the commands that build a basis have in common: options, the model, the posts, the sentence embedder."""
+"""Common to the commands that build a basis: their options, and reading the model, the posts and the embedder."""
 
 import argparse
 import os
@@ -62,7 +62,7 @@ class Materials:
 
 
 def embedder_of(source: str | None) -> Embedder:
-    """The sentence embedder, with a thread a core; ends the process without a usable one."""
+    """The sentence embedder, with one thread for each core; ends the process if there is no usable one."""
     if not source:
         raise SystemExit("no sentence embedder: --embedder FOLDER, or SLOP_EMBEDDER (python -m infra.models.embedder)")
     try:
@@ -72,7 +72,7 @@ def embedder_of(source: str | None) -> Embedder:
 
 
 def catalogue_of(args: argparse.Namespace) -> Catalogue:
-    """The posts, kept beside the checkpoint: whatever has changed since, a build goes on with those it began with."""
+    """The posts to build from. They are kept beside the checkpoint, so that a resumed build has the same ones."""
     kept = kept_posts(args.checkpoint)
     if args.checkpoint.exists():
         if kept.exists():
@@ -90,7 +90,7 @@ def kept_posts(checkpoint: Path) -> Path:
 
 
 def remove(checkpoint: Path) -> None:
-    """A build is done."""
+    """Remove the checkpoint of a build that is done, with the files beside it."""
     for path in (checkpoint, kept_posts(checkpoint), kept_lessons(checkpoint)):
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The head of a basis, distilled from the language model: what each prompt has to do with a post, by its embedding."""
+"""Fits the head of a basis: a logistic regression distilled from the language model's responsibilities."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,11 +47,11 @@ class HeadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What of a basis its text features are made with.
+    """The parts of a basis from which text features are computed.
 
     Attributes:
         built: how it was fitted, for people.
-        others: see `slop.basis.Basis`.
+        center, scale, head, embedder, length, components: as in `slop.basis.Basis`.
     """
 
     center: Floats
@@ -68,13 +68,13 @@ class Fitted:
         return len(self.center) + 1 + (self.components.size if self.components else 0)
 
     def of(self, basis: Basis) -> Basis:
-        """A basis with its prompts, and no factors, since they build on features."""
+        """A basis with these parts in place of its own; without factors, since they were fitted to its own features."""
         crowd = np.zeros(self.text_size, np.float32)
         crowd[: basis.size + 1] = basis.crowd_direction[: basis.size + 1]
         return replace(basis, crowd_direction=crowd, factors=None, built=basis.built | self.built, **self.fields())
 
     def fields(self) -> dict[str, Any]:
-        """By the names that `Basis` has for them."""
+        """The parts by their names in `Basis`."""
         return {name: getattr(self, name) for name in self.__slots__ if name != "built"}
 
 
@@ -88,16 +88,18 @@ def fit_head(
     checkpoint: Path,
     seed: int,
 ) -> Fitted:
-    """Write posts, have the model say what the prompts have to do with all, and fit a head; may be called again.
+    """Write posts under the prompts, compute all posts' responsibilities with the model, and fit a head to them.
+
+    It may be called again after an interruption.
 
     Args:
-        model: that the prompts are of.
-        embedder: that posts will be read with.
+        model: the base model of the prompts.
+        embedder: of the basis.
         prompts: (K, k, d).
         posts: the catalogue's, over which features are centred and scaled.
         temperature: of the responsibilities.
         options: of the fit.
-        checkpoint: where to keep what is done, until all is.
+        checkpoint: file that keeps what is done in case of an interruption.
         seed: of everything random.
     """
     state = TeachingState.at(checkpoint, prompts, posts, options.written, seed)
@@ -130,12 +132,14 @@ def candidates_of(shares: Doubles, count: int) -> Candidates:
 
 
 def fitted(inputs: Doubles, shares: Doubles, penalty: float) -> Head:
-    """The head that is likeliest, with squared weights penalised.
+    """Multinomial logistic regression with an L2 penalty, by L-BFGS (Bishop 2006, section 4.3.4).
+
+    It minimises the mean cross-entropy of `shares` and the softmax, plus penalty / 2 times the sum of squared weights.
 
     Args:
-        inputs: (N, I) of posts.
-        shares: (N, K), which sum to 1: what it is to tell.
-        penalty: of the squared weights of inputs in deviations, beside the mean cross-entropy.
+        inputs: (N, I) of posts; they are standardised to mean 0 and deviation 1.
+        shares: (N, K) responsibilities to learn, each row summing to 1.
+        penalty: of the squared weights; the bias has none.
     """
     mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
     spread = np.where(spread > np.finfo(np.float32).eps, spread, 1.0)
@@ -155,7 +159,7 @@ def fitted(inputs: Doubles, shares: Doubles, penalty: float) -> Head:
 
 
 def out_of_fold(inputs: Doubles, shares: Doubles, penalty: float, seed: int) -> Doubles:
-    """(N, K), what heads say of the posts that they were not fitted on."""
+    """(N, K) responsibilities by heads that were fitted on other posts, in FOLDS-fold cross-validation."""
     found = np.empty(shares.shape)
     for rest, fold in KFold(FOLDS, shuffle=True, random_state=seed).split(inputs):
         found[fold] = fitted(inputs[rest], shares[rest], penalty).shares(inputs[fold])
@@ -163,7 +167,7 @@ def out_of_fold(inputs: Doubles, shares: Doubles, penalty: float, seed: int) -> 
 
 
 def components_of(embeddings: Floats, count: int, share: float) -> Components | None:
-    """The `count` directions in which (N, E) embeddings differ most; None of none."""
+    """The first `count` principal components of (N, E) embeddings, of mean norm `share`; None if count is 0."""
     if not count:
         return None
     mean = embeddings.mean(axis=0, dtype=np.float64)

@@ -1,8 +1,8 @@
-"""Drafts: posts that a factored basis writes itself, from which its pairs learn to show their style and their subject.
+"""Drafts: posts written under style × subject prompts, from which pairs learn to show their style and their subject.
 
-A catalogue need not have a post with a style and a subject that are to meet. So every pair writes drafts and learns to
-prefer those that show both best to those that show one of them least: rejection sampling, as in ReST (Gulcehre et al.
-2023, arXiv 2308.08998), with the basis' own likelihoods as the judge, as in Yuan et al. 2024 (arXiv 2401.10020).
+The catalogue has no post for most pairs. So each pair writes drafts, and learns to prefer those that show both its
+style and its subject best to those that show one of them least. To learn from the best of one's own samples is ReST
+(Gulcehre et al. 2023, arXiv 2308.08998); to have the model itself be the judge is Yuan et al. 2024 (arXiv 2401.10020).
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from training.basis.preference import Contrast, plain_logs
 from training.language_model import LanguageModel
 
 DRAFTS_A_PAIR: Final = 16
-BEST: Final = 4  # of a pair's drafts are preferred,
-WORST: Final = 8  # and so many are what they are preferred to
+BEST: Final = 4  # so many of a pair's drafts are preferred
+WORST: Final = 8  # to so many others
 TEMPERATURE: Final = 1.0
 MIN_P: Final = 0.05
 MAX_TOKENS: Final = 48
-LEAST_TOKENS: Final = 4  # with the end of turn; a shorter draft is no post
+LEAST_TOKENS: Final = 4  # of a draft, with the end of turn; a shorter one is no post
 WRITTEN_AT_ONCE: Final = {"cuda": 768, "cpu": 32}
 
 Doubles = npt.NDArray[np.float64]
@@ -47,14 +47,14 @@ class Drafts(NamedTuple):
 
 
 def unseen_pairs(labels: Labels, styles: int, subjects: int) -> list[Cell]:
-    """Pairs with fewer posts than a step takes of a pair; `labels` are (N, 2), the styles and subjects of posts."""
+    """Pairs with fewer than POSTS_A_PAIR posts; `labels` are (N, 2), the styles and subjects of posts."""
     counts = np.zeros((styles, subjects), dtype=np.intp)
     np.add.at(counts, (labels[:, 0], labels[:, 1]), 1)
     return [(int(style), int(subject)) for style, subject in np.argwhere(counts < POSTS_A_PAIR)]
 
 
 def drafts_of(model: LanguageModel, prompts: PairPrompts, cells: Sequence[Cell]) -> dict[Cell, Drafts]:
-    """Have pairs write, and judge what they wrote; a text that a pair wrote twice counts once."""
+    """Have each pair write DRAFTS_A_PAIR posts, and score them; a text that a pair wrote twice counts once."""
     written = _written(model, prompts, [cell for cell in cells for _ in range(DRAFTS_A_PAIR)])
     tokens = {(cell, text): model.post_tokens(text) for cell, text in written}
     of_posts = {known: post for known, post in tokens.items() if len(post) >= LEAST_TOKENS}
@@ -90,8 +90,8 @@ def shown(model: LanguageModel, prompts: PairPrompts, posts: Sequence[Tensor], o
         owners: (N, 2), their styles and subjects.
 
     Returns:
-        (N,) the smaller of log p(style | post, subject) and log p(subject | post, style), each among all styles or
-        subjects, which are equally likely before.
+        (N,) the smaller of log p(style | post, subject) and log p(subject | post, style), by Bayes' rule with a uniform
+        prior over all styles, or over all subjects.
     """
     found = [_posteriors(model, prompts, posts, owners, part) for part in (0, 1)]
     smaller: Doubles = np.minimum(*found)
@@ -101,7 +101,7 @@ def shown(model: LanguageModel, prompts: PairPrompts, posts: Sequence[Tensor], o
 def _posteriors(
     model: LanguageModel, prompts: PairPrompts, posts: Sequence[Tensor], owners: Labels, part: int
 ) -> Doubles:
-    """Of the styles (part 0) or the subjects (part 1) that posts were written under."""
+    """(N,) log posterior of the style (part 0) or the subject (part 1) that each post was written under."""
     name, count = (("styles", len(prompts.styles)), ("subjects", len(prompts.subjects)))[part]
     tried = np.repeat(owners, count, axis=0)
     tried[:, part] = np.tile(np.arange(count), len(owners))

@@ -1,4 +1,4 @@
-"""What posts have in common by who likes them: posts that the same readers like lie together, whatever they say."""
+"""Vectors of posts by who likes them: posts that the same readers like lie together, whatever their text is."""
 
 from typing import Final
 
@@ -13,20 +13,20 @@ from training.factors.reactions import Doubles, Integers, Reactions
 Floats = npt.NDArray[np.float32]
 
 COMPONENTS: Final = 32
-FEWEST_REACTIONS: Final = 3  # of different readers to a post, else nothing is said of it
+FEWEST_REACTIONS: Final = 3  # readers who reacted to a post; with fewer its vector is zero
 NOTHING: Final = 1e-9
 
 
 def engagement_of(reactions: Reactions, seed: int) -> Floats | None:
-    """Where posts lie by readers' reactions: a truncated SVD of who liked what more than could be expected.
+    """Vectors of posts by a truncated SVD of readers' preferences, which are reactions beyond the usual.
 
     Args:
-        reactions: to N posts; of a reader to the same post there may be several. Their text features are not looked at.
+        reactions: to N posts; a reader may have several to one post. Text features are not used.
         seed: of the SVD.
 
     Returns:
-        (N, C) float32, C at most COMPONENTS: rows of unit norm, or zero where a post has too few reactions; None if
-        all have.
+        (N, C) float32, C at most COMPONENTS: rows of unit norm, zero for posts with reactions of fewer than
+        FEWEST_REACTIONS readers; None if there are only such posts.
     """
     enough = readers_each(reactions) >= FEWEST_REACTIONS
     engaged = reactions.of_posts(enough)
@@ -49,9 +49,10 @@ def readers_each(reactions: Reactions) -> Integers:
 
 
 def _preferences(reactions: Reactions) -> csr_matrix:
-    """(readers, N): reactions beyond the reader's and the post's mean, as far as they are sure.
+    """(readers, N) reactions less the reader's and the post's mean, both means shrunk towards 0.
 
-    Readers and posts with many reactions count little more than others.
+    A reaction of weight w counts w / (1 + w). Rows and columns are divided by about their norms, so that readers and
+    posts with many reactions count little more than others.
     """
     weights = reactions.matrix(reactions.weights)
     values: Doubles = reactions.matrix(reactions.weights * reactions.values).data / weights.data

@@ -1,9 +1,8 @@
-"""The live catalogue: what a basis is built from, of the catalogue's file and of the log.
+"""The catalogue with the log: the posts of the catalogue's file, and posts and reactions of the log.
 
-The log's posts are those that people wrote: from its own output a basis would learn nothing but itself. Readers'
-reactions say which posts belong together (`training.basis.engagement`), those of the file too, if they were shown.
-Whoever sends many posts does not crowd out the others: those of one author are few where others want the room, and
-those that several readers reacted to go first.
+Of the log only posts that people wrote are taken: from generated posts a basis would learn nothing but itself.
+Reactions tell which posts are liked together (`training.basis.engagement`), also posts of the file if they were shown.
+Posts that several readers reacted to go first, and one author's posts are limited where there are too many in all.
 """
 
 import json
@@ -32,8 +31,8 @@ from training.factors.logged import logged
 from training.factors.reactions import Reactions
 
 MOST_POSTS: Final = 4_000
-KEPT_WHILE_READ: Final = 4  # times the most, since some are of the same text
-AUTHORS_SHARE: Final = 0.05  # of the most, where others want the room
+KEPT_WHILE_READ: Final = 4  # times `most` entries are kept while the log is read, since some have the same text
+AUTHORS_SHARE: Final = 0.05  # of `most`: posts of one author beyond it go last
 
 
 class Entry(NamedTuple):
@@ -47,14 +46,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Different texts, and which of them each post has, by the post's key."""
+    """Different texts, and for each post, by its key, the index of its text."""
 
     texts: list[str]
     places: dict[str, int]
 
     @classmethod
     def of(cls, own: Iterable[Entry], others: Iterable[Entry], most: int) -> Self:
-        """All own posts, then the first `most` others of new texts; a post that is among the own is no other."""
+        """The texts of all `own` posts, then up to `most` new texts of `others`; a post in both counts as own."""
         numbers: dict[str, int] = {}
         places = {entry.key: numbers.setdefault(entry.text, len(numbers)) for entry in own}
         room = len(numbers) + most
@@ -64,7 +63,7 @@ class Listing:
         return cls(list(numbers), places)
 
     def engagement(self, reactions: Reactions, seed: int) -> Floats | None:
-        """(N, C) of the texts, by reactions to any of their posts; see `engagement_of`."""
+        """(N, C) vectors of the texts, from reactions to any post with the text; see `engagement_of`."""
         ours = reactions.of_posts(np.array([key in self.places for key in reactions.keys], dtype=bool))
         places = np.array([self.places[key] for key in ours.keys], dtype=np.intp)
         nothing = np.zeros((len(self.texts), 0))
@@ -91,7 +90,7 @@ class Catalogue:
 
     @classmethod
     def of_log(cls, path: Path, settings: LearningSettings, most: int, seed: int) -> Self:
-        """The file's posts, and of the log `most` at most (see `posts_of`); tells what there is.
+        """The file's posts, and at most `most` of the log (see `posts_of`); prints how many there are.
 
         Raises:
             kafka.errors.KafkaError, TimeoutError: the brokers are away.
@@ -128,15 +127,15 @@ def file_entries(path: Path, tenant: str) -> list[Entry]:
 
 
 def posts_of(records: Iterable[ConsumerRecord], most: int, readers: Mapping[str, int]) -> list[Entry]:
-    """The posts that people wrote and that were not deleted, those to use first; at most KEPT_WHILE_READ x `most`.
+    """The posts that people wrote and did not delete, the best first; at most KEPT_WHILE_READ * `most` of them.
 
-    Posts of one author beyond AUTHORS_SHARE of the most come last, and before them such of no author; else, and among
-    these, posts come first that several readers reacted to, then the newest.
+    Posts that several readers reacted to come first, then the newest. But of one author only AUTHORS_SHARE * `most`
+    posts are among these, and as many without an author. The rest come last, those without an author before the others.
 
     Args:
         records: of slop.posts.v1, those of a post in their order.
         most: how many will be used.
-        readers: how many reacted to a post, by its key; none to one that is missing.
+        readers: how many readers reacted to a post, by its key; a missing key means none.
     """
     kept: dict[bytes | None, Entry] = {}
     for record in records:
@@ -166,7 +165,7 @@ def _preferred(
 
 
 def _entry_of(value: bytes | None) -> Entry | None:
-    """None of a tombstone, of what is broken or empty, and of what generation wrote."""
+    """The post of a record; None for a tombstone, and for posts that are broken, empty or generated."""
     try:
         post = Post.FromString(value or b"")
     except DecodeError:
@@ -178,7 +177,7 @@ def _entry_of(value: bytes | None) -> Entry | None:
 
 
 def _reactions(settings: LearningSettings) -> Reactions | None:
-    """What the log has under the basis that is there; None, and the reason is told, if none is."""
+    """The log's reactions under the configured basis; None, after printing why, if there is no such basis yet."""
     try:
         basis = Basis.load(settings.basis_dir)
     except InvalidBasis as error:  # the first of a model

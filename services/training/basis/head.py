@@ -1,9 +1,9 @@
-"""Fit the head of a basis: from a post's embedding and stylometrics to what each prompt has to do with it.
+"""Fit the head of a basis, which tells a post's responsibilities by its embedding and stylometrics.
 
     python -m training.basis.head --model FOLDER [--basis FOLDER] [--embedder FOLDER]
 
-`training.basis` does so at its end. By itself this command fits the head of a basis that is there, whose prompts stay
-as they are: for another embedder, or for posts of another kind. Factors of posts build on features, and are dropped.
+`training.basis` does so at its end. This command fits a new head to a basis that exists, say for another embedder or
+for posts of another kind. The prompts stay as they are. Factors are dropped: they were fitted to the old features.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from training.basis.distil import HeadOptions, fit_head
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a head."""
+    """Add the options of a head to a parser."""
     defaults = HeadOptions()
     parser.add_argument("--written", type=int, default=defaults.written, help="posts written under each prompt")
     parser.add_argument("--components", type=int, default=defaults.components, help="of embeddings, for ranking alone")

@@ -26,9 +26,9 @@ Cell = tuple[int, int]
 
 @dataclass(slots=True)
 class PairPrompts:
-    """All parts in training: S of (a, d) rows and J of (b, d), one optimiser, steps done.
+    """All parts in training: S styles of (a, d) rows and J subjects of (b, d), one optimiser, and the steps done.
 
-    Adam leaves a part alone in a step that has no post of it: without a gradient, its moments stay too.
+    In a step without a post of a part, the part has no gradient, and Adam changes neither it nor its moments.
     """
 
     styles: list[Tensor]
@@ -43,7 +43,7 @@ class PairPrompts:
         return cls(first, second, torch.optim.Adam([*first, *second], lr=LEARNING_RATE))
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         styles, subjects = self.rows()
         return {"styles": styles, "subjects": subjects, "optimizer": self.optimizer.state_dict(), "steps": self.steps}
 
@@ -106,7 +106,7 @@ def contrasts_of(
 ) -> list[Contrast]:
     """A contrast for every pair: its posts, and posts that share either its style or its subject, but not both.
 
-    So a style learns what its subject does not say, and a subject what its style does not.
+    So a style's rows learn what is not in the subject's, and a subject's what is not in the style's.
 
     Args:
         batch: posts by pair, see `drawn`.
@@ -148,7 +148,7 @@ def joint_step(
 def joint_preference_step(
     model: LanguageModel, prompts: PairPrompts, cells: Sequence[Cell], contrasts: Sequence[Contrast], total: int
 ) -> float:
-    """The same on contrasts of the pairs (see `training.basis.preference`). Returns the mean of what is lessened."""
+    """One Adam step on contrasts of the pairs (see `training.basis.preference`). Returns the mean objective."""
     return _step(prompts, contrast_losses(model, list(prompts.of(cells)), contrasts).mean(), total)
 
 
@@ -165,7 +165,7 @@ def _step(prompts: PairPrompts, loss: Tensor, total: int) -> float:
 def preference_under(
     model: LanguageModel, prompts: PairPrompts, cells: Sequence[Cell], contrasts: Sequence[Contrast]
 ) -> float:
-    """The mean over pairs of what preference tuning lessens."""
+    """The mean objective of preference tuning over pairs."""
     total = 0.0
     for at in range(0, len(cells), PAIRS_AT_ONCE):
         chosen = slice(at, at + PAIRS_AT_ONCE)
@@ -184,7 +184,7 @@ def losses_under(
         prompts: as they stand.
         posts: tokens of N posts.
         labels: (N, 2), every post's style and subject.
-        about: said beside the progress.
+        about: label of the progress bar.
 
     Returns:
         (N,) nats.
@@ -202,7 +202,7 @@ def losses_under(
 def _losses_in_order(
     model: LanguageModel, prompts: PairPrompts, posts: Sequence[Tensor], labels: Labels
 ) -> npt.NDArray[np.float64]:
-    """The same for one batch whose pairs come one after the other."""
+    """As `losses_under`, for one batch in which the posts of a pair are neighbours."""
     groups: dict[Cell, list[Tensor]] = {}
     for (style, subject), post in zip(labels.tolist(), posts, strict=True):
         groups.setdefault((style, subject), []).append(post)

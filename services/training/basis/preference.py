@@ -1,6 +1,7 @@
-"""Preference tuning of soft prompts: a cluster's own posts rather than other clusters', measured from the plain model.
+"""Preference tuning of soft prompts: each prompt learns to prefer its cluster's posts to other clusters' posts.
 
-Likelihood alone makes a prompt as vague as the posts of its cluster are; readers come for what tells them apart.
+It is direct preference optimisation with the plain model as the reference. Likelihood alone makes a prompt as vague as
+the posts of its cluster are, while readers come for what tells these posts from others.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from training.basis.tuning import PromptState, losses_under, optimise
 from training.language_model import LanguageModel
 
-SHARPNESS: Final = 0.1  # beta
+SHARPNESS: Final = 0.1  # beta in the paper
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Contrast:
         return [*self.own, *self.others]
 
     def loss(self, losses: Tensor) -> Tensor:
-        """What a prompt is tuned to lessen: the loss a token of its own posts, and the preference loss.
+        """The objective of a prompt: the mean loss a token of its own posts, plus the preference loss.
 
         Args:
             losses: (A + B,) mean loss a token of the posts under the prompt, in nats.
@@ -69,7 +70,7 @@ def preference_loss(own: Tensor, others: Tensor) -> Tensor:
 def preference_step(
     model: LanguageModel, prompts: Sequence[PromptState], contrasts: Sequence[Contrast], total: int
 ) -> float:
-    """One Adam step of several prompts in one pass, each on its own contrast. Returns the mean of what is lessened."""
+    """One Adam step of several prompts in one pass, each on its own contrast. Returns the mean objective."""
     objectives = contrast_losses(model, [prompt.rows for prompt in prompts], contrasts)
     optimise(prompts, objectives.sum(), total)  # a sum: every prompt gets the gradient that it would get alone
     return float(objectives.detach().mean())

@@ -1,9 +1,8 @@
-"""Build a factored basis: a style and a subject for every post, found without labels, their prompts trained jointly.
+"""Build style × subject prompts: find a style and a subject for every post without labels, and train both jointly.
 
     python -m training.basis.style_subject --model FOLDER [--catalogue FILE] [--out FOLDER]
 
-The catalogue is a JSONL file of {"post_id", "text"}; nothing else is read but, with --log, the posts of
-slop.posts.v1.
+The catalogue is a JSONL file of {"post_id", "text"}; with --log the posts of slop.posts.v1 are read too.
 """
 
 import argparse
@@ -50,11 +49,11 @@ STYLE, SUBJECT = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class StyleSubjectOptions:
-    """How a factored basis is built.
+    """How style × subject prompts are built.
 
     Attributes:
-        styles: S, some more than are expected, for the tones of posts that have no style of their own.
-        subjects: J, a little above the expected count.
+        styles: S; some more than the styles that are expected, for posts without a style of their own.
+        subjects: J; a few more than the subjects that are expected.
         style_rows: a, virtual tokens of a style.
         subject_rows: b, virtual tokens of a subject.
         rounds: steps of each round on the posts.
@@ -86,16 +85,16 @@ class StyleSubjectOptions:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a build stands; what a checkpoint keeps.
+    """Where a build stands; a checkpoint keeps it.
 
     Attributes:
         labels: (N, 2), every post's style and subject.
         best: the (S, a, d) styles and (J, b, d) subjects that were best on held-out posts.
-        best_loss: theirs, of what the last round lessens.
-        stale: looks since then.
-        drafted: how often pairs have written drafts; `prompts` are then those that learn from them.
-        drafts: the last ones.
-        shown: how well, on average, the drafts of each round showed their pairs, log of a probability.
+        best_loss: their objective on held-out posts.
+        stale: looks at held-out posts since then.
+        drafted: how often pairs have written drafts; from 1 on `prompts` are those that learn from drafts.
+        drafts: by pair, of the last time.
+        shown: mean score of the drafts of each time, a log probability, see `training.basis.drafts.shown`.
     """
 
     labels: Labels
@@ -142,7 +141,7 @@ class Progress:
 
 
 class StyleSubjectBuilder:
-    """Builds a factored basis from posts; `run` may be called again after an interruption."""
+    """Builds style × subject prompts from posts; `run` may be called again after an interruption."""
 
     def __init__(
         self,
@@ -179,7 +178,7 @@ class StyleSubjectBuilder:
         return progress
 
     def _is_over(self, progress: Progress) -> bool:
-        """Whether nothing more is learned from the posts alone."""
+        """Whether training on the posts alone is over."""
         stopped = progress.stale >= self._options.patience or progress.prompts.steps >= self._options.total
         return progress.drafted > 0 or stopped
 
@@ -192,7 +191,7 @@ class StyleSubjectBuilder:
                 progress.save(self._checkpoint, self._options)
 
     def _draft(self, progress: Progress, cells: Sequence[Cell]) -> None:
-        """Have pairs write; the parts that are best so far go on with a new optimiser."""
+        """Have pairs write drafts; training then goes on from the best parts, with a new optimiser."""
         progress.prompts = PairPrompts.begin(*progress.parts())
         torch.manual_seed(self._options.seed + progress.drafted)
         progress.drafts = drafts_of(self._lm, progress.prompts, cells)
@@ -206,7 +205,7 @@ class StyleSubjectBuilder:
         return joint_preference_step(self._lm, progress.prompts, list(by_pair), list(by_pair.values()), total)
 
     def _contrasts(self, progress: Progress, rng: np.random.Generator) -> dict[Cell, Contrast]:
-        """Of one step on the posts."""
+        """Contrasts of one step on the posts."""
         labels, posts = progress.labels[self._train], [self._tokens[i] for i in self._train]
         batch = drawn(labels, rng)
         return dict(zip(batch, contrasts_of(batch, posts, labels, self._plain_logs()[self._train], rng), strict=True))
@@ -245,7 +244,7 @@ class StyleSubjectBuilder:
         return (self._options.styles, self._options.subjects)[part]
 
     def _step(self, progress: Progress) -> float:
-        # Seeded by place, so that a resumed build draws what an uninterrupted one draws.
+        # Seeded by the step, so that a resumed build draws what an uninterrupted one draws.
         rng = np.random.default_rng([self._options.seed, progress.prompts.steps])
         labels, total = progress.labels[self._train], self._options.total
         batch = drawn(labels, rng)
@@ -269,7 +268,7 @@ class StyleSubjectBuilder:
             progress.stale += 1
 
     def _held_out_loss(self, progress: Progress) -> float:
-        """What the last round lessens, on held-out posts."""
+        """The objective of the last round on held-out posts."""
         tokens, labels = [self._tokens[i] for i in self._held], progress.labels[self._held]
         if not self._options.preferences:
             return float(losses_under(self._lm, progress.prompts, tokens, labels, "held-out posts").mean())
@@ -287,7 +286,7 @@ def build_style_subject(
     checkpoint: Path,
     mixture: Basis | None = None,
 ) -> tuple[StyleSubjectBasis, Labels]:
-    """Build a factored basis; `about_model` is the base model's name and revision, `mixture` what it goes with.
+    """Build style × subject prompts; `about_model` is the base model's name and revision, `mixture` their basis.
 
     Returns:
         The basis, and every post's style and subject, (N, 2).
@@ -322,7 +321,7 @@ def build_style_subject(
 
 
 def best_prompts(model: LanguageModel, mixture: Basis, posts: Sequence[str]) -> Labels:
-    """(N,) for every post the prompt of a basis that makes it likeliest."""
+    """(N,) the prompt of a basis under which each post is likeliest."""
     tokens, prompts = [model.post_tokens(text) for text in posts], torch.from_numpy(mixture.prompts).to(model.device)
     return assigned(model, prompts, tokens)
 
@@ -357,7 +356,7 @@ def show(basis: StyleSubjectBasis) -> None:
 def main() -> None:
     """The command line."""
     defaults = StyleSubjectOptions()
-    parser = parser_of(__doc__, ".run/basis/factored.pt", defaults.seed, defaults.rounds)
+    parser = parser_of(__doc__, ".run/basis/style_subject.pt", defaults.seed, defaults.rounds)
     parser.add_argument("--styles", type=int, default=defaults.styles)
     parser.add_argument("--subjects", type=int, default=defaults.subjects)
     parser.add_argument("--mixture", type=Path, default=DEFAULT_BASIS, help="folder of the basis that it goes with")
@@ -382,7 +381,7 @@ def main() -> None:
     basis.save(args.out)
     remove(args.checkpoint)
     styles, subjects = basis.size
-    print(f"factored basis {basis.version}: {styles} styles and {subjects} subjects, in {args.out}")
+    print(f"style × subject prompts {basis.version}: {styles} styles and {subjects} subjects, in {args.out}")
     print(f"held-out posts: {basis.built['held_out_loss']}")
     show(basis)
 

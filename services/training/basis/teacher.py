@@ -1,8 +1,8 @@
-"""What a basis' head learns from: posts, and how likely the language model makes them under each prompt.
+"""The teacher of a basis' head: posts, and their likelihoods by the language model under each prompt.
 
-Besides the catalogue there are posts that the model writes under the prompts, each prompt as many. How likely a post is
-under all prompts takes seconds of a core; so it is computed whole under the few prompts that may have written it, by a
-first head that learned who wrote what, and the others count as having nothing to do with it.
+The posts are the catalogue's and as many for each prompt that the model writes under it. A post's likelihood under all
+prompts takes seconds of a core. So it is computed only under a few candidates: a first head, which has learned under
+which prompt each written post was written, picks them. The other prompts get a responsibility of 0.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class Written:
 
     Attributes:
         texts: N posts.
-        prompts: (N,), which of them each was written under.
+        prompts: (N,) index of the prompt that each was written under.
     """
 
     texts: list[str]
@@ -45,10 +45,10 @@ class Written:
 
 
 class TeachingState:
-    """What is kept of a teaching that may be interrupted: the posts that were written, and what is known of them."""
+    """State that a file keeps in case of an interruption: the posts that were written, and likelihoods so far."""
 
     def __init__(self, path: Path, of: str) -> None:
-        """Those kept in a file, if they are of the same prompts and posts, as the digest `of` says."""
+        """Read the file if there is one, and if it is of the same prompts and posts, which the digest `of` tells."""
         self._path, self._of = path, of
         self._state: dict[str, Any] = {"of": of}
         if path.exists():
@@ -59,7 +59,7 @@ class TeachingState:
 
     @classmethod
     def at(cls, path: Path, prompts: Tensor, posts: Sequence[str], written: int, seed: int) -> Self:
-        """Of these (K, k, d) prompts and posts, with so many written under each prompt."""
+        """The state for (K, k, d) prompts, posts, and `written` posts to write under each prompt."""
         digest = hashlib.sha256(json.dumps([list(posts), written, seed]).encode())
         digest.update(prompts.half().cpu().numpy().tobytes())
         return cls(path, digest.hexdigest())
@@ -83,7 +83,7 @@ def written_under(model: LanguageModel, prompts: Tensor, each: int, seed: int, s
         prefixes = list(model.prefix(prompts.to(model.device)))
     starts = range(len(texts), len(owners), size)
     for start in tqdm(starts, desc="writing posts under the prompts", unit="batch", disable=not starts):
-        torch.manual_seed(seed + start)  # by place, so that a resumed teaching writes what an uninterrupted one writes
+        torch.manual_seed(seed + start)  # so that a resumed run writes what an uninterrupted one writes
         some = [prefixes[k] for k in owners[start : start + size]]
         texts = [*texts, *model.write(some, MAX_TOKENS, TEMPERATURE, MIN_P)]
         state.keep("written", texts)
@@ -94,17 +94,17 @@ def written_under(model: LanguageModel, prompts: Tensor, each: int, seed: int, s
 def likelihoods(
     model: LanguageModel, prompts: Tensor, texts: Sequence[str], candidates: Candidates, state: TeachingState
 ) -> Doubles:
-    """How likely whole posts are under the prompts that they may have to do with.
+    """Log-likelihoods of whole posts under their candidate prompts.
 
     Args:
         model: the frozen model.
         prompts: (K, k, d).
         texts: N posts.
-        candidates: (N, K), whether a post's likelihood under a prompt is asked for.
-        state: keeps what is known already.
+        candidates: (N, K), whether a post's likelihood under a prompt is to be computed.
+        state: keeps those computed so far.
 
     Returns:
-        (N, K) log p(post | P_k) in nats, -inf where it was not asked for.
+        (N, K) log p(post | P_k) in nats; -inf for prompts that are no candidates.
     """
     kept = state.get("logs")
     logs = torch.full(candidates.shape, torch.nan, dtype=torch.float64) if kept is None else kept
@@ -115,7 +115,7 @@ def likelihoods(
         for number, batch in enumerate(
             tqdm(batches, desc="likelihoods of posts", unit="batch", disable=not batches), 1
         ):
-            # By prompt, as `losses_after` has it.
+            # By prompt, as `losses_after` takes posts.
             pairs = [(k, n) for k in range(len(prompts)) for n in batch if candidates[n, k]]
             chosen = sorted({k for k, _ in pairs})
             posts = [[tokens[n] for owner, n in pairs if owner == k] for k in chosen]
@@ -130,7 +130,7 @@ def likelihoods(
 
 
 def _batches(model: LanguageModel, tokens: Sequence[Tensor], candidates: Candidates) -> list[list[int]]:
-    """Numbers of posts of like length in batches of as many rows as go through the model together."""
+    """Indices of posts in batches of like length, with at most AT_ONCE pairs of a post and a candidate in each."""
     most, batches, rows = AT_ONCE[model.device.type], list[list[int]](), 0
     for post in sorted(range(len(tokens)), key=lambda n: len(tokens[n])):
         asked = int(candidates[post].sum())

@@ -19,7 +19,7 @@ POSTS_A_STEP: Final = 6
 
 
 def learning_rate(step: int, total: int, peak: float = LEARNING_RATE) -> float:
-    """Of the step after `step` steps of `total`: linear warm-up, then cosine to a tenth."""
+    """The rate of the next step after `step` of `total`: linear warm-up over WARMUP steps, cosine decay to a tenth."""
     warm = min(1.0, (step + 1) / WARMUP)
     cosine = 0.55 + 0.45 * math.cos(math.pi * min(1.0, step / total))
     return peak * warm * cosine
@@ -46,7 +46,7 @@ class PromptState:
         return cls(parameter, torch.optim.Adam([parameter], lr=peak), peak)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "rows": self.rows.detach(),
             "peak": self.peak,
@@ -81,7 +81,7 @@ def train_step(
 
 
 def optimise(prompts: Sequence[PromptState], loss: Tensor, total: int) -> None:
-    """One Adam step of every prompt down a scalar loss, at the learning rate of its place among `total` steps."""
+    """One Adam step of every prompt on a scalar loss, at the learning rate of its own step among `total`."""
     for prompt in prompts:
         prompt.optimizer.zero_grad()
         prompt.schedule(total)
@@ -101,7 +101,7 @@ def losses_under(model: LanguageModel, rows: Tensor, posts: Sequence[Tensor]) ->
 
 
 def assigned(model: LanguageModel, prompts: Tensor, posts: Sequence[Tensor]) -> npt.NDArray[np.intp]:
-    """For each of N posts, given as tokens, the one of K prompts, (K, k, d), that explains it best: (N,)."""
+    """(N,) for each post, given as tokens, the index of the prompt, of (K, k, d), under which it is likeliest."""
     every = [losses_under(model, rows, posts) for rows in tqdm(prompts, desc="posts' prompts", unit="prompt")]
     labels: npt.NDArray[np.intp] = np.stack(every).argmin(axis=0)
     return labels

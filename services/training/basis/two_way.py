@@ -1,4 +1,4 @@
-"""Two-way clusters: every post has a style and a subject, each found in what the other leaves of the post."""
+"""Two-way clusters: a style and a subject for every post, each found after the other was subtracted."""
 
 from typing import Final
 
@@ -18,13 +18,13 @@ OPENINGS_SHARE: Final = 0.7  # of the styles' space
 def two_way_clusters(blocks: Blocks, openings: Floats, styles: int, subjects: int, seed: int) -> Labels:
     """Alternate k-means of styles and of subjects, TURNS times, beginning with subjects by embeddings alone.
 
-    What a cluster of the other kind has in common is taken out of a post before it is clustered.
+    Before each clustering, the mean of a post's cluster of the other kind is subtracted from the post's vectors.
 
     Args:
         blocks: of N posts, see `training.basis.blocks.blocks_of`.
-        openings: (N, C), see `training.basis.blocks.openings_of`; they tell styles apart.
-        styles: how many; more than are expected, for the tones of the posts that have no style of their own.
-        subjects: how many.
+        openings: (N, C), see `training.basis.blocks.openings_of`; only styles are clustered by them.
+        styles: S, the number of styles.
+        subjects: J, the number of subjects.
         seed: of k-means.
 
     Returns:
@@ -49,7 +49,7 @@ def _subject_space(blocks: Blocks, by_style: Labels) -> Floats:
 
 
 def without(block: Block, labels: Labels) -> Floats:
-    """A block's (N, D) rows less the means of their clusters, each of unit norm again."""
+    """(N, D) rows of a block less their clusters' means, normalised to unit norm again."""
     rows = block.astype(np.float32)
     means = centers_of(rows, labels, int(labels.max()) + 1)
     rest: Floats = normalize(rows - means[labels])

@@ -1,7 +1,7 @@
 """Fit factors of posts to the log: `python -m training.factors --out FOLDER`.
 
-It reads slop.signals.v1 from its beginning to its end, and writes the basis of SLOP_BASIS_DIR with new factors, if they
-rank better than the old ones for readers who were held out. A factored basis beside it goes with the new one too.
+It reads the whole of slop.signals.v1, and writes the basis of SLOP_BASIS_DIR with new factors, if they rank better than
+the old ones for readers who were held out. Style × subject prompts beside the basis are copied.
 """
 
 import argparse
@@ -40,8 +40,8 @@ def main() -> int:
         print(f"training.factors: {error}", file=sys.stderr)
         return 1
     done.basis.save(args.out)
-    if (factored := StyleSubjectBasis.beside(settings.basis_dir, done.basis)) is not None:
-        factored.save(args.out)
+    if (style_subject := StyleSubjectBasis.beside(settings.basis_dir, done.basis)) is not None:
+        style_subject.save(args.out)
     KnownPosts.beside(settings.basis_dir).save(args.out)
     print(done.agreement)
     print(f"basis {done.basis.version}, in {args.out}")

@@ -1,4 +1,4 @@
-"""What readers' decisions say of posts now: the latest of each reader on each thing, in bounded memory."""
+"""The decisions that hold: of each reader on each thing the latest, in bounded memory."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
@@ -16,28 +16,28 @@ from slop.v1.signal_pb2 import Signal
 
 T = TypeVar("T")
 
-MOST_OF_A_READER: Final = 2_000  # decisions that are kept, the latest
-FEWEST_OF_A_READER: Final = 8  # that are kept of every reader before readers give way
-MOST_EVENTS: Final = 512  # of a reader, by which events that were sent again are told
+MOST_OF_A_READER: Final = 2_000  # latest decisions of a reader that are kept
+FEWEST_OF_A_READER: Final = 8  # that are kept of a reader while there is room; then whole readers are dropped
+MOST_EVENTS: Final = 512  # latest events of a reader that are remembered, to know retries
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class DecidedPost:
-    """A post that decisions are on: its key, and its text features, (T,) float32."""
+    """A post with decisions on it: its key, and its text features, (T,) float32."""
 
     key: str
     text_features: npt.NDArray[np.float32]
 
 
 class Says(NamedTuple):
-    """What is said of a post: its weight, and the weighted sum of values in [-1, 1]."""
+    """A reader's decisions on a post together: the sum of weights, and the weighted sum of values in [-1, 1]."""
 
     weight: float
     total: float
 
 
 class _Decision(NamedTuple):
-    """A decision that stands; one that was withdrawn has no weight."""
+    """The latest decision on a thing; one that was withdrawn has weight 0."""
 
     post: DecidedPost
     decided_at_ms: int
@@ -56,8 +56,8 @@ class _Reader:
 class Decisions:
     """Takes signals in the order of the log.
 
-    There is room for `most` decisions. When it is full, readers who decided the most give way first, by their oldest
-    decisions: nobody crowds out others by deciding much. Only then readers go, those who were not heard of the longest.
+    There is room for `most` decisions. When it is full, readers with the most decisions lose their oldest ones, so that
+    nobody displaces others by deciding much. Then readers are dropped, those silent the longest first.
     """
 
     def __init__(self, most: int) -> None:
@@ -90,7 +90,7 @@ class Decisions:
         self._make_room()
 
     def standing(self) -> Iterator[dict[DecidedPost, Says]]:
-        """For each reader of whom something stands, what is said of posts, those decided on last at the end."""
+        """For each reader with decisions that hold, their sums by post, the latest decided post at the end."""
         for reader in self._readers.values():
             said: dict[DecidedPost, Says] = {}
             for post, _, weight, value in reader.decisions.values():
@@ -119,6 +119,6 @@ class Decisions:
 
 
 def _trim(items: dict[int, T], most: int) -> None:
-    """Keep the `most` last."""
+    """Keep the last `most` items."""
     while len(items) > most:
         del items[next(iter(items))]

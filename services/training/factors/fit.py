@@ -1,11 +1,18 @@
-"""Fitting the factors of posts to many readers' reactions (see `slop.factors`).
+"""Fits the factors of posts to many readers' reactions (see `slop.factors`).
 
-The model of reader u's reaction r in [-1, 1] to post j, with weight w:
-r = m_j + b_u + v_j . z_u + e,  z_u ~ N(0, I),  b_u ~ N(0, s_b^2),  e ~ N(0, s^2 / w),
-where the post's factors v_j and its mean m_j are normal around a regression on its text. Everything is found by
-expectation maximisation (probabilistic PCA with missing values: Tipping and Bishop 1999, section 4; text as in Agarwal
-and Chen 2009): readers' posteriors, then posts, then the regression and all variances. Readers are counted, not what
-they send (`fair_weights`, `sureness`): one of them moves what is said of a post about as much as any other can.
+The model of the reaction r in [-1, 1] of reader u to post j, with weight w, is
+
+    r = m_j + b_u + v_j . z_u + e,   z_u ~ N(0, I),   b_u ~ N(0, s_b^2),   e ~ N(0, s^2 / w),
+
+with v_j, (M,), and m_j the post's factors and its mean, and z_u, (M,), and b_u the reader's taste and bias. [v_j, m_j] is
+normal around a linear regression on the post's text features.
+
+It is fitted by expectation maximisation. Without text it would be probabilistic PCA with missing values (Tipping and
+Bishop 1999, J. R. Statist. Soc. B 61, 611-622); the regression on features is that of Agarwal and Chen 2009
+("Regression-based latent factor models", KDD). A round computes the posterior of every [z_u, b_u], then every
+[v_j, m_j], then the regression and the variances. What one reader can do is limited (`fair_weights`, `sureness`).
+
+Shapes: U readers, N posts, R reactions, T text features, D = M + 1.
 """
 
 from dataclasses import dataclass
@@ -22,13 +29,11 @@ Doubles = npt.NDArray[np.float64]
 
 # A graded label is sigmoid(f), so that a reaction r = 2 label - 1 is about f / 2.
 LOGIT_A_REACTION: Final = 2.0
-# What one reader can do to what is fitted for all: no reaction counts more than so many mean ones, no reader more than
-# so many reactions; in the regression on text a reader is spread over so many posts, and a post of so many readers
-# counts half as much as one of very many.
-MOST_MEANS: Final = 3.0
-MOST_A_READER: Final = 200.0
-MOST_POSTS_A_READER: Final = 20.0
-HALF_SURE: Final = 5.0
+# Limits of what one reader can do to factors that all share.
+MOST_MEANS: Final = 3.0  # a reaction's weight, in mean weights
+MOST_A_READER: Final = 200.0  # reactions that a reader's reactions count as
+MOST_POSTS_A_READER: Final = 20.0  # posts that a reader's reactions count for in the regression on text
+HALF_SURE: Final = 5.0  # readers of a post that counts half as much in the regression as one of very many
 RIDGES: Final = tuple(10.0**power for power in range(-2, 5))
 FEWEST_POSTS: Final = 8  # for a regression on text
 SMALLEST_VARIANCE: Final = 1e-6
@@ -51,7 +56,7 @@ class FitOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Readers:
-    """Posteriors of [z_u, b_u] over readers: (U, D) means, (U, D, D) covariances and second moments."""
+    """Posteriors of all readers' [z_u, b_u]: (U, D) means, (U, D, D) covariances and second moments."""
 
     means: Doubles
     covariances: Doubles
@@ -59,7 +64,7 @@ class _Readers:
 
 
 def fair_weights(reactions: Reactions) -> Doubles:
-    """(R,) weights whose mean over readers' reactions is 1, none of which is beyond what one reader should count."""
+    """(R,) weights of mean about 1, at most MOST_MEANS for a reaction and MOST_A_READER in all for a reader."""
     share = _shares(reactions, MOST_A_READER)
     mean = (reactions.weights * share).sum() / share.sum()
     fair: Doubles = np.minimum(reactions.weights / mean, MOST_MEANS) * share
@@ -67,21 +72,21 @@ def fair_weights(reactions: Reactions) -> Doubles:
 
 
 def sureness(reactions: Reactions) -> Doubles:
-    """(N,) how much a post counts in the regression on text, 0 (nobody reacted to it) to 1 (very many readers did)."""
+    """(N,) how much a post counts in the regression on text: from 0, without a reader, towards 1 with very many."""
     readers = np.bincount(reactions.posts, _shares(reactions, MOST_POSTS_A_READER), len(reactions.keys))
     sure: Doubles = readers / (readers + HALF_SURE)
     return sure
 
 
 def _shares(reactions: Reactions, most: float) -> Doubles:
-    """(R,) by which a reader's reactions count so that they count as `most` at most."""
+    """(R,) factors by which each reader's reactions count as at most `most`."""
     counts = np.bincount(reactions.readers, minlength=reactions.reader_count)
     shares: Doubles = np.minimum(1.0, most / counts[reactions.readers])
     return shares
 
 
 def regression(text_features: Doubles, targets: Doubles, sure: Doubles) -> tuple[Doubles, Doubles]:
-    """Ridge regression with the penalty chosen by leave-one-out error, for each target apart.
+    """Ridge regression (scikit-learn's RidgeCV), its penalty chosen for each target by leave-one-out error.
 
     Args:
         text_features: (N, T).
@@ -89,7 +94,7 @@ def regression(text_features: Doubles, targets: Doubles, sure: Doubles) -> tuple
         sure: (N,) how much each counts, 0 to 1.
 
     Returns:
-        (T, D) coefficients and (D,) offset; only an offset from fewer than FEWEST_POSTS posts that count.
+        (T, D) coefficients and (D,) offset; with fewer than FEWEST_POSTS posts that count, the offset alone.
     """
     known = sure > 0
     if known.sum() < FEWEST_POSTS:
@@ -134,6 +139,7 @@ class Fit:
         return np.column_stack([self._loadings, np.ones(len(self._means))])
 
     def _expect(self) -> _Readers:
+        """The E step: Bayesian linear regression of each reader's r - m_j on [v_j, 1] (Bishop 2006, section 3.3.1)."""
         rows, size = self._rows(), self._options.size + 1
         prior = np.diag([1.0] * (size - 1) + [1 / self.bias_variance])
         precisions = (self._weights @ _outer(rows)).reshape(-1, size, size) / self.noise + prior
@@ -143,7 +149,10 @@ class Fit:
         return _Readers(means, covariances, covariances + means[:, :, None] * means[:, None, :])
 
     def _maximise(self, readers: _Readers) -> None:
-        """Posts' [v_j, m_j], pulled to what their text says, then the variances."""
+        """The M step: [v_j, m_j] of every post, shrunk towards the regression on its text, then s^2 and s_b^2.
+
+        For each post it solves the normal equations of the expected squared error; `left` is (N, D, D), `right` (N, D).
+        """
         size, reactions = self._options.size, self._reactions
         moments = (self._weights.T @ readers.moments.reshape(len(readers.means), -1)).reshape(-1, size + 1, size + 1)
         sums, counts = self._weights.T @ readers.means, self._weights.sum(axis=0).A1
@@ -164,7 +173,7 @@ class Fit:
         self.bias_variance = float(readers.moments[:, size, size].mean())
 
     def _expected_error(self, readers: _Readers, moments: Doubles, sums: Doubles, counts: Doubles) -> float:
-        """The weighted sum of E[(r - m_j - [v_j, 1] . [z_u, b_u])^2]."""
+        """The weighted sum over reactions of E[(r - m_j - [v_j, 1] . [z_u, b_u])^2], at least SMALLEST_VARIANCE."""
         rows = self._rows()
         explained = np.einsum("jk,jkl,jl->", rows, moments, rows) + 2 * (self._means * (sums * rows).sum(axis=1)).sum()
         crossed = (np.asarray(self._weighted.T @ readers.means) * rows).sum() + (
@@ -173,7 +182,7 @@ class Fit:
         return max(float(self._energy - 2 * crossed + explained + (counts * self._means**2).sum()), SMALLEST_VARIANCE)
 
     def _standardise(self, readers: _Readers) -> None:
-        """Turn the factors so that readers' z have the covariance I, as their prior says."""
+        """Transform the factors so that the mean second moment of readers' z is I, as their prior has it."""
         size = self._options.size
         self._loadings = self._loadings @ np.linalg.cholesky(readers.moments[:, :size, :size].mean(axis=0))
 

@@ -1,4 +1,4 @@
-"""How well a feature map ranks posts for readers whom it has not seen, by the very update that learns in production."""
+"""How well features rank posts for readers who were held out, learned by the update that production uses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ CLEAR_GAP = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The pair agreement of old and new for each held-out reader, (U,) both."""
+    """Pair agreements with the old and the new features, (U,) each, one value for each held-out reader."""
 
     before: Doubles
     after: Doubles
 
     @property
     def gain(self) -> tuple[float, float]:
-        """The mean gain in agreement, and half of its 95% interval."""
+        """The mean gain in agreement, and half the width of its 95% interval (normal approximation)."""
         gains = self.after - self.before
         return float(gains.mean()), float(1.96 * gains.std(ddof=1) / np.sqrt(gains.size))
 
     @property
     def is_better(self) -> bool:
-        """Whether the new is clearly better."""
+        """Whether the whole interval of the gain is above 0."""
         gain, margin = self.gain
         return gain > margin
 
@@ -45,19 +45,19 @@ class Agreement:
 
 
 class Judge:
-    """Has the first half of every reader's reactions learned, and ranks the posts of the second half."""
+    """Learns the first half of each reader's reactions, and ranks the posts of the second half."""
 
     def __init__(self, reactions: Reactions) -> None:
         """Readers of fewer than FEWEST_REACTIONS are left out."""
         order = np.argsort(reactions.readers, kind="stable")
         groups = np.split(order, np.flatnonzero(np.diff(reactions.readers[order])) + 1)
         halves = [np.array_split(rows, 2) for rows in groups if rows.size >= FEWEST_REACTIONS]
-        halves.sort(key=lambda half: -half[0].size)  # so that those who take part in a round are the first so many
+        halves.sort(key=lambda half: -half[0].size)  # so that the readers of a turn are the first rows
         self._reactions, self._halves = reactions, halves
 
     @property
     def size(self) -> int:
-        """How many readers are judged by."""
+        """How many readers there are."""
         return len(self._halves)
 
     def learned(self, features: Floats, prior: Prior) -> Floats:
@@ -80,7 +80,7 @@ class Judge:
         return mean
 
     def agreement(self, mean: Floats, features: Floats, blocks: Sequence[Block]) -> Doubles:
-        """For each reader the share of pairs of the second half that are ranked in the order of the reactions.
+        """For each reader the share of pairs of second-half posts that are ranked as the reactions are; a tie counts half.
 
         Pairs count whose reactions differ by CLEAR_GAP; readers without such a pair are left out.
         """

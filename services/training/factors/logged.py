@@ -1,4 +1,4 @@
-"""What the log has of readers' reactions."""
+"""Readers' reactions in the log."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ from slop.signals import learnable
 from training.factors.reactions import Reactions, reactions_of
 
 REFUSED: Final = 3
-"""The exit status of a command whose basis is no better by what the log has."""
+"""The exit status of a command whose result is no better; `jobs.training_process` has it too."""
 
 
 def logged(settings: LearningSettings, basis: Basis) -> Reactions:

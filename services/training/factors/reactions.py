@@ -1,4 +1,4 @@
-"""What readers made of posts, as arrays."""
+"""Readers' reactions to posts, as arrays."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
 MOST_DECISIONS: Final = 1_500_000  # about a gigabyte while they are read
-MOST_WEIGHT: Final = 6.0  # of what a reader says of a post: a rating's, the surest thing to say
+MOST_WEIGHT: Final = 6.0  # of a reader's reaction to a post; a rating's weight, the largest of one decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Reactions:
 
     @property
     def reader_count(self) -> int:
-        """How many readers there are, at most."""
+        """U: one more than the largest index of a reader."""
         return int(self.readers.max(initial=-1)) + 1
 
     def of_readers(self, chosen: npt.NDArray[np.bool_]) -> "Reactions":
@@ -68,11 +68,10 @@ class Reactions:
 
 
 def reactions_of(signals: Iterable[Signal], text_size: int, most: int = MOST_DECISIONS) -> Reactions:
-    """Reactions from signals: what each reader's standing decisions on a post say together.
+    """Reactions from signals: one for each reader and post, which sums up the decisions that hold.
 
-    Of a reader's decisions on the same thing the latest counts, and one that was withdrawn says nothing; a signal that
-    was written twice, or an event that was sent again, counts once. Whatever a reader sends, it is one reaction to a
-    post, of MOST_WEIGHT at most.
+    Of decisions on the same thing the latest counts; a withdrawn one does not. A signal that was written twice, or an
+    event that was sent again, counts once. A reaction's weight is at most MOST_WEIGHT.
 
     Args:
         signals: of one basis, in the order of the log.

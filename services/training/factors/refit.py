@@ -13,7 +13,7 @@ from training.factors.fit import Fit, FitOptions
 from training.factors.judging import Agreement, Doubles, Floats, Judge
 from training.factors.reactions import Reactions
 
-HELD_OUT: Final = 0.1  # of the readers to choose by, and as many to judge by
+HELD_OUT: Final = 0.1  # share of the readers to choose by; another such share is to judge by
 FEWEST_HELD_OUT: Final = 10
 TEXT_SHARES: Final = (0.0, 0.25, 0.5, 1.0)
 
@@ -21,7 +21,7 @@ PriorOf = Callable[[Basis], Prior]
 
 
 class RefitRefused(ValueError):  # noqa: N818
-    """There is too little to learn from, or what was learned ranks no better; the message has the figures."""
+    """There are too few readers, or the new factors rank no better; the message has the figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Refit:
 
 
 def refit(basis: Basis, reactions: Reactions, prior_of: PriorOf, options: FitOptions) -> Refit:
-    """Fit factors to most readers, choose the share of text on some and judge on others; then fit them to everybody.
+    """Fit factors to most readers, choose the text share by some others, and judge by the rest; then fit to all.
 
     Raises:
         RefitRefused: there are too few readers, or the new factors do not rank clearly better.
@@ -62,7 +62,7 @@ def with_text_share(basis: Basis, factors: Factors, judge: Judge, reactions: Rea
     """The basis with these factors and the share of the text features that ranks best, one of TEXT_SHARES."""
     candidates = [replace(basis, factors=replace(factors, text_share=share)) for share in TEXT_SHARES]
     features = features_of(candidates[0], reactions)
-    mean = judge.learned(features, prior_of(candidates[0]))  # which does not depend on the share
+    mean = judge.learned(features, prior_of(candidates[0]))  # the share does not matter here
     return max(candidates, key=lambda candidate: judge.agreement(mean, features, candidate.blocks).mean())
 
 
