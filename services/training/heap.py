@@ -1,7 +1,7 @@
 """Keeps freed memory in the process, for models on a CPU.
 
-torch has no allocator of its own for the CPU. glibc hands every large block back to the kernel as soon as it is freed, so a
-forward pass spends a quarter of its time on getting the same zeroed pages again.
+torch has no allocator of its own for the CPU. glibc hands every large block back to the kernel as soon as it is freed,
+so a forward pass spends a quarter of its time on getting the same zeroed pages again.
 """
 
 import ctypes

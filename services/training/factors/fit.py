@@ -4,8 +4,8 @@ The model of the reaction r in [-1, 1] of reader u to post j, with weight w, is
 
     r = m_j + b_u + v_j . z_u + e,   z_u ~ N(0, I),   b_u ~ N(0, s_b^2),   e ~ N(0, s^2 / w),
 
-with v_j, (M,), and m_j the post's factors and its mean, and z_u, (M,), and b_u the reader's taste and bias. [v_j, m_j] is
-normal around a linear regression on the post's text features.
+with v_j, (M,), and m_j the post's factors and its mean, and z_u, (M,), and b_u the reader's taste and bias. [v_j, m_j]
+is normal around a linear regression on the post's text features.
 
 It is fitted by expectation maximisation. Without text it would be probabilistic PCA with missing values (Tipping and
 Bishop 1999, J. R. Statist. Soc. B 61, 611-622); the regression on features is that of Agarwal and Chen 2009

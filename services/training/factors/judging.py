@@ -80,7 +80,7 @@ class Judge:
         return mean
 
     def agreement(self, mean: Floats, features: Floats, blocks: Sequence[Block]) -> Doubles:
-        """For each reader the share of pairs of second-half posts that are ranked as the reactions are; a tie counts half.
+        """For each reader the share of pairs of second-half posts that are ranked as the reactions are; a tie is half.
 
         Pairs count whose reactions differ by CLEAR_GAP; readers without such a pair are left out.
         """
