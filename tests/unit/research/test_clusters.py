@@ -50,8 +50,8 @@ def clusterings(blocks: Blocks) -> Clusterings:
     return Clusterings(Basis.load(DEFAULT_BASIS), blocks, SHOWN, UNSEEN, members, HABITS)
 
 
-def met(crowd: Sequence[Member]) -> list[tuple[int, Reaction]]:
-    return [(reader, reaction) for reader, member in enumerate(crowd) for reaction in member.reactions]
+def met(others: Sequence[Member]) -> list[tuple[int, Reaction]]:
+    return [(reader, reaction) for reader, member in enumerate(others) for reaction in member.reactions]
 
 
 def triples(given: Reactions) -> tuple[list[int], list[int], list[float]]:
@@ -87,22 +87,22 @@ def test_a_space_that_knows_the_classes_beats_one_that_does_not(clusterings: Clu
     assert blind.ranking.mean < 0.7
 
 
-def test_a_crowd_sees_all_posts_and_has_none_of_the_readers_that_are_judged_by() -> None:
-    crowd = other_readers(SHOWN, Habits(readers=90, noise=0.0, exposure=0.5), seed=0)
+def test_other_readers_see_all_posts_and_are_none_of_the_readers_that_are_judged_by() -> None:
+    others = other_readers(SHOWN, Habits(readers=90, noise=0.0, exposure=0.5), seed=0)
     judged = [member for kind in TasteKind for member in members_of(kind, by_label(SHOWN), HABITS, seed=0)]
-    assert not {member.reader.user_id for member in crowd} & {member.reader.user_id for member in judged}
-    assert len({member.reader.user_id for member in crowd}) == 90
-    assert len({reaction.post for _, reaction in met(crowd)}) > 0.98 * len(SHOWN)
+    assert not {member.reader.user_id for member in others} & {member.reader.user_id for member in judged}
+    assert len({member.reader.user_id for member in others}) == 90
+    assert len({reaction.post for _, reaction in met(others)}) > 0.98 * len(SHOWN)
 
 
-def test_reactions_of_a_crowd_are_those_that_production_would_count() -> None:
-    crowd = other_readers(SHOWN, HABITS, seed=0)
-    given = reactions_of(crowd, {post.post_id: place for place, post in enumerate(SHOWN)})
-    likes = np.concatenate([[reaction.liked for reaction in member.reactions] for member in crowd])
+def test_reactions_of_other_readers_are_those_that_production_would_count() -> None:
+    others = other_readers(SHOWN, HABITS, seed=0)
+    given = reactions_of(others, {post.post_id: place for place, post in enumerate(SHOWN)})
+    likes = np.concatenate([[reaction.liked for reaction in member.reactions] for member in others])
     assert len(given.values) == given.readers.size > 0.9 * likes.size
     told = {(reader, SHOWN[post].post_id): value for reader, post, value in zip(*triples(given), strict=True)}
     agreed = [
-        told.get((reader, reaction.post.post_id), 0) * (2 * reaction.liked - 1) for reader, reaction in met(crowd)
+        told.get((reader, reaction.post.post_id), 0) * (2 * reaction.liked - 1) for reader, reaction in met(others)
     ]
     assert np.mean(np.array(agreed) > 0) > 0.9
 
@@ -113,12 +113,12 @@ def test_engagement_of_many_readers_finds_classes_that_texts_do_not_tell(cluster
     assert few.f1.mean < 0.5
 
 
-def test_every_space_is_tried_and_the_one_in_use_with_every_count_and_with_every_crowd() -> None:
+def test_every_space_is_tried_and_the_one_in_use_with_every_count_and_with_every_number_of_others() -> None:
     settings = ClustersSettings(_cli_parse_args=[], counts=[16, 24, 32], count=24, crowds=[50, 200])
     tried = list(variants(settings))
     assert len(tried) == len(set(tried)) == len(clusters.SPACES) + 2 + 2 * len(clusters.ENGAGED)
     assert {way.count for way in tried if way.space == clusters.SHIPPED} == {16, 24, 32}
-    assert {way.crowd for way in tried if way.space in clusters.ENGAGED} == {50, 200}
+    assert {way.others for way in tried if way.space in clusters.ENGAGED} == {50, 200}
     assert label(tried[-1]) == "sentences, style and engagement, 24, 200 readers"
 
 
