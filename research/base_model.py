@@ -10,7 +10,7 @@ from training.language_model import model_folder, revision_of
 
 
 class Trained(Protocol):
-    """A basis, factored or not."""
+    """A basis, or style × subject prompts."""
 
     @property
     def model(self) -> str:

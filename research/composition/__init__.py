@@ -1,1 +1,1 @@
-"""A style and a subject in one post: the factored basis against the other ways to ask for both."""
+"""A style and a subject in one post: style × subject prompts against the other ways to ask for both."""

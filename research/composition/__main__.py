@@ -3,7 +3,7 @@
     python -m research.composition [--pairs 36] [--posts 8] [--seed 0] [--out research/results]
 
 Pairs of a style and a topic of the catalogue, which has no post with both: what is measured is composition. It needs a
-factored basis ('make factored'), and uses the vLLM that runs, or starts one. Every option can be given in the
+style × subject prompts ('make style_subject'), and uses the vLLM that runs, or starts one. Every option can be given in the
 environment too: COMPOSITION_PAIRS and so on.
 """
 
@@ -66,7 +66,7 @@ class CompositionSettings(BaseSettings):
 
 
 def load_bases(settings: CompositionSettings) -> tuple[Basis, StyleSubjectBasis]:
-    """The shipped basis and the factored one.
+    """The basis that ships, and the style × subject prompts.
 
     Raises:
         UserError: one is missing or broken.
@@ -83,12 +83,12 @@ def choose(settings: CompositionSettings, catalogue: LabelledCatalogue, console:
     Raises:
         UserError: there is no usable basis, or one was trained on another model.
     """
-    basis, factored = load_bases(settings)
-    model = LanguageModel.load(base_model(basis, factored), basis.template)
+    basis, style_subject = load_bases(settings)
+    model = LanguageModel.load(base_model(basis, style_subject), basis.template)
     liked = {name: [p.text for p in posts[: settings.liked]] for name, posts in by_label(catalogue.held_out).items()}
     with progress_on(console) as progress:
-        chosen = Chosen.by(liked, model, basis, factored, progress)
-    return Asking(basis, factored, chosen), chosen
+        chosen = Chosen.by(liked, model, basis, style_subject, progress)
+    return Asking(basis, style_subject, chosen), chosen
 
 
 async def written(
@@ -143,7 +143,7 @@ def about(
 ) -> dict[str, Any]:
     """What the figures were taken with."""
     options = settings.model_dump(include={"seed", "pairs", "posts", "liked", "temperature", "max_tokens", "min_p"})
-    losses = {"basis": asdict(chosen.loss), "factored": asdict(chosen.factored_loss)}
+    losses = {"basis": asdict(chosen.loss), "factored": asdict(chosen.style_subject_loss)}
     return {
         **options,
         "model": basis.model,
@@ -178,7 +178,7 @@ def measure(settings: CompositionSettings, console: Console) -> None:
     posts, scorer = asyncio.run(write_and_score(asking, pairs, settings, console))
     virtual_tokens = {arm: asking.rows(arm) for arm in ARMS}
     rows: list[Row] = rows_of(pairs, posts, virtual_tokens, (KEYWORDS, classified(topics, styles)), scorer)
-    facts = about(settings, chosen, asking.factored, seen) | {"examples": examples_of(pairs, posts)}
+    facts = about(settings, chosen, asking.style_subject, seen) | {"examples": examples_of(pairs, posts)}
     report.show(console, rows, facts, settings.out)
 
 

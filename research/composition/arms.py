@@ -18,8 +18,8 @@ PLAIN: Final = "plain"
 TEXT: Final = "words and description"
 MIXTURE: Final = "mixture"
 CONCATENATED: Final = "concatenated"
-FACTORED: Final = "factored"
-ARMS: Final = (PLAIN, TEXT, MIXTURE, CONCATENATED, FACTORED)
+STYLE_SUBJECT: Final = "factored"
+ARMS: Final = (PLAIN, TEXT, MIXTURE, CONCATENATED, STYLE_SUBJECT)
 WORDS: Final = 4
 
 
@@ -59,8 +59,8 @@ def pairs_of(styles: Sequence[str], topics: Sequence[str], count: int, seed: int
 class Asking:
     """Says how every arm asks for a pair."""
 
-    def __init__(self, basis: Basis, factored: StyleSubjectBasis, chosen: Chosen) -> None:
-        self.basis, self.factored, self._chosen = basis, factored, chosen
+    def __init__(self, basis: Basis, style_subject: StyleSubjectBasis, chosen: Chosen) -> None:
+        self.basis, self.style_subject, self._chosen = basis, style_subject, chosen
         self._chats = Chats(basis.template)
 
     def requests(self, arm: str, pair: Pair, posts: int) -> list[Request]:
@@ -74,9 +74,9 @@ class Asking:
     def _messages(self, arm: str, pair: Pair) -> list[Message]:
         if arm == CONCATENATED:
             return self._chats.soft(np.concatenate([self._prompt(pair.style), self._prompt(pair.topic)]))
-        if arm == FACTORED:
+        if arm == STYLE_SUBJECT:
             style, subject = self._chosen.styles[pair.style], self._chosen.subjects[pair.topic]
-            return self._chats.soft(self.factored.prompt(style, subject))
+            return self._chats.soft(self.style_subject.prompt(style, subject))
         return self._chats.under(self.described(pair)) if arm == TEXT else self._chats.plain()
 
     def described(self, pair: Pair) -> str:
@@ -88,7 +88,7 @@ class Asking:
     def rows(self, arm: str) -> int:
         """Virtual tokens of an arm."""
         alone = int(self.basis.prompts.shape[1])
-        return {MIXTURE: alone, CONCATENATED: 2 * alone, FACTORED: self.factored.rows}.get(arm, 0)
+        return {MIXTURE: alone, CONCATENATED: 2 * alone, STYLE_SUBJECT: self.style_subject.rows}.get(arm, 0)
 
     def _prompt(self, name: str) -> npt.NDArray[np.float32]:
         return checked(self.basis.prompts[self._chosen.prompts[name]], self.basis)

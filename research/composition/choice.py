@@ -29,27 +29,29 @@ class Chosen:
 
     Attributes:
         prompts: of the basis.
-        styles: of the factored basis.
-        subjects: of the factored basis.
+        styles: of the style × subject prompts.
+        subjects: of the style × subject prompts.
         loss: of the posts under the basis as a whole, nats a token.
-        factored_loss: the same under the factored basis.
+        style_subject_loss: the same under the style × subject prompts.
     """
 
     prompts: Mapping[str, int]
     styles: Mapping[str, int]
     subjects: Mapping[str, int]
     loss: Estimate
-    factored_loss: Estimate
+    style_subject_loss: Estimate
 
     @classmethod
     def by(
-        cls, liked: Liked, model: LanguageModel, basis: Basis, factored: StyleSubjectBasis, progress: Progress
+        cls, liked: Liked, model: LanguageModel, basis: Basis, style_subject: StyleSubjectBasis, progress: Progress
     ) -> Self:
-        """Score every post under all prompts of the basis and under all pairs of the factored basis."""
+        """Score every post under all prompts of the basis and under all pairs of style × subject prompts."""
         single = _scored(liked, PromptScorer(model, torch.from_numpy(basis.prompts)), "posts under the basis", progress)
-        pairs = _scored(liked, PromptScorer(model, torch.from_numpy(factored.pairs())), "posts under pairs", progress)
+        pairs = _scored(
+            liked, PromptScorer(model, torch.from_numpy(style_subject.pairs())), "posts under pairs", progress
+        )
         tokens = {name: [len(model.post_tokens(text)) for text in texts] for name, texts in liked.items()}
-        shares = {name: _pair_shares(logs, factored.size) for name, logs in pairs.items()}
+        shares = {name: _pair_shares(logs, style_subject.size) for name, logs in pairs.items()}
         return cls(
             strongest({name: responsibilities(logs, TEMPERATURE) for name, logs in single.items()}),
             strongest({name: share.sum(axis=2) for name, share in shares.items()}),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from client.classes import detected_styles, detected_topic
-from research.composition.arms import FACTORED, Pair
+from research.composition.arms import STYLE_SUBJECT, Pair
 from research.detectors import Classifier
 from research.figures import Scorer
 from research.metrics import Estimate, distinct2, over_readers
@@ -57,7 +57,7 @@ class Row:
         rows: virtual tokens.
         keywords: topic, style and both by the catalogue's detectors.
         classifiers: the same by classifiers.
-        ahead: by how much more of the factored arm's posts have both, by the detectors, pair by pair.
+        ahead: by how much more of the arm's posts of style × subject prompts have both, by the detectors, pair by pair.
         perplexity: under the plain model, of every post by itself.
         distinct2: different word pairs by all word pairs, among the posts of a pair.
     """
@@ -88,7 +88,7 @@ def rows_of(
         scorer: knows the likelihood of some posts of every pair and arm.
     """
     keywords, classifiers = ({arm: shares(m, pairs, texts) for arm, texts in posts.items()} for m in measures)
-    best = keywords[FACTORED].both
+    best = keywords[STYLE_SUBJECT].both
     return [
         Row(
             arm=arm,

@@ -98,7 +98,7 @@ class Prepared:
     members: list[Member]
     tuned: Sequence[tuple[Member, npt.NDArray[np.float32]]] = ()
     effort: Effort | None = None
-    factored: StyleSubjectBasis | None = None
+    style_subject: StyleSubjectBasis | None = None
     known: KnownPosts = field(default_factory=lambda: KnownPosts.of([]))
 
     def fresh(self) -> list[Member]:
@@ -142,9 +142,9 @@ def prepared(settings: TopicsSettings, catalogue: LabelledCatalogue, progress: P
     learner, shown = learner_and_posts(basis, catalogue, settings.shown, progress)
     habits = Habits(settings.readers, settings.noise, settings.exposure)
     members = [m for seed in settings.seeds for kind in TasteKind for m in members_of(kind, shown, habits, seed)]
-    classifier, factored = Classifier.trained_on(catalogue.held_out), StyleSubjectBasis.beside(folder, basis)
+    classifier, style_subject = Classifier.trained_on(catalogue.held_out), StyleSubjectBasis.beside(folder, basis)
     known = KnownPosts.beside(folder)
-    ready = Prepared(basis, classifier, learner, members, factored=factored, known=known)
+    ready = Prepared(basis, classifier, learner, members, style_subject=style_subject, known=known)
     return ready if not settings.tuned_readers else _with_tuned(ready, settings, progress)
 
 
@@ -206,11 +206,11 @@ async def written(settings: TopicsSettings, ready: Prepared, engine: Writer, pro
 async def _composed(
     settings: TopicsSettings, ready: Prepared, writer: CachedWriter, pools: Mapping[int, tuple[Pool, Pool]]
 ) -> tuple[list[Given], dict[str, float]]:
-    composer = Composer.of(ready.factored)
-    if ready.factored is None or composer is None:
+    composer = Composer.of(ready.style_subject)
+    if ready.style_subject is None or composer is None:
         return [], {}
     wanted = wanted_by(composer, ready.basis, ready.learner, ready.members)
-    arm = ComposedPosts(writer, ready.basis, ready.factored, settings.sampling)
+    arm = ComposedPosts(writer, ready.basis, ready.style_subject, settings.sampling)
     return await arm.given(wanted, pools), composed_for(wanted)
 
 
@@ -274,7 +274,7 @@ def topics(settings: TopicsSettings, console: Console) -> None:
         "model": ready.basis.model,
         "basis": ready.basis.version,
         "writer": settings.writer,
-        "factored_basis": ready.factored.version if ready.factored else None,
+        "factored_basis": ready.style_subject.version if ready.style_subject else None,
         "forgetting": LearningSettings().forgetting,
         "classifier_accuracy": round(accuracy(ready.classifier, catalogue.shown), 4),
     }

@@ -1,4 +1,4 @@
-"""The arm that gives readers a topic and a style in one post, where a factored basis lies beside the basis.
+"""The arm that gives readers a topic and a style in one post, where style × subject prompts lie beside the basis.
 
 Posts under a pair do not depend on the reader either, but there are too many pairs to write all of them. So it is drawn
 first, for everybody; then each pair is written once a seed, as often as whoever is given most of it needs.
@@ -61,8 +61,10 @@ def composed_for(wanted: Iterable[Wanted]) -> dict[str, float]:
 class ComposedPosts:
     """Has pairs written, and gives readers what they want."""
 
-    def __init__(self, writer: CachedWriter, basis: Basis, factored: StyleSubjectBasis, sampling: Sampling) -> None:
-        self._writer, self._basis, self._factored, self._sampling = writer, basis, factored, sampling
+    def __init__(
+        self, writer: CachedWriter, basis: Basis, style_subject: StyleSubjectBasis, sampling: Sampling
+    ) -> None:
+        self._writer, self._basis, self._style_subject, self._sampling = writer, basis, style_subject, sampling
         self._chats = Chats(basis.template)
 
     async def given(self, wanted: Sequence[Wanted], pools: Mapping[int, tuple[Pool, Pool]]) -> list[Given]:
@@ -89,7 +91,7 @@ class ComposedPosts:
             most[one.member.seed] |= one.pairs
         asked = [(seed, pair, posts) for seed, pairs in most.items() for pair, posts in sorted(pairs.items())]
         written = await self._writer.written(COMPOSED, [self._order(*one) for one in asked], self._sampling)
-        styles, subjects = self._factored.size
+        styles, subjects = self._style_subject.size
         lists = {seed: [*pool.posts, *([] for _ in range(styles * subjects))] for seed, pool in soft.items()}
         for (seed, pair, _), texts in zip(asked, written, strict=True):
             lists[seed][self._at(pair)] = texts.posts
@@ -97,11 +99,11 @@ class ComposedPosts:
         return {seed: Pool(posts, float(np.mean(tokens))) for seed, posts in lists.items()}
 
     def _order(self, seed: int, pair: Pair, posts: int) -> WritingTask:
-        prompt = checked_pair(pair, self._factored)
+        prompt = checked_pair(pair, self._style_subject)
         return WritingTask(f"{COMPOSED}/{seed}/{pair.style}+{pair.subject}", self._chats.soft(prompt), posts)
 
     def _at(self, choice: Choice) -> int:
         """Where a pool has the posts of a choice: the basis' prompts are followed by all pairs."""
         if isinstance(choice, Pair):
-            return self._basis.size + choice.style * self._factored.size[1] + choice.subject
+            return self._basis.size + choice.style * self._style_subject.size[1] + choice.subject
         return choice

@@ -34,7 +34,7 @@ class Results:
         tastes: SLOP's share on each single taste.
         effort: what learning an interaction costs; None if no prompt was tuned.
         composed: the share of readers of each kind who get composed posts after MAIN interactions; none without a
-            factored basis.
+            style × subject prompts.
     """
 
     rows: Sequence[Row]

@@ -163,7 +163,7 @@ class StyleSubjectBasis:
         except InvalidBasis:
             raise
         except Exception as error:
-            advice = "build one with 'make factored'"
+            advice = "build one with 'make style_subject'"
             raise InvalidBasis(f"no usable factored basis in {folder}: {error}; {advice}") from error
         if basis.version != about["version"]:
             raise InvalidBasis(f"{folder}: {ABOUT_FILE} says version {about['version']}, it is {basis.version}")

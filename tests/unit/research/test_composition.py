@@ -24,9 +24,9 @@ from research.composition.__main__ import CompositionSettings, _spread, examples
 from research.composition.arms import (
     ARMS,
     CONCATENATED,
-    FACTORED,
     MIXTURE,
     PLAIN,
+    STYLE_SUBJECT,
     TEXT,
     Asking,
     Pair,
@@ -45,10 +45,10 @@ from tests.tiny_model import tiny_model
 STYLES = [name for name, spec in load_classes().items() if spec.kind == "style"]
 TOPICS = [name for name, spec in load_classes().items() if spec.kind == "topic"]
 PAIR = Pair("question", "chess")
-BASIS, BASIS_FACTORED = random_basis(), random_factored()
+BASIS, STYLE_SUBJECT_BASIS = random_basis(), random_factored()
 CERTAIN = Estimate(2.5, 2.4, 2.6)
 CHOSEN = Chosen({"chess": 1, "question": 3}, {"question": 2}, {"chess": 1}, CERTAIN, CERTAIN)
-ASKING = Asking(BASIS, BASIS_FACTORED, CHOSEN)
+ASKING = Asking(BASIS, STYLE_SUBJECT_BASIS, CHOSEN)
 BOTH = "Is a rook worth more than a bishop in chess?"
 ONLY_TOPIC = "My bishop was pinned, the rook hung, and then my opponent resigned. Chess is strange."
 ONLY_STYLE = "Is it rude to hum in an elevator? Who decides?"
@@ -88,12 +88,12 @@ def test_every_arm_asks_for_all_posts_with_the_same_request(arm: str) -> None:
 def test_soft_arms_send_the_prompts_that_were_chosen(tmp_path: Path) -> None:
     sent = {
         arm: [tensor_of(request.messages, tmp_path) for request in ASKING.requests(arm, PAIR, 8)]
-        for arm in (MIXTURE, CONCATENATED, FACTORED)
+        for arm in (MIXTURE, CONCATENATED, STYLE_SUBJECT)
     }
     topic, style = BASIS.prompts[1], BASIS.prompts[3]
     np.testing.assert_array_equal(sent[MIXTURE], [topic, style])
     np.testing.assert_array_equal(sent[CONCATENATED], [np.concatenate([style, topic])])
-    np.testing.assert_array_equal(sent[FACTORED], [BASIS_FACTORED.prompt(2, 1)])
+    np.testing.assert_array_equal(sent[STYLE_SUBJECT], [STYLE_SUBJECT_BASIS.prompt(2, 1)])
     assert [ASKING.rows(arm) for arm in ARMS] == [0, 0, 5, 10, 5]
 
 
@@ -109,7 +109,7 @@ def test_a_prompt_that_must_not_reach_the_engine_is_not_sent() -> None:
     basis = random_basis()
     basis.prompts[1, 0, 0] = np.nan
     with pytest.raises(UnsafeSoftPrompt):
-        Asking(basis, BASIS_FACTORED, CHOSEN).requests(CONCATENATED, PAIR, 8)
+        Asking(basis, STYLE_SUBJECT_BASIS, CHOSEN).requests(CONCATENATED, PAIR, 8)
 
 
 def test_a_class_chooses_what_its_posts_have_more_to_do_with_than_others() -> None:
@@ -168,12 +168,12 @@ def rows() -> list[Any]:
 
 def test_a_row_has_shares_over_pairs_and_how_far_ahead_the_factored_arm_is() -> None:
     by_arm = {row.arm: row for row in rows()}
-    topic, style, both = by_arm[FACTORED].keywords
+    topic, style, both = by_arm[STYLE_SUBJECT].keywords
     assert (topic.mean, style.mean, both.mean) == (0.5, 0.25, 0.25)
     assert (both.low, both.high) == (0.0, 0.5)
-    assert (by_arm[FACTORED].ahead.mean, by_arm[PLAIN].ahead.mean) == (0.0, 0.25)
+    assert (by_arm[STYLE_SUBJECT].ahead.mean, by_arm[PLAIN].ahead.mean) == (0.0, 0.25)
     assert by_arm[PLAIN].perplexity.mean == pytest.approx(np.exp(2))
-    assert by_arm[FACTORED].perplexity.mean == pytest.approx(np.exp(2.25))
+    assert by_arm[STYLE_SUBJECT].perplexity.mean == pytest.approx(np.exp(2.25))
     assert by_arm[PLAIN].distinct2.mean == 0.5
 
 
@@ -238,7 +238,7 @@ def test_examples_have_the_first_post_of_every_arm() -> None:
 
 def test_a_missing_factored_basis_ends_the_study_with_what_to_do(tmp_path: Path) -> None:
     settings = CompositionSettings(_cli_parse_args=False, factored=tmp_path)
-    with pytest.raises(UserError, match="make factored"):
+    with pytest.raises(UserError, match="make style_subject"):
         load_bases(settings)
 
 

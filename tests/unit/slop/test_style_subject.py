@@ -71,7 +71,7 @@ def test_rows_that_must_not_reach_the_engine_are_refused(factor: float) -> None:
 
 
 def test_a_folder_without_one_says_how_to_build_it(tmp_path: Path) -> None:
-    with pytest.raises(InvalidBasis, match="make factored"):
+    with pytest.raises(InvalidBasis, match="make style_subject"):
         StyleSubjectBasis.load(tmp_path)
 
 
