@@ -2,9 +2,9 @@
 
     python -m research.composition [--pairs 36] [--posts 8] [--seed 0] [--out research/results]
 
-Pairs of a style and a topic of the catalogue, which has no post with both: what is measured is composition. It needs a
-style × subject prompts ('make style_subject'), and uses the vLLM that runs, or starts one. Every option can be given in the
-environment too: COMPOSITION_PAIRS and so on.
+Pairs of a style and a topic of the catalogue, which has no post with both: what is measured is composition. It needs
+style × subject prompts ('make style_subject'), and uses the vLLM that runs, or starts one. Every option can be given in
+the environment too: COMPOSITION_PAIRS and so on.
 """
 
 import asyncio
