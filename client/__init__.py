@@ -1,1 +1,1 @@
-"""What calls SLOP from outside, for load tests, research and tests: a REST client, and simulated readers."""
+"""What load tests, research and tests share: a REST client, simulated readers, and the labelled catalogue."""

@@ -15,7 +15,7 @@ LABELLED = Path(__file__).parent / "data"
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A catalogue post and its true class, which never leaves the study."""
+    """A catalogue post and its true class, which SLOP never gets."""
 
     post_id: str
     text: str
@@ -24,7 +24,7 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class LabelledCatalogue:
-    """`shown` is what the basis was built from and readers are shown; `held_out` the basis never saw."""
+    """Posts with their true classes: `shown` to readers and used to build the basis, and `held_out` from both."""
 
     shown: tuple[Post, ...]
     held_out: tuple[Post, ...]
@@ -57,12 +57,12 @@ def by_label(posts: Iterable[Post]) -> dict[str, list[Post]]:
 
 
 def some_of(posts: Iterable[Post], a_class: int) -> list[Post]:
-    """The first so many of every class."""
+    """The first `a_class` posts of every class."""
     return [post for of_class in by_label(posts).values() for post in of_class[:a_class]]
 
 
 def with_few(posts: Sequence[Post], most: Mapping[str, int]) -> list[int]:
-    """The places of posts, of some classes only so many, the first ones."""
+    """Indices of posts; of a class in `most` only the first so many."""
     seen: Counter[str] = Counter()
     kept = []
     for place, post in enumerate(posts):
@@ -73,5 +73,5 @@ def with_few(posts: Sequence[Post], most: Mapping[str, int]) -> list[int]:
 
 
 def hand_written() -> list[tuple[str, str]]:
-    """(text, class) of the examples that people wrote for the catalogue's writer."""
+    """(text, class) of the examples that people wrote, from which the catalogue's posts were generated."""
     return [(text, name) for name, spec in load_classes().items() for _, text in spec.shots]

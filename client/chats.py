@@ -27,11 +27,11 @@ class Chats:
     template: Template
 
     def under(self, system: Any) -> list[Message]:
-        """What any system message writes."""
+        """With any system message."""
         return [{"role": "system", "content": system}, {"role": "user", "content": self.template.request}]
 
     def plain(self) -> list[Message]:
-        """For nobody."""
+        """For no reader in particular."""
         return self.under(self.template.plain_system)
 
     def soft(self, prompt: npt.NDArray[np.float32]) -> list[Message]:

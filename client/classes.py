@@ -1,4 +1,4 @@
-"""The classes that the catalogue is written about, and their detectors; the basis builder never imports this."""
+"""The classes of the catalogue's posts, and detectors of them; what builds a basis never imports this."""
 
 import re
 import tomllib
@@ -54,7 +54,7 @@ def load_classes() -> dict[str, PostClass]:
 
 
 def topic_hits(text: str) -> dict[str, int]:
-    """Number of different detector words of each topic in a post, matched at word starts."""
+    """For each topic, how many of its detector words begin a word of the post."""
     words = set(re.findall(r"[a-z]+", text.lower()))
     return {
         topic.name: sum(any(word.startswith(stem) for word in words) for stem in topic.words)
@@ -100,7 +100,7 @@ STYLE_DETECTORS: dict[str, Callable[[str], bool]] = {
 
 
 def detected_styles(text: str) -> set[str]:
-    """The styles whose surface marks a post carries."""
+    """The styles whose detectors match a post."""
     return {name for name, detect in STYLE_DETECTORS.items() if detect(text)}
 
 

@@ -1,4 +1,4 @@
-"""Where programs print their tables."""
+"""The console that programs print their tables on."""
 
 from typing import Final
 

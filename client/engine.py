@@ -1,4 +1,4 @@
-"""The inference engine's stock API, past all personalization."""
+"""The engine's own API, without SLOP in between."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -10,14 +10,14 @@ from slop.basis import Template
 
 
 class StockEngine:
-    """The stock inference server, past all personalization: for the history baseline and for perplexities."""
+    """The engine without SLOP: for posts with history in the prompt, and for perplexities."""
 
     def __init__(self, rest: Rest, template: Template, model: str) -> None:
         self._rest, self.model, self._chats = rest, model, Chats(template)
 
     @classmethod
     async def of(cls, rest: Rest, template: Template) -> Self:
-        """The first model of a server.
+        """An engine by its first model.
 
         Raises:
             UserError: the server does not answer.
@@ -45,8 +45,8 @@ class StockEngine:
     async def score(self, text: str) -> TextScore:
         """How probable a text is by itself, from its second token on.
 
-        Fluency is measured so (PPLM, arXiv 1912.02164, section 4). After the plain request the plain model expects its
-        own favourite subjects, and takes any other for improbable however well it is written.
+        It measures fluency, as in PPLM (arXiv 1912.02164, section 4). It is not taken after the plain request, because
+        there the model expects its own favourite subjects, and a text on any other is improbable however well written.
         """
         body = {"model": self.model, "prompt": text, "prompt_logprobs": 0, "max_tokens": 1}
         answer = await self._rest.call("POST", "/v1/completions", body)

@@ -1,5 +1,5 @@
-"""What a program of SLOP's tells a person and then ends."""
+"""The error that a program shows to a person before it ends."""
 
 
 class UserError(Exception):
-    """It can't go on; the message tells a person why, and what to do."""
+    """The program can't go on; the message says why, and what to do."""

@@ -31,7 +31,7 @@ Signal = Literal["like", "skip", "dwell"]
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What a reader did with a post; `liked` says how it was meant, noise included; `milliseconds` is a dwell's."""
+    """A reader's signal on a post; `liked` is what it says, noise included; `milliseconds` is set for a dwell."""
 
     post: Post
     signal: Signal
@@ -44,8 +44,8 @@ class Reader:
     """A simulated person.
 
     Attributes:
-        tastes: the hidden classes; they reach the system only through reactions to posts.
-        pace: how much slower than the average the person reads.
+        tastes: the hidden classes that the reader likes; SLOP learns of them only by reactions.
+        pace: reading time, as a multiple of the average reader's.
     """
 
     user_id: str
@@ -57,7 +57,7 @@ class Reader:
         return self.pace * (MS_TO_START + MS_A_WORD * word_count(text))
 
     def react(self, post: Post, noise: float, rng: np.random.Generator) -> Reaction:
-        """React to a post; with probability `noise` as if it were the other way round."""
+        """React to a post; with probability `noise` as if the reader's opinion were the opposite."""
         liked = (post.label in self.tastes) != (rng.random() < noise)
         if rng.random() < (LIKE_SHARE if liked else SKIP_SHARE):
             return Reaction(post, "like" if liked else "skip", None, liked)
@@ -66,13 +66,13 @@ class Reader:
 
 
 def treated(name: str) -> str:
-    """A user id that begins with `name` and gets personal posts, if at most half of all readers are in the control."""
+    """A user id that begins with `name` and is in the arm `soft`, for a share of the control of at most a half."""
     tenant, names = CommonSettings().tenant, (f"{name}-{number}" for number in numbers())
     return next(user_id for user_id in names if arm_of(tenant, user_id, 0.5) == Arm.SOFT)
 
 
 def deal_tastes(labels: Sequence[str], sizes: Iterable[int], rng: np.random.Generator) -> Iterator[tuple[str, ...]]:
-    """Different classes, so many at a time, from a shuffled deck so that every class comes up equally often."""
+    """Tuples of different classes, `sizes` of them, from a shuffled deck: every class comes up equally often."""
     deck: list[str] = []
     for wanted in sizes:
         if len(deck) < wanted:
@@ -163,7 +163,7 @@ def _some(posts: Sequence[Post], count: int, rng: np.random.Generator) -> list[P
 
 
 def _spread(own: Sequence[Post], others: Sequence[Post], rng: np.random.Generator) -> list[Post]:
-    """Merge so that every stretch of the feed has about its share of both, in random order within a stretch."""
+    """Merge two lists at random, with about the same proportion of both in every part of the feed."""
     slots = [(i + rng.random()) / len(group) for group in (own, others) for i in range(len(group))]
     merged = [*own, *others]
     return [merged[i] for i in np.argsort(slots)]

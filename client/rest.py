@@ -21,15 +21,15 @@ ATTEMPTS: Final = 8
 LONGEST_PAUSE_S: Final = 10.0
 CONCURRENCY: Final = 16
 TIMEOUT_S: Final = 120.0
-LINGERED_MS: Final = 60_000.0  # a view of its own, which says something however often the post was seen
+LINGERED_MS: Final = 60_000.0  # a dwell so long that it always says something
 TRY_AGAIN: Final = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE})
 
 
 class Rest:
-    """JSON over HTTP to one base URL, so many requests at a time; 429 and 503 are tried again as Retry-After says."""
+    """JSON over HTTP to one base URL, at most `concurrency` requests at a time; 429 and 503 are tried again."""
 
     def __init__(self, base_url: str, concurrency: int = CONCURRENCY, timeout_s: float = TIMEOUT_S) -> None:
-        # A request may wait for its turn in the pool as long as all others before it take.
+        # No timeout for a place in the pool: a request may have to wait for all those before it.
         limits = httpx.Limits(max_connections=concurrency)
         self._client = httpx.AsyncClient(base_url=base_url, limits=limits, timeout=httpx.Timeout(timeout_s, pool=None))
 
@@ -104,7 +104,7 @@ class Event:
 
 
 class Collector:
-    """What products send to the collector."""
+    """The collector's API."""
 
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
@@ -137,7 +137,7 @@ class Collector:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Posts that generation wrote for a user, and what it says of their personalization."""
+    """Posts that generation wrote for a user, and the answer's facts on their personalization."""
 
     texts: list[str]
     applied: bool
@@ -147,14 +147,14 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class ProfileInWords:
-    """What generation tells of a profile: for every taste its share of the reader's posts, and its words."""
+    """A profile as generation tells it: for every taste its share of the reader's posts, and its words."""
 
     interactions: int
     tastes: list[tuple[float, list[str]]]
 
 
 class Generation:
-    """What products ask generation for."""
+    """Generation's API."""
 
     def __init__(self, rest: Rest) -> None:
         self._rest = rest

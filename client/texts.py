@@ -1,11 +1,11 @@
-"""How texts are drawn, and what is known of them."""
+"""Sampling parameters, and texts with their counts and likelihoods."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How texts are drawn; the same in every arm of a study. `min_p` is what generation is set to."""
+    """Sampling parameters, the same in every arm of a study; `min_p` is generation's default."""
 
     temperature: float = 0.8
     max_tokens: int = 48

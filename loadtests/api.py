@@ -1,4 +1,4 @@
-"""Calls of a simulated user: what came of each goes into locust's statistics.
+"""The calls of a simulated user; locust's statistics get the result of each.
 
 429 and 503 with Retry-After are documented outcomes, not failures: they have rows of their own, such as `POST 503`.
 """

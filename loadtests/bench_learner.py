@@ -2,9 +2,9 @@
 
     python -m loadtests.bench_learner
 
-Starts a broker (Apache Kafka where there is one, else Tansu) and a Redis of its own, on loopback. Both ways read the
-same records in batches of the same size, write one value of a profile's size for every user of a batch in one round
-trip, and commit after each batch; the bare way does nothing else.
+It starts a broker (Apache Kafka where there is one, else Tansu) and a Redis of its own, on loopback. The learner and a
+bare loop read the same records in batches of the same size. Both write one value of a profile's size for every user of
+a batch in one round trip, and commit after each batch; the bare loop does nothing else.
 """
 
 import os
@@ -71,7 +71,7 @@ def publish(settings: BenchSettings, content: Sequence[Signal]) -> None:
 
 
 class Bare:
-    """Consumes, writes bytes, commits."""
+    """The bare loop: consume, write bytes, commit."""
 
     def __init__(self, subscription: Subscription, redis: Redis, settings: BenchSettings, value: bytes) -> None:
         self._subscription, self._redis, self._settings, self._value = subscription, redis, settings, value
@@ -117,13 +117,13 @@ def rate_of_learner(settings: BenchSettings, redis: Redis) -> float:
 
 
 def rate_of_bare(settings: BenchSettings, redis: Redis, value: bytes) -> float:
-    """Events a second of the bare way."""
+    """Events a second of the bare loop."""
     with fresh_group(settings, redis) as subscription:
         return rate(Bare(subscription, redis, settings, value).step, settings.bench_events)
 
 
 def measure(settings: BenchSettings, redis: Redis, value: bytes) -> None:
-    """Run both ways in turns and print what came out."""
+    """Measure both in turns and print the rates."""
     learner, bare = [], []
     for turn in range(settings.bench_repetitions):
         bare.append(rate_of_bare(settings, redis, value))

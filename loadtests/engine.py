@@ -1,4 +1,4 @@
-"""The tokens that the engine wrote meanwhile, and what it writes for the same readers with nothing else at work."""
+"""How many tokens the engine writes in a load test, and how many for the same readers when it works alone."""
 
 import json
 import subprocess
@@ -22,24 +22,24 @@ SERVICES: Final = ("vllm", "vllm-gpu")
 TOKENS: Final = "vllm:generation_tokens_total"
 COMPOSE_S: Final = 20.0
 GRACE_S: Final = 150.0
-WARM_S: Final = 20.0  # until readers, who all come at the same time, ask at any time
+WARM_S: Final = 20.0  # after so long, readers who began together no longer ask at the same moments
 HERE_URL: Final = "http://127.0.0.1:8000/v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Tokens that the engine has written since it started, at a moment, seconds on one clock."""
+    """Tokens that the engine has written from its start until a moment, which is in seconds."""
 
     tokens: float
     at_s: float
 
 
 def plan_readers(traces: Sequence[Trace], tokens: float) -> list[Steps]:
-    """What readers do at the engine alone.
+    """The steps of readers who ask the engine alone for what they asked for in the load test.
 
     Args:
-        traces: what they did in the load test; who came too late to be answered is left out.
-        tokens: that the engine wrote for all of them; each is taken to have the same number of characters.
+        traces: what readers did in the load test; those who were never answered are left out.
+        tokens: that the engine wrote for all of them; all tokens are taken to have the same number of characters.
     """
     characters = sum(sum(posts) for trace in traces for posts in trace.characters)
     a_token = max(characters / max(tokens, 1.0), 1e-9)
@@ -51,13 +51,13 @@ def plan_readers(traces: Sequence[Trace], tokens: float) -> list[Steps]:
 
 
 def warm_of(seconds: float) -> float:
-    """How long readers read before anything is counted, of so many seconds."""
+    """How long a load of `seconds` warms up before anything is counted, seconds."""
     return min(WARM_S, seconds / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """What the engine does with nothing else at work.
+    """What the engine does when it works alone.
 
     Attributes:
         tokens_per_s: that it writes.
@@ -69,7 +69,7 @@ class Alone:
 
 
 class EngineUnderTest:
-    """The engine of the stack under test, natively at its own port, in compose in its container."""
+    """The engine of the stack under test: of the local run at its port, of compose in its container."""
 
     def __init__(self, settings: LoadSettings) -> None:
         self._settings = settings
@@ -90,7 +90,7 @@ class EngineUnderTest:
         return Written(tokens, at_s) if at_s else None
 
     def alone(self, readers: list[Steps], seconds: float) -> Alone | None:
-        """What it writes for the same readers with nothing else at work; None where the engine can't be reached.
+        """What it writes for the same readers when it works alone; None where the engine can't be reached.
 
         Args:
             readers: what each does, see `plan_readers`.
@@ -102,7 +102,7 @@ class EngineUnderTest:
         if command is None:
             return None
         words, url = command
-        drawn = Sampling()  # which is what generation is set to
+        drawn = Sampling()  # its defaults are generation's
         plan = Plan(
             url=url,
             messages=Chats(Template()).plain(),

@@ -1,11 +1,11 @@
-"""Readers of plain posts at vLLM alone: what the engine writes when nothing else is asked of the machine.
+"""Have readers ask vLLM alone for plain posts: how much it writes when nothing else runs on the machine.
 
     python loadtests/engine_alone.py < plan.json
 
-Needs nothing but Python, so that it also runs in vLLM's own container, which no other can be reached from. The plan has
-the members of `Plan`; every reader does again what a reader of the load test did: pause, ask for posts of the same
-lengths, wait for them, pause. Who is through with that early goes on with pauses and lengths of all. Prints how many
-tokens were written in how many seconds, and the median time that a request took, as JSON.
+It needs nothing but Python, so that it also runs in vLLM's container, the only place of compose that reaches vLLM. The
+plan is JSON with the members of `Plan`. Every reader repeats what a reader of the load test did: pause, ask for posts
+of the same lengths, wait for them. A reader with nothing left to repeat draws pauses and lengths from those of all. It
+prints JSON: the tokens written, in how many seconds, and the median time of a request.
 """
 
 import itertools
@@ -119,7 +119,7 @@ def _answer(request: urllib.request.Request) -> Any:
 
 
 def _share(one: tuple[float, float, int], begin: float, end: float) -> float:
-    """Tokens of a request that were written between two moments, as if it had written evenly."""
+    """Tokens of a request between two moments, if they were written at an even pace."""
     started, ended, tokens = one
     return tokens * max(0.0, min(ended, end) - max(started, begin)) / max(ended - started, 1e-9)
 

@@ -1,4 +1,4 @@
-"""What the system did meanwhile: interactions taken and learned, and how soon."""
+"""Counts of interactions that the system accepted and learned during the load, and how soon it learned them."""
 
 import math
 import time
@@ -16,7 +16,7 @@ POLL_S: Final = 1.0
 UNHANDLED: Final = ("other_basis", "refused")
 
 Buckets = Mapping[float, float]
-"""How many observations were at most so large, by the bound."""
+"""A histogram: for each upper bound, how many observations are at most as large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Facts:
         accepted: interactions that the collector took.
         learned: signals that were learned.
         freshness: see `Work`.
-        silent: interactions that say nothing to learn.
-        handled: signals that the learner is done with: learned, or known before, or outdated by a later decision.
+        silent: interactions of which no signal is made, such as impressions.
+        handled: signals that the learner has finished: learned, known before, or outdated by a later decision.
     """
 
     accepted: int | None
@@ -47,7 +47,7 @@ class Work:
         learned: signals that were learned.
         freshness_p50_s: from the collector's receipt to the written profile, seconds, the median.
         freshness_p95_s: its 95th percentile.
-        unlearned: interactions taken that say something, and that the learner has not come to.
+        unlearned: accepted interactions that are signals and that the learner has not finished.
     """
 
     accepted: int | None
@@ -58,7 +58,7 @@ class Work:
 
 
 class Watch:
-    """Looks at the counters of a running system, natively at the services, in compose through Grafana."""
+    """Reads the counters of a running system: of the local run at the services, of compose through Grafana."""
 
     def __init__(self, settings: StackSettings) -> None:
         self._collector: Source = OwnMetrics(settings.collector)

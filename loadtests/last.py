@@ -1,6 +1,6 @@
-"""How long after the last reaction everything is learned: a reaction more of every late reader, watched until learned.
+"""How long until all reactions are learned: the latest readers react once more, and their profiles are watched.
 
-A reader's interactions are learned in order, so a profile that has learned the last of them is done with all others.
+A reader's interactions are learned in order: a profile that has learned the last one has learned all.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""What came of a load test: a row for every call, a table for people, JSON for machines."""
+"""The results of a load test: a row for every call, a table for people, JSON for machines."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

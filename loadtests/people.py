@@ -20,14 +20,16 @@ NOISE: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a reader did with a post: the events that a tracker sends of it, and how long it was in view, seconds."""
+    """A reader's look at a post: the events to send, and how long the post was in view, seconds."""
 
     events: tuple[Event, ...]
     in_view_s: float
 
 
 def number_of(uniform: float, readers: int, skew: float) -> int:
-    """Which reader comes, from 0 to `readers` - 1: number k in proportion to (k + 1)**-skew, for 0 <= skew < 1.
+    """The number of the reader who comes: k of 0 to `readers` - 1 in proportion to about (k + 1)**-skew.
+
+    It inverts the distribution function of the continuous power law, for 0 <= skew < 1.
 
     Args:
         uniform: a draw from [0, 1).
@@ -61,7 +63,7 @@ def seen(reader: Reader, post_id: str, text: str, rng: np.random.Generator) -> S
 
 @lru_cache(maxsize=10_000)
 def classes_of(text: str) -> frozenset[str]:
-    """The classes of the catalogue that a person would say a text is of, by its words and its surface."""
+    """The classes of the catalogue that a text has, by their detectors."""
     topic = detected_topic(text)
     return frozenset(detected_styles(text)) | ({topic} if topic else frozenset())
 

@@ -1,4 +1,4 @@
-"""A reader with a feed: asks for posts, looks at one after the other, reacts, and goes after a few pages."""
+"""A reader with a feed: asks for a page of posts, looks at each, reacts, and leaves after a few pages."""
 
 import time
 from collections import deque
@@ -27,11 +27,11 @@ SCROLL_S: Final = 0.5
 
 @dataclass(slots=True)
 class Trace:
-    """What one reader of the load test did, so that it can be done again at the engine alone.
+    """What one reader of the load test did, to be repeated at the engine alone.
 
     Attributes:
-        pauses_s: before each request for posts, without what the services took; the first one from the load's start.
-        characters: of the posts that each request was answered with; one under way at the end is not among them.
+        pauses_s: seconds before each request for posts, without the services' time; the first from the load's start.
+        characters: of the posts in the answer to each request; a request without an answer at the end has none.
     """
 
     pauses_s: list[float] = field(default_factory=list)
@@ -44,8 +44,8 @@ class Habits:
 
     Attributes:
         began_at: when the first one came, on the monotonic clock.
-        traces: a reader each.
-        users: who reacted to anything, the latest last, each with the post.
+        traces: one for each reader.
+        users: readers who reacted, the latest last, each with the last post.
     """
 
     began_at: float = 0.0
@@ -57,7 +57,7 @@ HABITS: Final = Habits()
 
 
 class Reading(User):
-    """A person at a screen, and when one goes, the next."""
+    """A person at a screen; when the person leaves, another one comes."""
 
     weight = 19
 
@@ -88,13 +88,13 @@ class Reading(User):
         self._paused_s += self._pause_s
 
     def on_stop(self) -> None:
-        """Close the page; how long the rest of it would have been read belongs to what the reader does."""
+        """Close the page. The time that the rest of it would have been read is added to the trace."""
         self._tracker.leave()
         rest = (SCROLL_S + seen(self._reader, post.post_id, post.text, self._rng).in_view_s for post in self._page)
         self._trace.pauses_s.append(self._paused_s + sum(rest) / self._settings.load_speed)
 
     def _under_way(self) -> list[Post]:
-        """What is left of a page of which some was read before: readers who come together don't ask together."""
+        """The rest of a page that is partly read, so that readers who come together do not ask together."""
         left = int(self._rng.integers(FROM_CATALOGUE + self._settings.load_posts + 1))
         return candidates(self._reader, feed_posts(self._settings.load_catalogue), left, self._rng)
 
@@ -114,7 +114,7 @@ class Reading(User):
         return SCROLL_S + reaction.in_view_s
 
     def _turn(self) -> float:
-        """Send what the last page told, and get the next; returns the pause, seconds."""
+        """Send the events of the last page, and get the next page; returns the pause, seconds."""
         self._tracker.send()
         if self._rng.random() < GO_SHARE:
             self._come()

@@ -1,4 +1,4 @@
-"""What the system says of itself to Prometheus: a service's own `/metrics`, or Prometheus behind Grafana."""
+"""Reads metrics: from a service's own `/metrics`, or from the Prometheus behind Grafana."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

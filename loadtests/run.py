@@ -1,6 +1,6 @@
 """`python -m loadtests.run` (`make loadtest`): load a running stack for a bounded time, without a browser.
 
-After it come a last reaction of late readers, watched until it is learned, and as many readers at the engine alone.
+Afterwards it measures how long the last reactions take to be learned, and what the engine writes when it works alone.
 
     READERS=20 SECONDS=60 SCENARIO=readers OUT=figures.json python -m loadtests.run
 
@@ -45,7 +45,7 @@ USERS: Final[dict[Scenario, list[type[User]]]] = {
 
 
 def load(settings: RunSettings, console: Console) -> LoadOutcome:
-    """Register posts, run the scenario, and say what came of it.
+    """Register posts, run the scenario, and return the results.
 
     Raises:
         NotRegistered: the collector does not take posts.
@@ -82,7 +82,7 @@ def load(settings: RunSettings, console: Console) -> LoadOutcome:
 
 
 def _tokens(before: Written | None, after: Written | None) -> float:
-    """That were written between two moments."""
+    """Tokens written between two moments."""
     return 0.0 if before is None or after is None else after.tokens - before.tokens
 
 
@@ -112,7 +112,7 @@ def _running(environment: Environment, settings: RunSettings) -> Iterator[LocalR
 
 
 def _follow(environment: Environment, runner: LocalRunner, started: float, until: float, console: Console) -> None:
-    """Tell how it goes until the time is over."""
+    """Print progress until the time is over."""
     while (left_s := until - time.monotonic()) > 0:
         gevent.sleep(min(left_s, PROGRESS_S))
         seconds = time.monotonic() - started

@@ -59,7 +59,7 @@ class CheckedStack:
         return self.known[label]
 
     async def send(self, events: Sequence[Event] | Sequence[dict[str, Any]]) -> None:
-        """Send events, or such as were sent before; all must be accepted."""
+        """Send events, new ones or bodies that were sent before; all must be accepted."""
         bodies = [event.as_json() if isinstance(event, Event) else event for event in events]
         answer = await self.collector.call("POST", "/v1/events", {"events": bodies})
         statuses = {result["status"] for result in answer["results"]}

@@ -12,7 +12,7 @@ KEPT: Final = 1_000
 
 
 class Tracker:
-    """Sends a reader's events in order; what was refused is kept, and sent again with the same ids."""
+    """Sends a reader's events in order; refused ones are kept, and sent again with the same ids."""
 
     def __init__(self, collector: Api) -> None:
         self._collector = collector

@@ -1,4 +1,4 @@
-"""Somebody who asks generation all the time: for ranks and profiles, and for posts where there is an engine."""
+"""A client that asks generation all the time: for ranks and profiles, and for posts if there is an engine."""
 
 import itertools
 import threading
@@ -17,7 +17,7 @@ class Asking:
 
     Attributes:
         served: answers.
-        refused: refusals, and requests that a process took along when it was killed.
+        refused: refusals, and requests whose process was killed.
         wrong: everything else, in words.
     """
 

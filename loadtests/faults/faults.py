@@ -1,4 +1,4 @@
-"""What is done to the stack."""
+"""The faults, and which readiness checks must report each of them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -34,12 +34,12 @@ class Fault:
 
     Attributes:
         name: for the table.
-        during: it lasts as long as the block; leaving it begins the recovery.
+        during: a context manager; the fault lasts as long as its block.
         expects: services, each with the check that must fail meanwhile.
         obstacle: why it can't be done here; empty where it can.
-        drained: whether everything has to be learned before, because what is not is lost with reason.
+        drained: whether all must be learned before, because the fault loses what is not.
         proxied: whether the services have to be behind proxies.
-        lasts_s: for how long it lasts at least, besides until it is told of.
+        lasts_s: for how long it lasts at least; it also lasts until the checks have reported it.
     """
 
     name: str
@@ -61,7 +61,7 @@ def killed(part: str, lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def redis_with(wrong: Mapping[str, str], right: Mapping[str, str], lab: Lab) -> Iterator[None]:
-    """Redis is configured otherwise."""
+    """Redis is set to other values meanwhile."""
     with Redis.from_url(lab.stack.direct.redis, socket_timeout=5) as redis:
         for name, value in wrong.items():
             redis.config_set(name, value)
@@ -72,7 +72,7 @@ def redis_with(wrong: Mapping[str, str], right: Mapping[str, str], lab: Lab) -> 
 
 @contextmanager
 def without_volume(lab: Lab) -> Iterator[None]:
-    """Kafka comes back with nothing."""
+    """Kafka comes back with an empty volume."""
     lab.replace_volume()
     yield
 
@@ -87,7 +87,7 @@ def hung(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def spoiled(server: str, toxic: str, lab: Lab) -> Iterator[None]:
-    """The network between the services and a server is not as it should be."""
+    """The network between the services and a server has a toxic."""
     assert lab.proxies is not None  # noqa: S101
     with lab.proxies.spoiled(server, toxic):
         yield
@@ -122,7 +122,7 @@ def kills(settings: FaultSettings) -> list[Fault]:
 
 
 def others(settings: FaultSettings) -> list[Fault]:
-    """What is no kill, those behind proxies last."""
+    """The faults that are no kill, those that need proxies last."""
     read_only = {"min-replicas-to-write": "1"}, {"min-replicas-to-write": "0"}
     full = {"maxmemory": "1mb"}, {"maxmemory": "0"}
     return [
@@ -135,7 +135,7 @@ def others(settings: FaultSettings) -> list[Fault]:
 
 
 def _network(server: str, toxic: str, settings: FaultSettings) -> Fault:
-    """Nobody need tell of latency, which only slows everything down."""
+    """A fault of the network; latency need not be reported, since it only slows everything down."""
     away = {"redis": REDIS_AWAY, "kafka": KAFKA_AWAY}[server]
     expects = {} if toxic == "latency" else away
     lasts_s = 5 * settings.down_s

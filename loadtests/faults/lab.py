@@ -1,4 +1,4 @@
-"""The stack that things happen to, the one beside it that they don't happen to, and the way from one to the other."""
+"""The stack that faults happen to, a calm one beside it, and the copying of the log from the former to the latter."""
 
 import json
 import shutil
@@ -39,11 +39,11 @@ class Lab:
 
     Attributes:
         settings: how.
-        stack: what things happen to.
+        stack: the one that faults happen to.
         calm: a featurizer and a learner with a Redis of their own, on a copy of the log.
         engine: vLLM, where it was asked for.
         proxies: in front of Kafka and Redis, where there is toxiproxy.
-        proxied: where services find these.
+        proxied: the addresses of these proxies.
         posts: ids of the posts that are known from the start.
         durable: whether the log outlives its broker.
     """
@@ -110,7 +110,7 @@ class Lab:
             yield
 
     def _tell_calm(self) -> None:
-        """In peace every post is known, features and all, before there is a reaction, so that nothing is parked there.
+        """Publish all posts, late ones too, to the calm stack, and wait for their features: nothing is parked there.
 
         Raises:
             TimeoutError: it takes too long.
@@ -161,7 +161,7 @@ class Lab:
         self.stack.start_services(self.proxied)
 
     def replace_volume(self) -> None:
-        """Kafka's volume is lost, here and there; everything must have been learned before.
+        """Lose Kafka's volume, in both stacks; everything must have been learned before.
 
         Raises:
             RuntimeError: a broker does not answer again.

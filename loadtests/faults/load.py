@@ -1,4 +1,4 @@
-"""Readers who react without a pause, by the collector's API; what it has accepted is remembered."""
+"""Sends readers' reactions to the collector without a pause, and remembers which ones it has accepted."""
 
 import itertools
 import random
@@ -18,7 +18,7 @@ REFUSALS: Final = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABL
 
 Event = dict[str, Any]
 
-# Of one post a reader decides each of these once, so that every event but an impression is one signal more.
+# A reader decides each of these once for a post, so that every event but an impression is one more signal.
 DECISIONS: Final[Sequence[Mapping[str, Any]]] = (
     {"type": "like"},
     {"type": "share"},
@@ -54,7 +54,7 @@ def says_something(event: Event) -> bool:
 
 @dataclass(slots=True)
 class Sent:
-    """What became of what was sent.
+    """Counts of what was sent.
 
     Attributes:
         accepted: of each reader, the ids of the events that were acknowledged with 202 and that are signals.
@@ -93,7 +93,7 @@ class Load:
             thread.start()
 
     def finish(self, timeout_s: float) -> None:
-        """Begin nothing more, and wait until everything that was begun is acknowledged; else give it up, and say so."""
+        """Send nothing new, and wait until all is acknowledged; after `timeout_s` give up, and report it."""
         self._stop.set()
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:

@@ -1,7 +1,7 @@
-"""What nothing happens to: a broker with the same log, and a featurizer and a learner that are left in peace.
+"""Copies the log to the broker of the calm stack, to which no fault happens.
 
-Interactions are copied record by record, so that each has the same partition and offset in both logs, and the profiles
-that come of them have to be the same bytes, but for which log they are of.
+Interactions are copied record by record, so that each has the same partition and offset in both logs. So both stacks'
+profiles must be the same bytes, but for the id of the log.
 """
 
 import threading

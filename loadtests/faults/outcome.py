@@ -1,4 +1,4 @@
-"""What came of the faults: a row for each, for people, for machines and for docs/faults.md."""
+"""The results of the faults: a row for each, for people, for machines and for docs/faults.md."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,14 +31,14 @@ SKIPPED: Final = "-"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What came of one fault.
+    """The results of one fault.
 
     Attributes:
         number: of the round.
         fault: its name.
         skipped: why it was not done; empty where it was.
         accepted: events that the collector acknowledged.
-        silent: impressions among them, which say nothing to learn.
+        silent: impressions among them, which become no signals.
         expected: the others, which are signals.
         missing: signals that were not learned.
         twice: signals too many.

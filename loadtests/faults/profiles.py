@@ -1,4 +1,4 @@
-"""What was learned of readers, as it lies in Redis, and how it compares."""
+"""Reads readers' profiles from Redis, and compares those of two stacks."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What was expected of some readers, and what there is.
+    """What some readers' profiles should have learned, and what they have not.
 
     Attributes:
         expected: signals.
@@ -76,8 +76,8 @@ def differing(
 ) -> list[str]:
     """Readers whose profiles are not those of the clean replay, each with what is not.
 
-    Who has said nothing has no profile, here and there. What readers `in_any_order` have said may have been learned in
-    another order.
+    A reader without signals has no profile in either stack. The signals of readers `in_any_order` may have been learned
+    in another order.
     """
     return [
         f"{reader} ({apart(there.get(reader), calm.get(reader))})"
@@ -93,7 +93,7 @@ def _equal(profile: Profile | None, other: Profile | None, in_any_order: bool) -
 
 
 def same(profile: Profile, other: Profile) -> bool:
-    """Whether two profiles are the same bytes, but for which log they are of: each log has its own id."""
+    """Whether two profiles are the same bytes, but for the id of the log."""
     return _without_epochs(profile) == _without_epochs(other)
 
 

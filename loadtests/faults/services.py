@@ -1,4 +1,4 @@
-"""The processes of SLOP as the fault suite runs them, each with what it says of itself."""
+"""The services as the fault suite runs them, with what their /readyz and /metrics say."""
 
 import os
 import sys
@@ -30,7 +30,7 @@ class Readiness:
     Attributes:
         answered: whether somebody did.
         ready: whether the service is.
-        failing: the checks that fail, with what they say; those of what it can do without too.
+        failing: the checks that fail, with what they say; also those that do not make the service unready.
     """
 
     answered: bool = False

@@ -1,4 +1,4 @@
-"""A log, a store and the services on them, all real, on free loopback ports."""
+"""Kafka, Redis and the services, all real, on free loopback ports."""
 
 import os
 import signal
@@ -20,13 +20,13 @@ from loadtests.faults.services import PYTHONPATH, Service
 from slop.kafka.brokers import create_topics
 
 INSTANCE: Final = "faults"
-SESSION_MS: Final = 12_000  # longer than usual: the machine has a lot to do, and members that are alive are to be kept
+SESSION_MS: Final = 12_000  # longer than usual, so that a busy machine does not lose members that are alive
 ENGINE_PROCESS: Final = "EngineCore"
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where services find what they stand on."""
+    """Where services find Kafka and Redis."""
 
     kafka: str
     redis: str

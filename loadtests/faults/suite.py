@@ -1,4 +1,4 @@
-"""One fault after the other, and what is so after each."""
+"""Causes one fault after the other, and checks after each that nothing is lost or learned twice."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ SHOWN: Final = 3
 
 
 class Suite:
-    """Torments a lab; remembers what every reader has to have learned."""
+    """Causes faults in a lab; remembers how many signals each reader's profile must have."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab, self._settings = lab, lab.settings
@@ -49,9 +49,9 @@ class Suite:
         return Row(number, fault.name, skipped=why) if why else None
 
     def round(self, number: int, fault: Fault) -> Row:
-        """Send, do it, wait until all is well again, and look.
+        """Send events, cause the fault, wait until all services are ready and all is learned, and compare.
 
-        The late post becomes known just before the fault or after it, so that each part is killed both ways.
+        A post becomes known late: in some rounds just before the fault, in others after it, for each part both.
         """
         lab, settings = self._lab, self._settings
         load = Load(lab.stack.url("collector"), lab.posts, settings.events_per_s, seed=number)
@@ -110,7 +110,7 @@ class Suite:
         )
 
     def at_the_end(self, number: int) -> Row:
-        """Whether what was learned in any round is still there, and no more."""
+        """The row for all rounds together: whether everything that was learned is still there, and no more."""
         found = self._compared(self._expected)
         return Row(
             number,
@@ -157,14 +157,14 @@ class Suite:
         return all(learned[reader] >= count for reader, count in expected.items())
 
     def _compared(self, expected: Mapping[str, int]) -> Difference:
-        """Profiles beside those of the replay in peace, once that has learned all; late ones in any order."""
+        """Compare profiles with those of the calm stack, once it has learned all; late reactions in any order."""
         until(lambda: self._caught_up(expected), self._settings.recover_s)
         there, calm = (stack.store.profiles(list(expected)) for stack in (self._lab.stack, self._lab.calm))
         counts = {reader: profile.interactions for reader, profile in there.items()}
         return difference(expected, counts, differing(there, calm, list(expected), self._lab.mirror.redelivered))
 
     def _ended(self) -> list[str]:
-        """Who ended without being asked; they are started again."""
+        """Which processes ended by themselves; they are started again."""
         stack, told = self._lab.stack, []
         for name in stack.ended():
             told.append(f"{name} ended by itself")
@@ -174,14 +174,14 @@ class Suite:
 
 
 def _noticed(watch: Watch, fault: Fault, notice_s: float) -> list[str]:
-    """Let the fault last, until it is told of; returns what is not told of in time."""
+    """Let the fault last until the readiness checks report it; returns what they did not report in time."""
     time.sleep(fault.lasts_s)
     until(lambda: not missing_from(watch.said(), fault.expects), notice_s)
     return missing_from(watch.said(), fault.expects)
 
 
 def _parked(load: Load, late: Sequence[str], number: int, posts: Sequence[str]) -> None:
-    """Reactions to a post that nobody knows yet, among others."""
+    """Send reactions to a post that is not known yet, between reactions to known ones."""
     for reader in late:
         load.send_now([_like(reader, posts[0]), _like(reader, late_post(number)), _like(reader, posts[1])])
 
@@ -196,7 +196,7 @@ def _counts(sent: Sent) -> dict[str, int]:
 
 
 def _short(wrong: Sequence[str]) -> list[str]:
-    """Each different thing once, and not too many."""
+    """Each different message once, at most SHOWN of them."""
     different = list(dict.fromkeys(wrong))
     more = len(different) - SHOWN
     return different[:SHOWN] + ([f"and {more} more"] if more > 0 else [])

@@ -1,4 +1,4 @@
-"""What the services say of themselves while something is wrong."""
+"""Watches what the services' readiness checks report during a fault."""
 
 import threading
 import time
@@ -33,13 +33,13 @@ class Watch:
             thread.join()
 
     def forget(self) -> None:
-        """What was said before does not count any more."""
+        """Drop what was reported so far."""
         with self._lock:
             for said in self._said.values():
                 said.clear()
 
     def said(self) -> Mapping[str, Mapping[str, str]]:
-        """Of each service the checks that have failed, with what they said at last; NO_ANSWER where nobody answered."""
+        """For each service the checks that failed, with their latest messages; NO_ANSWER where it did not answer."""
         with self._lock:
             return {name: dict(said) for name, said in self._said.items() if said}
 
@@ -68,7 +68,7 @@ class Watch:
 
 
 def missing_from(said: Mapping[str, Mapping[str, str]], expected: Mapping[str, str]) -> list[str]:
-    """What was expected to be told and was not, in words.
+    """The failures that were expected and not reported, in words.
 
     Args:
         said: as `Watch.said` has it.
