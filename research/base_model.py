@@ -1,4 +1,4 @@
-"""The frozen model that a basis was trained on, where studies use it in their own process."""
+"""Finds the base model of a basis, for studies that run it in their own process."""
 
 from pathlib import Path
 from typing import Protocol
@@ -22,10 +22,10 @@ class Trained(Protocol):
 
 
 def base_model(*bases: Trained) -> Path:
-    """The folder of the model that is configured.
+    """The folder of the configured base model.
 
     Raises:
-        UserError: a basis was trained on another one, or on one with another tokenizer.
+        UserError: a basis was trained on a model with other weights or another tokenizer.
     """
     folder = model_folder(BASE_MODEL.prepare(LocalSettings()))
     revision = revision_of(folder)

@@ -1,4 +1,4 @@
-"""Calls that are made one at a time but done many at once."""
+"""Calls that are made one at a time and answered in batches."""
 
 import asyncio
 from collections import deque
@@ -10,7 +10,7 @@ Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Asked, Answer]):
-    """Does what is asked for within one turn of the event loop together, one batch after the other, in a thread."""
+    """Collects the calls of one turn of the event loop, and answers them in batches, in turn, in a thread."""
 
     def __init__(
         self,
@@ -19,7 +19,7 @@ class Batcher(Generic[Asked, Answer]):
         size: Callable[[Asked], int] = lambda _: 1,
         kind: Callable[[Asked], Hashable] = lambda _: None,
     ) -> None:
-        """Batches have at least one item, and no more of them than `most` allows.
+        """The sizes of a batch's items sum up to at most `most`, unless it is a single item.
 
         Args:
             work: answers a batch, in its order.
@@ -32,7 +32,7 @@ class Batcher(Generic[Asked, Answer]):
         self._worker: asyncio.Task[None] | None = None
 
     async def __call__(self, asked: Asked) -> Answer:
-        """The answer; what `work` raises, everybody in the batch is told."""
+        """The answer for one item; an exception of `work` is raised for every item of the batch."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, answer))
         if self._worker is None or self._worker.done():
@@ -41,7 +41,7 @@ class Batcher(Generic[Asked, Answer]):
 
     async def _run(self) -> None:
         while self._waiting:
-            await asyncio.sleep(0)  # whoever is about to ask comes into this batch too
+            await asyncio.sleep(0)  # so that calls of this turn come into the batch too
             batch = self._next()
             try:
                 answers = await asyncio.to_thread(self._work, [asked for asked, _ in batch])

@@ -1,11 +1,10 @@
-"""How many tastes a reader's profile holds, by how many there are and after how many interactions: a heat map.
+"""How many tastes a profile can hold, by the reader's number of tastes and of interactions: a heat map.
 
     python -m research.capacity [--readers 40] [--out research/results]
 
-Beside the basis in use, those of other sizes that `research.variants` has built are compared, by how many prompts there
-are and by how long they are. The readers, the update, the drawing and the posts under each prompt are those of
-`research.topics`, whose texts are taken where they have been written. Rows of bases that have not been built here can
-be those of an earlier run: CAPACITY_EARLIER=file.
+The basis in use is compared with bases of other sizes that `research.variants` has built: with more or fewer prompts,
+or longer ones. Readers, update, drawing and posts under each prompt are those of `research.topics`; texts that it has
+written are used again. For bases that were not built here, CAPACITY_EARLIER=file gives the rows of an earlier run.
 """
 
 import asyncio
@@ -64,7 +63,7 @@ class CapacitySettings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Readers with so many tastes after so many interactions.
+    """The figures of readers with some number of tastes after some number of interactions.
 
     Attributes:
         share: of their posts on one of the tastes.
@@ -168,7 +167,7 @@ def table_of(cells: Sequence[Cell], measure: str) -> Table:
 
 
 def save_plot(path: Path, rows: Sequence[tables.Row], others: Sequence[tables.Row], note: str) -> None:
-    """A PNG of heat maps: both measures by interactions, and what is held by the size of the basis."""
+    """A PNG of heat maps: both measures by interactions, and `held` by the size of the basis."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -195,7 +194,7 @@ def save_plot(path: Path, rows: Sequence[tables.Row], others: Sequence[tables.Ro
 
 
 def alike(others: Sequence[tables.Row], name: str) -> list[tables.Row]:
-    """Those that differ from what ships in one size alone, `name`, which is prompts or rows."""
+    """Cells of bases that differ from the one that ships only in `name`, which is prompts or rows."""
     other = {"prompts": "rows", "rows": "prompts"}[name]
     usual = getattr(BuildOptions(), other)
     return [row for row in others if row[other] == usual]

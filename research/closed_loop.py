@@ -31,7 +31,7 @@ class Person:
 
     @property
     def user_id(self) -> str:
-        """Whom the system knows."""
+        """The reader's id in the system."""
         return self.reader.user_id
 
     def events(self, start: int, stop: int) -> list[Event]:
@@ -51,10 +51,10 @@ class Amounts:
     """How much the study generates.
 
     Attributes:
-        counts: after how many interactions posts are asked for, rising.
+        counts: numbers of interactions after which posts are asked for, rising.
         posts: for each reader at every count.
         history_posts: the same for the history baseline.
-        judged_at: the count that claims are about: there, and of the control arm, CLOSER times as many.
+        judged_at: the count that claims are about; there, and in the control arm, CLOSER times as many are generated.
         freshness: interactions that freshness is measured on.
     """
 
@@ -65,13 +65,13 @@ class Amounts:
     freshness: int
 
     def times(self, count: int) -> int:
-        """By how much more is generated after so many interactions."""
+        """By what factor more posts are generated after `count` interactions."""
         return CLOSER if count == self.judged_at else 1
 
 
 @dataclass(slots=True)
 class LoopOutcome:
-    """What was generated: texts per count and reader; the control arm knows no counts."""
+    """The generated texts, by count and reader; the control arm has no counts."""
 
     control: list[list[str]] = field(default_factory=list)
     soft: dict[int, list[list[str]]] = field(default_factory=dict)
@@ -169,7 +169,7 @@ class ClosedLoop:
 
 
 def _check(answers: Sequence[Written], interactions: int) -> None:
-    """Every answer must be of a profile that has learned so much: what is compared must be what was generated.
+    """Check that every answer was written with a profile that had learned exactly `interactions`.
 
     A reader without any positive weight is answered plainly, which counts as it is.
     """

@@ -1,11 +1,11 @@
-"""Which clusters a basis should be begun from: blocks of features, how many clusters, and how much chance is in it.
+"""Compares clusterings to begin a basis from: by blocks of features, number of clusters, and seed.
 
     python -m research.clusters [--counts '[16, 24, 32]'] [--out FOLDER]
 
 Clusters are found as `make basis` finds them, without labels. They are judged by the catalogue's class names, and by
-readers: how well posts that nobody saw are ranked for them when each cluster is one feature. No prompt is trained.
-Engagement is that of other readers, as `training.basis --log` finds it; nobody has reacted to what is ranked, so which
-cluster that is near to is told by its sentences and style.
+how well unseen posts are ranked for readers when each cluster is one feature. No prompt is trained. Engagement is that
+of other readers, as in `training.basis --log`. Nobody has reacted to the posts that are ranked, so these are placed by
+their embeddings and style alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,7 +105,7 @@ class Row:
 
 
 def space_of(blocks: Blocks, weights: tuple[float, float, float]) -> Floats:
-    """The blocks side by side, each as much as it counts."""
+    """The blocks side by side, each times its weight."""
     return np.hstack([weight * block for weight, block in zip(weights, blocks, strict=True)]).astype(np.float32)
 
 
@@ -119,7 +119,7 @@ def best_f1(labels: Labels, classes: Sequence[str]) -> dict[str, float]:
 
 
 def features_of(space: Floats, centers: Floats) -> Floats:
-    """How near posts are to each centre, as shares, centred and of mean norm 1, and no length: (N, K + 1)."""
+    """(N, K + 1) features: nearness of posts to each centre, as centred shares of mean norm 1; and a length of 0."""
     squared = distances_to(space, centers).astype(np.float64) ** 2
     shares = softmax(-SHARPNESS * squared / squared.min(axis=1).mean(), axis=1)
     centred = shares - shares.mean(axis=0)
@@ -178,7 +178,7 @@ class Clusterings:
 
 
 def variants(settings: ClustersSettings) -> Iterator[Way]:
-    """Every space at one count, the one in use at the others, and what engagement of so many readers adds."""
+    """Every space at one count, the space in use at the other counts, and with the engagement of some readers."""
     yield from (Way(name, settings.count) for name in SPACES)
     yield from (Way(SHIPPED, count) for count in settings.counts if count != settings.count)
     yield from (Way(name, settings.count, others) for name in ENGAGED for others in settings.crowds)

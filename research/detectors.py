@@ -1,4 +1,4 @@
-"""Which class a text is of, by two measures that the basis had no part in and that do not share features.
+"""Two independent measures of a text's class, neither of which uses the basis.
 
 `detected` asks the catalogue's keyword and surface detectors. `Classifier` is a linear classifier on word and character
 n-grams, trained on held-out posts that the basis never saw and on hand-written ones.
@@ -24,12 +24,12 @@ _WORD_PARTS: Final = re.compile(r"(?P<w>[a-z]+)|(?P<C>[A-Z]{2,})|(?P<U>[A-Z])|(?
 
 
 def detected(texts: Sequence[str]) -> list[set[str]]:
-    """The styles whose surface marks each text carries and the topic whose keywords it has most of."""
+    """For each text the styles whose detectors match it, and the topic with the most keywords in it."""
     return [detected_styles(text) | ({topic} if (topic := detected_topic(text)) else set()) for text in texts]
 
 
 def shape(text: str) -> str:
-    """A text without its words: runs of letters become `w`, `U` or `C`, numbers `N`; the marks and newlines stay."""
+    """A text without its words: runs of letters become `w`, `U` or `C`, numbers `N`; marks and newlines stay."""
     return _WORD_PARTS.sub(lambda match: str(match.lastgroup), text)
 
 
@@ -92,7 +92,7 @@ def either(*measures: Measure) -> Measure:
 
 
 def once(measure: Measure, texts: Iterable[str]) -> Measure:
-    """The same measure of these texts alone, each of which it is asked about once, and all together."""
+    """The measure of these texts, computed once for all of them together."""
     different = list(dict.fromkeys(texts))
     found = dict(zip(different, measure(different), strict=True))
     return lambda asked: [found[text] for text in asked]

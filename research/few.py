@@ -1,4 +1,4 @@
-"""Whether classes of few posts find a cluster: ways to begin, the smallest cluster, and what readers like together.
+"""Whether classes of few posts get a cluster, by initialisation, smallest cluster and engagement.
 
     python -m research.few [--posts 12] [--seeds '[0, 1, 2, 3, 4]'] [--out FOLDER]
 
@@ -33,7 +33,7 @@ from training.basis.build import BuildOptions
 from training.basis.clusters import FEW, SMALLEST, initial_clusters
 from training.basis.engagement import engagement_of
 
-OF_A_KIND: Final = 2  # topics, and as many styles, that have few posts
+OF_A_KIND: Final = 2  # so many topics, and as many styles, have few posts
 
 
 class FewSettings(BaseSettings):

@@ -1,4 +1,4 @@
-"""From what was generated to the figures of the table."""
+"""Computes the figures of the table from the generated posts."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The table, and the perplexities that it is read against."""
+    """The table, and perplexities to compare with."""
 
     rows: list[Row]
     control_perplexity: float
@@ -61,7 +61,7 @@ class Figures:
 
 
 class Scorer:
-    """Log-likelihoods of texts under the plain model, each text once; other texts it leaves out."""
+    """Log-likelihoods of texts under the plain model, each computed once."""
 
     def __init__(self, scores: Mapping[str, TextScore]) -> None:
         self._scores = scores
@@ -90,7 +90,7 @@ def flat(texts: Texts) -> list[str]:
 
 
 def sampled_texts(outcome: LoopOutcome, posts: int, judged_at: int) -> list[str]:
-    """The first so many posts of every reader, count and arm, CLOSER times as many where SLOP is judged.
+    """The first `posts` posts of every reader, count and arm; CLOSER times as many at `judged_at`.
 
     The control arm, which that is read against, is sampled as closely.
     """

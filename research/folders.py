@@ -1,4 +1,4 @@
-"""Where studies put their results, and what they keep for the next time."""
+"""The folders of studies' results, and of what they keep for the next run."""
 
 from pathlib import Path
 from typing import Final

@@ -1,14 +1,14 @@
-"""How well new readers' jokes are ranked after a few of their ratings, for jokes that others rated and for new ones.
+"""How well jokes are ranked for new readers after a few ratings: jokes that others rated, and new ones.
 
     DATA=folder python -m research.humor [--readers 500] [--language-readers 16] [--tuned-readers 6]
 
 The folder is the replay's: jokes.json and ratings.csv.gz. Most readers' ratings fit the factors, exactly as
 `training.factors` fits them to the log; the others are new, and their ratings are learned one by one.
 
-Methods that ask a language model are dear: they rank fewer jokes for fewer readers, after fewer counts of ratings. So
-every method is compared with SLOP on the very readers and jokes that it ranked. Every option can be given in the
-environment too: HUMOR_LANGUAGE_READERS=0 HUMOR_TUNED_READERS=0 leave those methods out, and with HUMOR_EARLIER=file
-their rows are those of an earlier run, whose humor.json that is: they say which basis they were compared with.
+Methods that ask a language model are expensive: they rank fewer jokes, for fewer readers, after fewer counts of
+ratings. So every method is compared with SLOP on the same readers and jokes. Every option can be given in the
+environment too. HUMOR_LANGUAGE_READERS=0 HUMOR_TUNED_READERS=0 leave the expensive methods out. With HUMOR_EARLIER,
+the humor.json of an earlier run, their rows come from there, and say which basis they were compared with.
 """
 
 import os
@@ -136,14 +136,14 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """New readers: the ratings that they give, in order, and those that are to be ranked."""
+    """New readers: the ratings to learn, in order, and those to rank."""
 
     name: str
     given: list[list[tuple[int, float]]]
     asked: list[dict[int, float]]
 
     def part(self, readers: int, asked: int) -> "Task":
-        """The first readers alone, and so many of each one's jokes; both are in random order."""
+        """The first `readers` readers, with `asked` jokes each to rank; both are in random order."""
         few = [dict(list(ratings.items())[:asked]) for ratings in self.asked[:readers]]
         return Task(self.name, self.given[:readers], few)
 
@@ -229,8 +229,7 @@ def methods_for(
 ) -> tuple[Slop, list[Method]]:
     """SLOP and the others, fitted to the other readers' reactions.
 
-    The crowd judges a joke that nobody rated by its text, as the factors do; length alone is in the direction that the
-    crowd prefers.
+    For a joke that nobody rated, the method of mean ratings predicts the mean from the text, as the factors do.
     """
     options, settings = FitOptions(size=size), LearningSettings()
     fitted = refit(basis, reactions, settings.prior_of, options).basis
@@ -277,7 +276,7 @@ def catalogue_components() -> Components:
 
 
 def measured(task: Task, method: Method, counts: Sequence[int], progress: Progress) -> Measured:
-    """How a method ranks for a task's readers."""
+    """The accuracy of a method for a task's readers."""
     bar = progress.add_task(f"{task.name} jokes: {method.name}", total=len(task.given))
     found: dict[int, list[float]] = {count: [] for count in counts}
     spent, learned = 0.0, 0
@@ -350,7 +349,7 @@ def language_groups(settings: HumorSettings, basis: Basis, texts: Sequence[str])
 
 
 def calibrated(task: Task, method: Slop) -> list[CalibrationBin]:
-    """How much readers like what they are predicted to like, a rating as a label in [0, 1], before each is learned."""
+    """Predicted probabilities of a like before each rating is learned, against the rating as a label in [0, 1]."""
     predicted, observed = [], []
     for given in task.given:
         reader = method.reader()

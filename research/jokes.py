@@ -1,4 +1,4 @@
-"""What studies know of posts by their texts: features under a basis, as production makes them, sentence embeddings."""
+"""Text features of posts under a basis, as production computes them, and sentence embeddings."""
 
 from collections.abc import Sequence
 

@@ -1,12 +1,12 @@
-"""Rivals that rank by what a frozen language model makes of a joke when it is told who the reader is.
+"""Rivals that rank jokes by their likelihood under a frozen language model that is told who the reader is.
 
 Four ways to tell it: liked jokes in the prompt, a description of the reader in the prompt, prompt tuning, LoRA. A
 joke's score is the mean log-likelihood of its tokens when the model is told, less the same when it is not: the
 pointwise mutual information of joke and reader (Holtzman et al. 2021, arXiv 2104.08315), which leaves out how likely
 the joke is anyway. It is a mean over tokens because the sum grows with the joke's length, and would rank by that.
 
-Liked is the upper half of a reader's ratings, whatever they are: people differ in how high they rate. What a model is
-told is made anew at certain counts of ratings only; to make it with every rating would cost up to ten times as much.
+Liked jokes are the upper half of a reader's ratings, since people differ in how high they rate. What a model is told is
+made anew only at certain counts of ratings; with every rating it would cost up to ten times as much.
 """
 
 import os
@@ -76,12 +76,12 @@ def batches_of_like_length(jokes: Sequence[int], lengths: Sequence[int], most: i
 
 
 class FrozenModel:
-    """A language model within the template, and the jokes as it reads them: whole, for the point comes last.
+    """A language model within the template, and the jokes' tokens: whole jokes, since the point comes last.
 
     Attributes:
         transformer: as transformers has it.
         tokenizer: its.
-        lm: the same model as the trainer uses it.
+        lm: the same model as `training` wraps it.
         template: what surrounds the reader.
         texts: the jokes.
         jokes: their tokens with the end of turn.

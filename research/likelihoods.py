@@ -1,4 +1,4 @@
-"""How likely many posts are under many prompts, all at once: for studies, where nobody waits for a single post."""
+"""Likelihoods of many posts under many prompts at once, for studies."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""The figures of the studies: intervals over readers, pair accuracy, perplexity, variety, copies."""
+"""The measures of the studies: intervals over readers, pair accuracy, perplexity, variety, calibration."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -110,7 +110,7 @@ def distinct2_of(texts: Sequence[str], count: int, seed: int = 0) -> float:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """Predictions of like size: their mean, what was observed, and how many they are."""
+    """A bin of similar predictions: their mean, the mean of what was observed, and their number."""
 
     predicted: float
     observed: float

@@ -27,7 +27,7 @@ def _member(number: int, posts: Sequence[Post], habits: Habits, seed: int) -> Me
 
 
 def reactions_of(others: Sequence[Member], places: Mapping[str, int]) -> Reactions:
-    """What they make of posts, as production counts it.
+    """The reactions of other readers, with production's rewards.
 
     Args:
         others: readers.

@@ -1,8 +1,9 @@
 """A projector from all of a reader's weights to one soft prompt: `python -m research.projector --help`.
 
-Embedding-to-Prefix (arXiv 2505.17051) maps what is known of a user to a prefix of a frozen model by a small network.
-Here that is the average of the basis' prompts by the reader's shares, which is a prompt itself for a reader of one
-taste, and a learned residual. Training makes up readers with one, two or four clusters of the catalogue as tastes.
+As in Embedding-to-Prefix (Huber et al. 2025, arXiv 2505.17051), a small network maps a vector of the reader to a prefix
+of a frozen model. Here it adds a learned residual to the average of the basis' prompts by the reader's shares; for a
+reader of one taste that average is a prompt of the basis. It is trained on simulated readers whose tastes are one, two
+or four clusters of the catalogue.
 """
 
 import argparse
@@ -49,7 +50,7 @@ class ProjectorOptions:
 
     Attributes:
         steps: of the optimiser.
-        mixtures: made-up readers a step.
+        mixtures: simulated readers in a step.
         posts: of each of them.
         tastes: how many clusters a reader has; drawn evenly.
         concentration: of the Dirichlet distribution of a reader's shares; 1 is even over all of them.
@@ -57,7 +58,7 @@ class ProjectorOptions:
         rate: the learning rate's peak, which comes down as that of prompts does.
         held_out: share of posts that only choose the best step.
         check_every: steps between looks at held-out posts, and between checkpoints.
-        checked: made-up readers of held-out posts.
+        checked: simulated readers for a look at held-out posts.
         seed: of everything random.
     """
 
@@ -81,13 +82,14 @@ def within(rows: Tensor, norms: tuple[float, float]) -> Tensor:
 
 
 class Projector(nn.Module):
-    """f(w) = rows(sum_k w_k P_k + B gelu(A w + a) + b), with rows brought into the basis' range of norms.
+    """f(w) = within(sum_k w_k P_k + B gelu(A w + a) + b); `within` clips the norms of rows to the basis' range.
 
-    B and b are zero at first, so that f(w) begins as the weighted average of the prompts.
+    w is (K,), the reader's shares; P_k is (k, d); A is (r, K) and a (r,), for `rank` r; B is (k d, r) and b (k d,), whose
+    result is reshaped to (k, d). B and b begin at zero, so that f(w) begins as the weighted average of the prompts.
 
     Attributes:
         prompts: (K, k, d), the P_k.
-        about: what is said of its training.
+        about: facts on its training, kept in the file.
     """
 
     prompts: Tensor
@@ -123,7 +125,7 @@ class Projector(nn.Module):
         return checked(half.cpu().numpy(), self._basis)
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file: the residual, what basis it is of, and what is said of its training."""
+        """Write a safetensors file with the residual's parameters, the basis' version and `about`."""
         said = {ABOUT: json.dumps([self._basis.text_version, self.about])}  # one entry, since their order is random
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".new")
@@ -155,17 +157,17 @@ class Projector(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Mixtures:
-    """Made-up readers: (M, K) shares of the prompts, and for each of them the numbers of some posts."""
+    """Simulated readers: (M, K) shares of the prompts, and for each reader the indices of some posts."""
 
     shares: Floats
     posts: list[list[int]]
 
 
 def drawn(members: Sequence[Labels], count: int, options: ProjectorOptions, rng: np.random.Generator) -> Mixtures:
-    """Make up readers.
+    """Draw simulated readers.
 
     Args:
-        members: for each of K clusters the numbers of its posts; clusters without a post are nobody's taste.
+        members: for each of K clusters the indices of its posts; a cluster without posts is nobody's taste.
         count: how many readers.
         options: how many tastes and posts they have.
         rng: source of the draw.
@@ -181,7 +183,7 @@ def drawn(members: Sequence[Labels], count: int, options: ProjectorOptions, rng:
 
 
 def mixture_losses(model: LanguageModel, projector: Projector, tokens: Sequence[Tensor], readers: Mixtures) -> Tensor:
-    """Loss a token of made-up readers' posts under their prompts: (B,) nats, in the order of the posts."""
+    """Loss a token of simulated readers' posts under their prompts: (B,) nats, in the order of the posts."""
     prompts = projector(torch.from_numpy(readers.shares).to(model.device))
     return model.losses(prompts, [[tokens[i] for i in posts] for posts in readers.posts])
 
@@ -223,7 +225,7 @@ class Training:
         return [np.flatnonzero((labels == k) & chosen) for k in range(self._projector.prompts.shape[0])]
 
     def _train_step(self, members: Sequence[Labels]) -> float:
-        # Seeded by place, so that a resumed training draws what an uninterrupted one draws.
+        # Seeded by the step, so that a resumed training draws what an uninterrupted one draws.
         rng = np.random.default_rng([self._options.seed, TRAINING, self._step])
         readers = drawn(members, self._options.mixtures, self._options, rng)
         share = learning_rate(self._step, self._options.steps) / LEARNING_RATE
@@ -246,7 +248,7 @@ class Training:
 
     @torch.inference_mode()
     def _held_out_loss(self, labels: Labels) -> float:
-        """Of the same made-up readers each time; without held-out posts ever less, so that the last step is kept."""
+        """The loss of the same simulated readers each time; without held-out posts it falls: the last step is kept."""
         if not self._held.any():
             return -float(self._step)
         rng = np.random.default_rng([self._options.seed, HELD_OUT])

@@ -1,4 +1,4 @@
-"""Ways to rank jokes for a reader whom nothing is known of at first: what production does, and its rivals.
+"""Ways to rank jokes for a new reader: production's, and its rivals.
 
 A method is fitted once to other readers' ratings; `reader` starts a new reader, who learns one rating after the other.
 """
@@ -25,7 +25,7 @@ SLOP: Final = "SLOP"
 
 
 class PromptTokens(NamedTuple):
-    """What a reader is in a language model's prompt, in tokens or rows: the system message, and turns if there are any.
+    """How much of a language model's prompt a reader takes, in tokens or rows: system message, and turns if any.
 
     Attributes:
         ranking: of a request that ranks; 0 where no language model is asked.
@@ -123,7 +123,7 @@ class SlopReader:
 
 @dataclass(frozen=True)
 class Crowd:
-    """One order for everybody: `means` by others, or what stands for them; higher is better."""
+    """One order for all readers, by `means` of others' ratings; higher is better."""
 
     means: Doubles
     name: str = "crowd's mean"
@@ -228,7 +228,7 @@ class _RidgeReader:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A reader's way: the scores of the jokes asked for after each count, (A,), and CPU seconds of learning alone."""
+    """The course of a reader: (A,) scores of the asked jokes after each count, and CPU seconds of learning alone."""
 
     scores: dict[int, Doubles]
     learning_s: float

@@ -101,7 +101,7 @@ def _rater(user: str, ratings: Ratings, sent: int, rng: np.random.Generator) -> 
 
 
 def joke_post_id(text: str) -> str:
-    """What a joke is called as a post."""
+    """The post id of a joke."""
     return f"joke-{sha256(text.encode()).hexdigest()[:12]}"
 
 

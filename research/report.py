@@ -1,4 +1,4 @@
-"""What the demo shows: the table, posts before and after, the plot, the JSON."""
+"""The demo's output: the table, posts before and after, the plot, the JSON."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ EXAMPLES = 3
 
 
 def taste_table(rows: Sequence[Row]) -> Table:
-    """How much of what is generated is on taste."""
+    """The shares of generated posts on the readers' tastes."""
     table = _table("Share of generated posts on the reader's hidden tastes", "interactions")
     for title in ("SLOP", "control", "history", "by keywords"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -34,7 +34,7 @@ def taste_table(rows: Sequence[Row]) -> Table:
 
 
 def text_table(rows: Sequence[Row]) -> Table:
-    """What the texts are like."""
+    """Perplexity, variety and copies of the texts."""
     table = _table("The texts: likely, varied, new", "interactions")
     for title in ("perplexity", "x control", "history's", "distinct-2, x control", "near-copies", "history's"):
         table.add_column(title, justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""How a study is told its options, what it prints on, and how it ends."""
+"""Common to all studies: their options, their console and progress, and their exit."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ LOCAL: Final = "write with transformers in this process rather than with vLLM, f
 
 
 def options_of(study: str) -> SettingsConfigDict:
-    """How a study is told its options: on the command line of `python -m research.STUDY`, or in the environment."""
+    """The settings' configuration of a study: options of `python -m research.STUDY`, or variables STUDY_OPTION."""
     return SettingsConfigDict(
         env_prefix=f"{study.upper()}_",
         env_ignore_empty=True,

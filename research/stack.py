@@ -1,4 +1,4 @@
-"""The running system as a study uses it: its three APIs, and waiting until it has caught up."""
+"""A running system for a study: its three APIs, and waiting until all is learned."""
 
 import asyncio
 import time
@@ -67,7 +67,7 @@ class StudyStack:
 
 
 class Patience:
-    """Waits between two looks at work that others do, and gives up when it no longer gets less."""
+    """Waits for work that others do, and gives up when what is left has stopped shrinking."""
 
     def __init__(self, complaint: str, stalled_s: float = STALLED_S) -> None:
         self._complaint, self._stalled_s = complaint, stalled_s
@@ -102,7 +102,7 @@ async def engine_of(
 async def writer(
     console: Console, basis: Basis, *, local: bool = False, concurrency: int = CONCURRENCY
 ) -> AsyncIterator[Writer]:
-    """What writes with the base model of a basis, for the time of the context.
+    """A writer with the base model of a basis, for the time of the context.
 
     Args:
         console: told what is started.

@@ -61,7 +61,7 @@ def tidy(text: str) -> str:
 
 
 def whole_sentences(text: str) -> str:
-    """A post that ran into the token limit, without its unfinished sentence."""
+    """A post that was cut at the token limit, without its unfinished sentence."""
     return text[: max(text.rfind(mark) for mark in ".!?") + 1]
 
 

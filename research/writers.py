@@ -8,7 +8,7 @@ from client.texts import Sampling, TextScore, WrittenTexts
 
 
 class Writer(Protocol):
-    """A frozen language model that writes, past all personalization.
+    """A frozen language model that writes without any personalization.
 
     Attributes:
         model: its name, by which kept texts are told apart.

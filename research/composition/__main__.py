@@ -1,4 +1,4 @@
-"""Which way to ask for a style and a topic gives both in one post.
+"""Compares ways to ask for a style and a topic in one post.
 
     python -m research.composition [--pairs 36] [--posts 8] [--seed 0] [--out research/results]
 
@@ -122,7 +122,7 @@ async def write_and_score(
 
 
 def _spread(texts: Sequence[str], count: int) -> Sequence[str]:
-    """Some of the posts of a pair, from the first to the last, so that each prompt of a mixture has its share."""
+    """`count` of a pair's posts at even distances, so that each prompt of a mixture has its share."""
     return texts[:: max(1, len(texts) // count)][:count]
 
 

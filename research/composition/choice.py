@@ -1,4 +1,4 @@
-"""Which prompts a reader of a class would get: those that liked posts have most to do with."""
+"""Chooses the prompts that a reader of a class would get: those with the largest responsibilities for liked posts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ TEMPERATURE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What each class' posts choose.
+    """The prompts that each class' posts choose.
 
     Attributes:
         prompts: of the basis.
@@ -80,7 +80,7 @@ def _pair_shares(log_likelihoods: Doubles, size: tuple[int, int]) -> Doubles:
 
 
 def strongest(shares: Mapping[str, Doubles]) -> dict[str, int]:
-    """For every class the prompt that its posts have most to do with, above what all classes' have.
+    """For every class the prompt whose mean responsibility for its posts exceeds that for all posts the most.
 
     Args:
         shares: for every class the (n, K) responsibilities of its posts.
@@ -91,7 +91,7 @@ def strongest(shares: Mapping[str, Doubles]) -> dict[str, int]:
 
 
 def mixture_loss(log_likelihoods: Mapping[str, Doubles], tokens: Mapping[str, Sequence[int]]) -> Estimate:
-    """-log of the mean of p(post | prompt) over all K prompts, nats a token: what a basis as a whole makes of posts.
+    """The loss of posts under a basis as a whole: -log of the mean of p(post | prompt) over K prompts, nats a token.
 
     Args:
         log_likelihoods: for every class the (n, K) of its posts.

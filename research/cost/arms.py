@@ -1,4 +1,4 @@
-"""The ways to tell a model who the reader is, and what each has to be sent and stored."""
+"""The ways to tell a model who the reader is: the chat and the bytes to store for each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The engine as the cost study asks it: one token, streamed, with the time to it and the prompt's tokens."""
+"""Asks the engine for one streamed token, and measures the time to it and the prompt's tokens."""
 
 import json
 import time
@@ -37,7 +37,7 @@ class Answer:
 
 
 class CostEngine:
-    """vLLM at `url`, asked by nobody else meanwhile.
+    """vLLM at `url`; nobody else may ask it meanwhile.
 
     Attributes:
         context: tokens that it takes.

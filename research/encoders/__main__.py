@@ -1,4 +1,4 @@
-"""How a post is best made into features: how well readers are learned from them, beside milliseconds a post.
+"""Compares encoders of posts: how well readers are learned from their features, and their CPU time for a post.
 
     python -m research.encoders [--readers 60] [--out FOLDER]
 

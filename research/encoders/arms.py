@@ -49,7 +49,7 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What features are made of that no prompt has a part in.
+    """Vectors of posts that do not depend on the prompts.
 
     Attributes:
         vectors: (N, E) float32.
@@ -61,13 +61,13 @@ class Inputs:
     milliseconds: float
 
     def beside(self, other: "Inputs") -> "Inputs":
-        """Both, each post's one after the other."""
+        """Both vectors of each post, concatenated."""
         vectors = np.hstack([self.vectors, other.vectors])
         return Inputs(f"{self.name} and {other.name}", vectors, self.milliseconds + other.milliseconds)
 
 
 def over_prompts(basis: Basis, logs: Doubles, words: npt.NDArray[np.intp]) -> Floats:
-    """Features as the basis makes them, centred and scaled on these very posts."""
+    """Features of a basis from other log-likelihoods, centred and scaled on these posts."""
     shares = responsibilities(logs, basis.temperature)
     center = shares.mean(axis=0)
     scale = float(np.linalg.norm(shares - center, axis=1).mean())
@@ -75,9 +75,9 @@ def over_prompts(basis: Basis, logs: Doubles, words: npt.NDArray[np.intp]) -> Fl
 
 
 def distilled(basis: Basis, inputs: Floats, targets: Doubles, seed: int) -> Doubles:
-    """Log-likelihoods, but for a constant, of the likeliest prompt by a linear head on other features of the post.
+    """(N, K) log-likelihoods but for a constant: temperature times the log-probability that a prompt is the likeliest.
 
-    The head of each fold is fitted on the others' posts, each with its likeliest prompt as the label.
+    They are by logistic regression on (N, I) `inputs`; the head of each fold is fitted on the other folds' posts.
     """
     head = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
     labels, folds = targets.argmax(axis=1), KFold(FOLDS, shuffle=True, random_state=seed)
@@ -110,7 +110,7 @@ def encoders(model: LanguageModel, basis: Basis, texts: Sequence[str], tokens: F
 
 
 def shipped(basis: Basis, texts: Sequence[str]) -> Encoder:
-    """What production has: the basis' own head, taught before, which has seen none of the posts that are ranked."""
+    """Production's encoder, with the head of the basis, which has seen none of the posts that are ranked."""
     encoder = production.Encoder(basis, embedder())
     features = encoder.features_of(texts)
     prompts_and_length = np.hstack([features[:, : basis.size], features[:, -1:]])
@@ -143,7 +143,7 @@ def over_likelihoods(
 def from_inputs(
     basis: Basis, inputs: Inputs, whole: Doubles, words: npt.NDArray[np.intp], seed: int
 ) -> Iterator[Encoder]:
-    """A head that was taught the likelihoods `whole` of whole posts, and principal components."""
+    """The encoders by a head that learned from the likelihoods `whole` of whole posts, and by principal components."""
     head = over_prompts(basis, distilled(basis, inputs.vectors, whole, seed), words)
     yield Encoder(f"{inputs.name}, a head distilled from likelihoods", head, True, inputs.milliseconds)
     parts = np.hstack([compressed(inputs.vectors, basis.size, seed), basis.length.features(words)])

@@ -1,4 +1,4 @@
-"""What readers who were learned from an encoder's features are ranked and given."""
+"""The figures of an encoder: rankings and posts for readers who were learned from its features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""The race for a post's features: how the featurizer computed them before there was a head, kept for comparison.
+"""The race of prompts: how the featurizer computed features before there was a head, kept for comparison.
 
-After the first HEAT_TOKENS of a post only the SURVIVORS best prompts go on, and those that are left behind keep their
-distance to the leader: they are far behind already, and responsibilities do not see how far.
+After the first HEAT_TOKENS of a post only the SURVIVORS best prompts go on. The others keep their distance to the best
+one: they are so far behind that their responsibilities are about 0 in any case.
 """
 
 from typing import Any

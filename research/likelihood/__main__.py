@@ -1,4 +1,4 @@
-"""How likely posts that a basis never saw are under its prompts, each chosen on a half and measured on the other.
+"""How likely unseen posts are under the prompts of a basis: chosen by a post's first half, measured on its second.
 
     DATA=folder python -m research.likelihood     # the jokes of the ratings' folder, in folds
     POSTS=posts.jsonl python -m research.likelihood     # one's own posts, in folds

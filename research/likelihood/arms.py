@@ -1,4 +1,4 @@
-"""What precedes a post in each arm, and how likely the second halves of posts are in all of them."""
+"""The arms, which differ in what precedes a post, and the likelihoods of posts' second halves in each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

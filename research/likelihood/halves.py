@@ -1,4 +1,4 @@
-"""The prompt that explains the first half of a post best, and how likely the second half is under it."""
+"""Chooses the prompt under which the first half of a post is likeliest, and measures the second half under it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -34,7 +34,7 @@ def nats(model: LanguageModel, prompt: Tensor, posts: Sequence[Tensor]) -> list[
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Places of posts of like length, TOKENS_AT_ONCE with their padding at most."""
+    """Indices of posts in batches of like length, of at most TOKENS_AT_ONCE tokens with the padding."""
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batch and (len(batch) + 1) * lengths[i] > TOKENS_AT_ONCE:
@@ -46,7 +46,7 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def chosen(model: LanguageModel, prompts: Sequence[Tensor], posts: Sequence[Tensor]) -> Choice:
-    """Which prompt explains each post's first half best.
+    """For each post the index of the prompt under which its first half is likeliest.
 
     Of more prompts than SURVIVORS, only the best after HEAT_TOKENS go on, as where features are computed.
 

@@ -1,4 +1,4 @@
-"""Which way from a profile's weights to a prompt writes best, for readers with one, two and four tastes.
+"""Compares ways from a profile's weights to a prompt, for readers with one, two and four tastes.
 
     python -m research.prompts [--readers 60] [--own-readers 12] [--seeds 0,1,2] [--local] [--out research/results]
 
@@ -88,7 +88,7 @@ class Learned:
     profile: Profile
 
     def rng(self) -> np.random.Generator:
-        """The same for every way, so that ways differ by what they do alone."""
+        """A generator with the same seed for every way, so that the ways differ in nothing else."""
         return np.random.default_rng([self.member.seed, self.number])
 
 
@@ -166,7 +166,7 @@ def first_of(learned: Sequence[Learned], count: int) -> list[Learned]:
 
 
 def for_nobody(one: Learned, plain: Pool, way: str) -> Given:
-    """What a reader gets of whom nothing is known."""
+    """What a reader without a taste gets: the plain model's posts."""
     return Given(way, MAIN, one.member, drawn(plain.posts[0], POSTS, one.rng()), plain.prompt_tokens)
 
 

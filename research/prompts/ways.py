@@ -1,4 +1,4 @@
-"""The ways from a profile's weights to what the engine is sent.
+"""The ways from a profile's weights to the soft prompts that are sent to the engine.
 
 Most draw a prompt of the basis for each post, so that the posts of all readers are under the same K prompts. Others
 make one soft prompt for a reader, for all posts.
@@ -67,7 +67,7 @@ class OwnPrompts:
 
     def __init__(self, basis: Basis, projector: Projector) -> None:
         self._basis = basis
-        self._projectors = {AVERAGE: Projector(basis, 1), PROJECTED: projector}  # without training it is the average
+        self._projectors = {AVERAGE: Projector(basis, 1), PROJECTED: projector}  # untrained: the average
 
     def __call__(self, way: str, profile: Profile) -> Floats | None:
         """The soft prompt, (rows, d), by one of OWN; None for a reader without a positive weight.
@@ -81,6 +81,6 @@ class OwnPrompts:
         return self._strongest(share) if way == CONCATENATED else self._projectors[way].prompt(share)
 
     def _strongest(self, share: Doubles) -> Floats:
-        """The two strongest prompts, the strongest first; one prompt for a reader of one."""
+        """The two strongest prompts, the strongest first; one if the reader has one."""
         chosen = [k for k in np.argsort(-share)[:2] if share[k] > 0]
         return np.concatenate([checked(self._basis.prompts[k], self._basis) for k in chosen])

@@ -90,7 +90,7 @@ class TopicsSettings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """All that is known before anything is written."""
+    """What is known before anything is written: readers, features, prompts."""
 
     basis: Basis
     classifier: Classifier
@@ -102,7 +102,7 @@ class Prepared:
     known: KnownPosts = field(default_factory=lambda: KnownPosts.of([]))
 
     def fresh(self) -> list[Member]:
-        """Those whose taste changed, had they only come after the change."""
+        """The readers whose taste changed, as if they had come only after the change."""
         return [replace(member, before=()) for member in self.members if member.kind == TasteKind.CHANGED]
 
     def some(self, count: int, *kinds: TasteKind) -> list[Member]:

@@ -1,7 +1,7 @@
 """The arm that gives readers a topic and a style in one post, where style × subject prompts lie beside the basis.
 
-Posts under a pair do not depend on the reader either, but there are too many pairs to write all of them. So it is drawn
-first, for everybody; then each pair is written once a seed, as often as whoever is given most of it needs.
+Posts under a pair do not depend on the reader either, but there are too many pairs to write all of them. So all draws
+are made first. Then each pair is written once for a seed, with as many posts as any one reader gets of it.
 """
 
 from collections import Counter, defaultdict
@@ -59,7 +59,7 @@ def composed_for(wanted: Iterable[Wanted]) -> dict[str, float]:
 
 
 class ComposedPosts:
-    """Has pairs written, and gives readers what they want."""
+    """Writes posts under the pairs that readers are to get, and deals them out."""
 
     def __init__(
         self, writer: CachedWriter, basis: Basis, style_subject: StyleSubjectBasis, sampling: Sampling

@@ -1,4 +1,4 @@
-"""From what the arms wrote to the figures."""
+"""Computes the figures from the arms' posts."""
 
 import re
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The readers of the study, what they do, and what production's own update makes of it."""
+"""The readers of the study, their reactions, and profiles learned from these by production's update."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -176,5 +176,5 @@ class Learner:
 
 
 def interaction_of(reaction: Reaction) -> Interaction:
-    """What of it says something, as the collector would send it."""
+    """The interaction of a reaction, as the collector would publish it."""
     return Interaction(type=f"INTERACTION_TYPE_{reaction.signal.upper()}", value=reaction.milliseconds)

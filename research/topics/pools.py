@@ -1,4 +1,4 @@
-"""Posts under every prompt of a basis, for other studies than this one too."""
+"""Posts under every prompt of a basis, also for other studies."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What is done without SLOP: a soft prompt tuned for each reader by gradient, on the posts that the reader liked."""
+"""The rival without SLOP: a soft prompt tuned for each reader by gradient, on the posts that the reader liked."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from training.basis.build import START_WORDS
 from training.basis.tuning import PromptState, train_step
 from training.language_model import LanguageModel
 
-STEPS: Final = 24  # as many as a prompt of the basis gets
+STEPS: Final = 24  # as many as each prompt of the basis is trained for
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Effort:
 
     @property
     def ratio(self) -> float:
-        """How much dearer tuning is."""
+        """The time of tuning by the time of SLOP's update."""
         return self.tuned / self.ours
 
 
@@ -42,7 +42,7 @@ def tuned_prompt(model: LanguageModel, liked: Sequence[str], rows: int) -> npt.N
 
 
 def effort(model: LanguageModel, member: Member, learner: Learner, fresh: Profile, rows: int) -> Effort:
-    """What tuning and our update cost for the same MAIN interactions of a reader, features apart: they are a post's."""
+    """The costs of tuning and of SLOP's update for the same MAIN interactions, without computing posts' features."""
     start = time.process_time()
     tuned_prompt(model, member.liked(MAIN), rows)
     tuned = time.process_time() - start

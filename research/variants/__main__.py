@@ -1,4 +1,4 @@
-"""Ways to build a basis: rounds, steps, assignment, preferences, how many prompts, how many rows, and chance.
+"""Compares ways to build a basis: rounds, steps, assignment, preferences, numbers of prompts and rows, seeds.
 
     python -m research.variants [--names '["as shipped", "20 prompts"]'] [--local] [--out research/results]
 

@@ -71,7 +71,7 @@ class Variant:
         return self.name.startswith("few posts")
 
     def digest(self, revision: str) -> str:
-        """What its basis is kept under, for a model of this revision."""
+        """The name under which its basis is kept, for a model of this revision."""
         return sha256(json.dumps([revision, asdict(self.options), self.has_few]).encode()).hexdigest()[:12]
 
     def basis(self, like: Basis, catalogue: LabelledCatalogue) -> Basis:

@@ -1,4 +1,4 @@
-"""How good a basis is for readers whom it has never seen."""
+"""The figures of a basis, for readers and posts that it has never seen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
