@@ -84,8 +84,8 @@ def within(rows: Tensor, norms: tuple[float, float]) -> Tensor:
 class Projector(nn.Module):
     """f(w) = within(sum_k w_k P_k + B gelu(A w + a) + b); `within` clips the norms of rows to the basis' range.
 
-    w is (K,), the reader's shares; P_k is (k, d); A is (r, K) and a (r,), for `rank` r; B is (k d, r) and b (k d,), whose
-    result is reshaped to (k, d). B and b begin at zero, so that f(w) begins as the weighted average of the prompts.
+    w is (K,), the reader's shares; P_k is (k, d); A is (r, K) and a (r,), for `rank` r; B is (k d, r) and b (k d,), and
+    their result is reshaped to (k, d). B and b begin at zero, and so f(w) as the weighted average of the prompts.
 
     Attributes:
         prompts: (K, k, d), the P_k.
