@@ -1,7 +1,8 @@
-"""Sentence embeddings by ONNX Runtime, without torch: of any model in the layout of sentence-transformers.
+"""Sentence embeddings by ONNX Runtime, without torch, of any model in the layout of sentence-transformers.
 
-The folder has `onnx/model.onnx`, `tokenizer.json` and, where they differ from what is usual, `1_Pooling/config.json`
-and `sentence_bert_config.json`. One text goes through the model at a time, so that no embedding depends on others.
+A model is a folder with `onnx/model.onnx` and `tokenizer.json`, and optionally `1_Pooling/config.json` (else mean
+pooling) and `sentence_bert_config.json` (else 256 tokens, or what `config.json` says). The model reads one text at a
+time, so that no embedding depends on other texts.
 """
 
 import hashlib
@@ -21,8 +22,9 @@ MODEL_FILE: Final = "onnx/model.onnx"
 REVISION_FILE: Final = "revision.txt"
 _TOKENIZER: Final = "tokenizer.json"
 _POOLING: Final = "1_Pooling/config.json"
+# Where the number of tokens that the model reads is noted: files and members, the first that is there counts.
 _LIMITS: Final = (("sentence_bert_config.json", "max_seq_length"), ("config.json", "max_position_embeddings"))
-_TOKENS: Final = 256  # of a text, if no file says it
+_TOKENS: Final = 256  # if it is noted nowhere
 
 
 class InvalidEmbedder(ValueError):  # noqa: N818
@@ -30,39 +32,39 @@ class InvalidEmbedder(ValueError):  # noqa: N818
 
 
 class SentenceEmbedder(Protocol):
-    """What makes embeddings, as the encoder needs it.
+    """A source of embeddings, as the encoder needs it.
 
     Attributes:
         name: for people.
-        revision: changes with whatever embeddings depend on.
+        revision: of all that embeddings depend on.
     """
 
     name: str
     revision: str
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        """(N, E) float32 of unit norm."""
+        """Embeddings of N texts: (N, E) float32 of unit norm."""
         ...
 
 
 class Embedder:
-    """A sentence embedder; may be used by several threads at once.
+    """A sentence embedder. Several threads may use it at once.
 
     Attributes:
         name: the folder's name.
-        revision: twelve hex digits of its weights, tokenizer and pooling.
-        width: E.
+        revision: see `revision_of`.
+        width: E, the size of an embedding.
     """
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
-        """Load it.
+        """Load a model.
 
         Args:
-            folder: as this module describes it.
-            threads: that one text's embedding takes.
+            folder: of the model, see above.
+            threads: how many threads the embedding of one text takes.
 
         Raises:
-            InvalidEmbedder: a file is missing or broken, or asks for what is not known here.
+            InvalidEmbedder: a file is missing or broken, or names a pooling that is not supported.
         """
         for name in (MODEL_FILE, _TOKENIZER):
             if not (folder / name).is_file():
@@ -80,7 +82,7 @@ class Embedder:
 
     @classmethod
     def load(cls, source: str | Path, threads: int = 1) -> Self:
-        """Load a folder or hub name; the latter is downloaded once.
+        """Load a model given as a folder, or as a name of the Hugging Face hub, from where it is downloaded once.
 
         Raises:
             InvalidEmbedder: it is not usable.
@@ -89,7 +91,7 @@ class Embedder:
 
     @classmethod
     def of(cls, settings: EmbedderSettings) -> Self:
-        """The one that the settings name.
+        """The embedder that the settings name.
 
         Raises:
             InvalidEmbedder: it is not usable.
@@ -97,14 +99,14 @@ class Embedder:
         return cls.load(settings.embedder, settings.embedder_threads)
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        """(N, E) float32 of unit norm, or zero where the model reads no token.
+        """Embeddings of N texts: (N, E) float32 of unit norm; zeros for a text without any token.
 
-        A text that is longer than the model reads is cut.
+        A text with more tokens than the model reads is cut.
         """
         return np.stack([self._embed(text) for text in texts])
 
     def _embed(self, text: str) -> Floats:
-        # A lone surrogate has no UTF-8, which the tokenizer reads.
+        # The tokenizer reads UTF-8, which has no lone surrogates: they become question marks.
         encoded = self._tokenizer.encode(text.encode("utf-8", "replace").decode())
         if not encoded.ids:
             return np.zeros(self.width, np.float32)
@@ -117,7 +119,7 @@ class Embedder:
 
 
 def embedder_folder(source: str | Path) -> Path:
-    """The folder of an embedder given as a folder or a hub name; the latter is downloaded once."""
+    """The folder of a model that is given as a folder or as a name of the Hugging Face hub; that is downloaded once."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
@@ -129,10 +131,10 @@ def embedder_folder(source: str | Path) -> Path:
 
 
 def revision_of(folder: Path) -> str:
-    """Twelve hex digits of what embeddings depend on.
+    """Twelve hex digits of all that embeddings depend on: weights, tokenizer, pooling and number of tokens.
 
-    Who converts a model notes in `revision.txt` what it was converted from, since two conversions of the same weights
-    differ in bytes but not in embeddings.
+    If there is a `revision.txt`, it is what that says. `infra.models` writes it for a converted model: two conversions
+    of the same weights differ in their bytes, but not in their embeddings.
     """
     if (noted := folder / REVISION_FILE).is_file():
         return noted.read_text().strip()
@@ -140,7 +142,7 @@ def revision_of(folder: Path) -> str:
 
 
 def digest_of(folder: Path, names: Sequence[str]) -> str:
-    """Twelve hex digits of the files of these names that are there."""
+    """Twelve hex digits of the contents of those of these files that exist."""
     digest = hashlib.sha256()
     for path in (folder / name for name in names):
         if path.is_file():
@@ -168,7 +170,7 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _limit(folder: Path) -> int:
-    """How many tokens of a text the model reads."""
+    """How many tokens of a text the model reads at most."""
     for name, key in _LIMITS:
         if (folder / name).is_file() and (tokens := json.loads((folder / name).read_text()).get(key)):
             return int(tokens)
@@ -176,7 +178,7 @@ def _limit(folder: Path) -> int:
 
 
 def _pooling(folder: Path) -> Any:
-    """From the (T, E) states of a text's tokens to its (E,) embedding."""
+    """A function from the (tokens, E) states of a text's tokens to its (E,) embedding, before it is normalised."""
     path = folder / _POOLING
     config = json.loads(path.read_text()) if path.is_file() else {}
     chosen = config.get("pooling_mode") or _mode_of(config)

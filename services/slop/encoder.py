@@ -1,4 +1,4 @@
-"""The encoder: a post's text features under a basis, by its embedding, in milliseconds and without a language model."""
+"""The encoder: computes a post's text features from its text, in milliseconds and without the language model."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,18 @@ Floats = npt.NDArray[np.float32]
 
 
 def head_inputs(text: str, embedding: Floats) -> npt.NDArray[np.float64]:
-    """What a basis' head reads of a post: its (E,) embedding, then its stylometrics; (I,) float64."""
+    """The inputs of a basis' head: the (E,) float32 embedding of a post, then its stylometrics; (I,) float64."""
     return np.concatenate([embedding, stylometrics(text)], dtype=np.float64)
 
 
 class Encoder:
-    """Text features of posts under one basis; may be used by several threads at once."""
+    """Computes text features of posts under one basis. Several threads may use it at once."""
 
     def __init__(self, basis: Basis, embedder: SentenceEmbedder) -> None:
         """An encoder for a basis.
 
         Raises:
-            InvalidBasis: its head was fitted on another embedder's embeddings.
+            InvalidBasis: its head was fitted on the embeddings of another embedder.
         """
         if embedder.revision != basis.embedder.revision:
             raise InvalidBasis(
@@ -36,11 +36,11 @@ class Encoder:
         self._basis, self._embedder = basis, embedder
 
     def features_of(self, texts: Sequence[str]) -> Floats:
-        """(N, T) float32, see `slop.basis.Basis.text_features`.
+        """Text features of N texts: (N, T) float32, as `slop.basis.Basis.text_features` has them.
 
-        Any text will do. A text's features are the same bytes whatever texts are beside it.
+        Any string is a valid text. The features of a text are the same bytes, whatever other texts come with it.
         """
-        # Row by row, since products of matrices of different heights round differently.
+        # One text at a time: products of matrices with different numbers of rows are rounded differently.
         found = [self._features(text) for text in texts]
         return np.stack(found) if found else np.empty((0, self._basis.text_size), np.float32)
 

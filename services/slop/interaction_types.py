@@ -1,7 +1,8 @@
-"""The types of interactions: what each is called, what it says of a post, and what a reader decides by it.
+"""The types of interactions: the name of each, the label and weight of its signals, and what it decides.
 
-A new type is a number in `InteractionType` (proto/slop/v1/interaction.proto) and a row here. What the collector takes,
-what rewards say, decisions, metrics and SLOP_REWARD_WEIGHTS follow from the row; docs/api.md shows the same table.
+A new type is a number in `InteractionType` (proto/slop/v1/interaction.proto) and a row of INTERACTION_TYPES. What the
+collector accepts, rewards, decisions, metrics and SLOP_REWARD_WEIGHTS follow from the row; docs/api.md has the same
+table.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ MAX_DWELL_MS: Final = 24 * 3600 * 1000
 
 
 class Decided(StrEnum):
-    """What is decided of a post. A reader has one decision in a slot, the latest; VIEW has one slot for each view."""
+    """The things of a post that a reader decides. Of each the latest decision holds; of VIEW one for each view."""
 
     OPINION = "opinion"
     SAVE = "save"
@@ -34,7 +35,7 @@ class Decided(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a type's value may be, both ends included, and what it means."""
+    """The values that an interaction may have, from `low` to `high`, both included, and what they mean, for people."""
 
     low: float
     high: float
@@ -46,12 +47,12 @@ class TypeOfInteraction:
     """One type of interaction.
 
     Attributes:
-        name: on the wire of the collector, and in settings and metrics.
-        decides: what is decided by it; None: nothing.
-        label: what it says, 0 (disliked) to 1 (liked); None where its value says it, or where it says nothing.
-        weight: how much it counts, 1 as much as a like; 0: it says nothing.
-        withdraws: whether it takes back what was decided in its slot.
-        value: what its value may be; None where it has none.
+        name: in the collector's API, in settings and in metrics.
+        decides: the thing that it decides; None if it decides nothing.
+        label: of its signals, from 0 (disliked) to 1 (liked); None if it depends on the value, or if it has no signals.
+        weight: of its signals; a like has 1. If it is 0 it has no signals of its own.
+        withdraws: whether it withdraws the decision on what it `decides`.
+        value: the range of its value; None if it has none.
     """
 
     name: str
@@ -63,17 +64,17 @@ class TypeOfInteraction:
 
     @property
     def wire_name(self) -> str:
-        """What `InteractionType` calls it."""
+        """Its name in the enumeration `InteractionType`."""
         return f"INTERACTION_TYPE_{self.name.upper()}"
 
     @property
     def number(self) -> int:
-        """Its number on Kafka's wire."""
+        """Its number in the enumeration `InteractionType`, as records have it."""
         return InteractionType.Value(self.wire_name)
 
     @property
     def speaks(self) -> bool:
-        """Whether it says something of the post by itself."""
+        """Whether it has signals of its own: it says by itself whether the post is liked."""
         return self.weight > 0
 
 
@@ -107,5 +108,5 @@ _BY_NUMBER: Final = {row.number: row for row in INTERACTION_TYPES.values()}
 
 
 def interaction_type_of(number: int) -> TypeOfInteraction | None:
-    """The kind of a number on Kafka's wire; None of one that this version does not know."""
+    """The type of a number of the enumeration `InteractionType`; None if this version does not know it."""
     return _BY_NUMBER.get(number)

@@ -1,11 +1,12 @@
-"""What is remembered of a reader's latest signals: events, to know a client's retry, and decisions, to take them back.
+"""What is remembered of a reader: the latest events, to recognise retries, and decisions, to undo them.
 
-It is kept as it is stored, in bytes (little-endian): a header, the events and then the decisions, each newest last.
+It is kept packed, as it is stored: little-endian, a header, the events and then the decisions, each newest last.
 
-- header: format (uint8), blocks of the latent (uint8), number of events (uint16), steps (uint32)
-- event: digest (8 bytes), received (uint32, seconds)
-- decision: which (uint64), decided (int64, ms), received (uint32, seconds), label, weight (float32), step (uint32), and
-  for each block the probability and the spread that were believed before (float32 each)
+- header: format (uint8), number of the latent's blocks (uint8), number of events (uint16), steps (uint32)
+- event: digest (8 bytes), time of receipt (uint32, seconds since the Unix epoch)
+- decision: key (uint64), time of the decision (int64, milliseconds since the Unix epoch), time of receipt (uint32,
+  seconds), label (float32), weight (float32), step (uint32), and for each block the probability and the spread that
+  were predicted (float32 each)
 """
 
 import hashlib
@@ -15,30 +16,30 @@ from typing import Final, NamedTuple, Self
 
 FORMAT: Final = 1
 MOST_DECISIONS: Final = 128
-# So many of the newest stay whatever their time: one received time far in the future empties nothing.
+# So many of the newest are kept whatever their time, so that one time of receipt far in the future empties nothing.
 FEWEST_KEPT: Final = 64
-LATEST_S: Final = 2**32 - 1
+LATEST_S: Final = 2**32 - 1  # the largest time that a uint32 holds
 
 _HEADER: Final = struct.Struct("<BBHI")
 _EVENT: Final = struct.Struct("<8sI")
 _TIME: Final = struct.Struct("<I")
 _KEY: Final = struct.Struct("<Q")
-_EVENT_TIME_AT: Final = 8
-_DECISION_TIME_AT: Final = 16
+_EVENT_TIME_AT: Final = 8  # bytes from the start of an event to its time of receipt
+_DECISION_TIME_AT: Final = 16  # likewise of a decision
 _CONTENT: Final = struct.Struct("<Qff?")
 
 
 class InvalidRecent(ValueError):  # noqa: N818
-    """Stored bytes that are not of this format, or are damaged."""
+    """Stored bytes of another format, of a wrong length, or of a latent with another number of blocks."""
 
 
 class Window(NamedTuple):
     """How much is remembered.
 
     Attributes:
-        ms: for how long, by the times at which signals were received.
-        events: so many of the newest events, at most; less than 2^16.
-        decisions: so many of the newest decisions, at most.
+        ms: for how long, in milliseconds between times of receipt.
+        events: how many of the newest events at most; below 2^16.
+        decisions: how many of the newest decisions at most.
     """
 
     ms: int
@@ -47,15 +48,15 @@ class Window(NamedTuple):
 
 
 class RememberedDecision(NamedTuple):
-    """A decision that holds.
+    """A decision that holds, with what is needed to undo it.
 
     Attributes:
-        decided_at_ms: of two signals the one decided later holds.
-        received_s: when its signal was received, in seconds.
-        label: of the signal that was learned.
-        weight: of it.
-        step: the reader's how manieth step of learning it was; 0: it is taken back, nothing is learned of it.
-        beliefs: for each block the probability of a like and the spread, as believed before (`slop.latent.Beliefs`).
+        decided_at_ms: when it was decided, in milliseconds since the Unix epoch. The latest decision holds.
+        received_s: when its signal was received, in seconds since the Unix epoch.
+        label: of the learned signal.
+        weight: of the learned signal.
+        step: the value of `Recent.steps` when it was learned; 0 if it is withdrawn, so that nothing of it is learned.
+        beliefs: for each block the probability and the spread that were predicted (`slop.latent.Beliefs`).
     """
 
     decided_at_ms: int
@@ -67,27 +68,35 @@ class RememberedDecision(NamedTuple):
 
 
 def event_digest(event_id: str, content: bytes = b"") -> bytes:
-    """What is remembered of an event: 8 bytes; of two contents under the same id it is not the same."""
+    """What is remembered of an event: 8 bytes that depend on its id and its content.
+
+    Args:
+        event_id: as the client sent it.
+        content: from `content_of`, at most 64 bytes; empty for an event without a decision.
+    """
     return hashlib.blake2b(event_id.encode(), digest_size=8, key=content).digest()
 
 
 def content_of(decision: int, label: float, weight: float, withdraws: bool) -> bytes:
-    """What an event with a decision says, for `event_digest`: heartbeats repeat an id and say something else."""
+    """The content of an event with a decision, for `event_digest`.
+
+    Heartbeats repeat an event's id with another value. They are not retries, since their content differs.
+    """
     return _CONTENT.pack(decision, label, weight, withdraws)
 
 
 def seconds(milliseconds: int) -> int:
-    """A received time in whole seconds, as it is remembered: what is out of range is as near to it as can be."""
+    """A time of receipt in whole seconds, clipped to what a uint32 holds."""
     return min(max(milliseconds // 1_000, 0), LATEST_S)
 
 
 @dataclass(slots=True)
 class Recent:
-    """The latest events and decisions of a reader under a latent of `blocks` blocks.
+    """The latest events and decisions of a reader.
 
     Attributes:
-        blocks: how many blocks the latent has.
-        steps: how many signals were learned, without those that were taken back before another one was learned.
+        blocks: how many blocks the reader's latent has.
+        steps: how many signals were learned, without those that were undone before another one was learned.
         events: packed, newest last.
         decisions: packed, newest last.
     """
@@ -99,10 +108,10 @@ class Recent:
 
     @classmethod
     def from_bytes(cls, data: bytes | None, blocks: int) -> Self:
-        """From what is stored; None: nothing is.
+        """From the stored bytes; None if there are none.
 
         Raises:
-            InvalidRecent: it is of another format or length, or of a latent of other blocks.
+            InvalidRecent: they are of another format or length, or of a latent with another number of blocks.
         """
         if data is None:
             return cls(blocks)
@@ -115,22 +124,22 @@ class Recent:
         return cls(blocks, steps, data[_HEADER.size : end], data[end:])
 
     def to_bytes(self) -> bytes:
-        """As it is stored."""
+        """The bytes that are stored."""
         header = _HEADER.pack(FORMAT, self.blocks, len(self.events) // _EVENT.size, self.steps)
         return header + self.events + self.decisions
 
     def was_seen(self, digest: bytes, received_ms: int, window: Window) -> bool:
-        """Whether the event was received within the window before a signal received at `received_ms`, or after it."""
+        """Whether an event is remembered that was received after `received_ms`, or at most a window before it."""
         at = _last(self.events, digest, _EVENT.size)
         return at >= 0 and _within(_time_at(self.events, at + _EVENT_TIME_AT), received_ms, window)
 
     def see(self, digest: bytes, received_ms: int, window: Window) -> None:
-        """Remember an event, and forget what is too old or too much."""
+        """Remember an event, and drop those that are too old or too many."""
         events = self.events + _EVENT.pack(digest, seconds(received_ms))
         self.events = _pruned(events, _EVENT.size, _EVENT_TIME_AT, received_ms, window.events, window)
 
     def decision(self, key: int, received_ms: int, window: Window) -> RememberedDecision | None:
-        """The decision that holds for a signal received at `received_ms`; None: there is none within the window."""
+        """The decision under a key, unless it was received more than a window before `received_ms`; else None."""
         record = self._layout()
         at = _last(self.decisions, _KEY.pack(key), record.size)
         if at < 0 or not _within(_time_at(self.decisions, at + _DECISION_TIME_AT), received_ms, window):
@@ -139,7 +148,7 @@ class Recent:
         return RememberedDecision(decided_at_ms, received_s, label, weight, step, tuple(beliefs))
 
     def decide(self, key: int, decision: RememberedDecision, window: Window) -> None:
-        """Remember a decision instead of an earlier one of the same key, and forget what is too old or too much."""
+        """Remember a decision in place of the one under the same key, and drop those that are too old or too many."""
         record, decisions = self._layout(), self.decisions
         at = _last(decisions, _KEY.pack(key), record.size)
         if at >= 0:
@@ -154,7 +163,7 @@ class Recent:
 
 
 class _Layouts(dict[int, struct.Struct]):
-    """The layout of a decision by the number of blocks."""
+    """The layout of a packed decision, by the number of blocks."""
 
     def __missing__(self, blocks: int) -> struct.Struct:
         self[blocks] = struct.Struct(f"<QqIffI{2 * blocks}f")
@@ -169,7 +178,7 @@ def _size_of(blocks: int) -> int:
 
 
 def _last(packed: bytes, key: bytes, size: int) -> int:
-    """Where the last record of `size` bytes that begins with the key lies; -1: there is none."""
+    """Where the last of the packed records of `size` bytes that begins with the key starts; -1 if there is none."""
     at = packed.rfind(key)
     while at >= 0 and at % size:
         at = packed.rfind(key, 0, at + len(key) - 1)
@@ -186,7 +195,7 @@ def _within(received_s: int, now_ms: int, window: Window) -> bool:
 
 
 def _pruned(packed: bytes, size: int, time_at: int, now_ms: int, most: int, window: Window) -> bytes:
-    """Without the oldest beyond `most`, and without those before the window but for the FEWEST_KEPT newest."""
+    """Packed records without the oldest beyond `most`, and without those before the window beyond FEWEST_KEPT."""
     count = len(packed) // size
     gone = max(0, count - most)
     while count - gone > FEWEST_KEPT and not _within(_time_at(packed, gone * size + time_at), now_ms, window):

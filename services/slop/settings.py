@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-if TYPE_CHECKING:  # the images of the model and of vLLM have this file of the package alone
+if TYPE_CHECKING:  # the images of the model and of vLLM contain no other module of this package
     from slop.basis import Basis
     from slop.latent import Prior
 
@@ -53,7 +53,7 @@ class CommonSettings(BaseSettings):
 
 
 class EmbedderSettings(CommonSettings):
-    """Who computes posts' features, or fits what does (see `slop.embedder`)."""
+    """Settings of what computes or fits features of posts (see `slop.embedder`)."""
 
     embedder: str = Field(
         ...,
@@ -64,7 +64,7 @@ class EmbedderSettings(CommonSettings):
 
 
 class LearningSettings(CommonSettings):
-    """The online update of a reader's latent (see `slop.latent`)."""
+    """Settings of how a latent learns (see `slop.latent`)."""
 
     prior_variance: float = Field(
         1.0, gt=0, description="variance of every weight over the basis before the first signal"
@@ -86,5 +86,5 @@ class LearningSettings(CommonSettings):
     seen_events: int = Field(512, ge=64, le=10_000, description="how many events of a reader are remembered at most")
 
     def prior_of(self, basis: "Basis") -> "Prior":
-        """What is believed of a reader under a basis before the first signal."""
+        """The prior of readers under a basis."""
         return basis.prior(self.prior_variance, self.bias_variance, self.forgetting, self.factor_forgetting)

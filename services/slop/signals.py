@@ -1,4 +1,4 @@
-"""From records of slop.signals.v1 to signals that can be learned."""
+"""Decoding and checking the records of slop.signals.v1."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from slop.v1.signal_pb2 import Signal
 
 Floats = npt.NDArray[np.float32]
 
-CHUNK: Final = 2_000
+CHUNK: Final = 2_000  # records that `learnable` decodes at a time
 
 
 class Reason(StrEnum):
-    """Why a record can't be learned; the same words in slop.rejected.v1 and in metrics."""
+    """Why a record can't be learned, as slop.rejected.v1 says it."""
 
     NOT_PROTOBUF = "not_protobuf"
     WRONG_LENGTH = "wrong_length"
@@ -31,7 +31,13 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class RejectedRecord:
-    """A record that can't be learned: where it is among the records given, why, and what exactly, for people."""
+    """A record that can't be learned.
+
+    Attributes:
+        index: of the record among those given.
+        reason: why.
+        detail: what exactly is wrong, for people.
+    """
 
     index: int
     reason: Reason
@@ -40,15 +46,15 @@ class RejectedRecord:
 
 @dataclass(frozen=True, slots=True)
 class SignalBatch:
-    """N signals in the order of their records, and the records that were left out.
+    """The N signals of a batch of records that can be learned, in the order of the records, and what the others are.
 
     Attributes:
-        signals: N messages.
-        features: (N, F) float32, finite and within bounds, as are the labels and weights.
+        signals: the N messages.
+        features: (N, F) float32, of their posts; like labels and weights `slop.latent.usable`.
         labels: (N,) float32.
         weights: (N,) float32.
-        other_basis: signals whose features are of another basis.
-        rejected: records that are broken: not decodable, of a wrong length, not finite or out of bounds.
+        other_basis: how many signals were left out because they are of another basis.
+        rejected: the records that can't be learned, in order.
     """
 
     signals: list[Signal]
@@ -64,8 +70,8 @@ class SignalBatch:
 
         Args:
             values: the records' values.
-            basis: version of the basis whose profiles are learned.
-            size: F, how many features a signal has.
+            basis: version of the basis under which signals are learned.
+            size: F of that basis.
         """
         rejected: list[RejectedRecord] = []
         decoded = [
@@ -91,7 +97,7 @@ class SignalBatch:
 
 
 def signal_digest(signal: Signal) -> bytes:
-    """8 bytes that stand for an event and what it decides: heartbeats repeat an id and say something else."""
+    """The digest of a signal's event, 8 bytes, by which a retry is recognised (`slop.recent.event_digest`)."""
     if not signal.decision:
         return event_digest(signal.event_id)
     content = content_of(signal.decision, signal.label, signal.weight, signal.withdraws)
@@ -99,14 +105,14 @@ def signal_digest(signal: Signal) -> bytes:
 
 
 def learnable(values: Iterable[bytes | None], basis: Basis) -> Iterator[Signal]:
-    """The signals under a basis that the learner would learn, of the values of records; retries included."""
+    """The signals under a basis among the values of records, without those that can't be learned; retries included."""
     values = iter(values)
     while chunk := list(islice(values, CHUNK)):
         yield from SignalBatch.of(chunk, basis.version, basis.feature_count).signals
 
 
 def _decoded(index: int, value: bytes | None, rejected: list[RejectedRecord]) -> Signal | None:
-    """The signal; None where there is none, which is added to `rejected`."""
+    """The signal of a record; None if it is none, which is added to `rejected`."""
     if not value:
         rejected.append(RejectedRecord(index, Reason.NOT_PROTOBUF, "it is empty"))
         return None
@@ -114,13 +120,13 @@ def _decoded(index: int, value: bytes | None, rejected: list[RejectedRecord]) ->
         return Signal.FromString(value)
     except DecodeError as error:
         rejected.append(RejectedRecord(index, Reason.NOT_PROTOBUF, str(error)))
-    except Exception as error:  # whatever a record does, the others are learned
+    except Exception as error:  # whatever else a record raises, the others are learned
         rejected.append(RejectedRecord(index, Reason.FAILED, f"{type(error).__name__}: {error}"))
     return None
 
 
 def _is_whole(index: int, signal: Signal, size: int, rejected: list[RejectedRecord]) -> bool:
-    """Whether a signal has a source and so many features; else it is added to `rejected`."""
+    """Whether a signal has a source and `size` features; if not, it is added to `rejected`."""
     if len(signal.features) != size:
         rejected.append(RejectedRecord(index, Reason.WRONG_LENGTH, f"{len(signal.features)} features, not {size}"))
     elif not signal.HasField("source"):

@@ -1,4 +1,4 @@
-"""How a post is written, in some two dozen numbers, none of what it is about."""
+"""Stylometrics: some two dozen numbers that say how a text is written, and not what it is about."""
 
 import math
 import re
@@ -33,7 +33,7 @@ _MARKS: Final = {
     "newline": "\n",
     "dash": "-",
 }
-# Marks of other scripts that mean the same; of Latin, only those that a keyboard has are counted.
+# Marks of other scripts that mean the same as those above. Of the Latin script only marks on a keyboard are counted.
 _SAME_MARKS: Final = str.maketrans("？؟！，、،。｡।։：＃「」『』", "??!,,,....:#" + 4 * '"')
 _OTHERS: Final = ("words", "word length", "upper case", "beyond ASCII", "lower-case start")
 
@@ -41,7 +41,14 @@ MEASURES: Final = (*_PATTERNS, *_MARKS, *_OTHERS)
 
 
 def stylometrics(text: str) -> list[float]:
-    """The MEASURES of a text, all finite: shares of its words, logarithms of counts of marks, and so on."""
+    """The measures of a text, in the order of MEASURES; all are finite.
+
+    - For each pattern, the number of its matches divided by that of words.
+    - For each mark, log(1 + its number).
+    - The logarithm of the number of words (at least 1), and their mean length in characters.
+    - The share of letters in upper case, and the share of characters beyond ASCII.
+    - 1 if the text begins in lower case, else 0.
+    """
     words = [word for part in words_of(text) for word in _within(part)]
     count = max(len(words), 1)
     letters = [c for c in text if c.isalpha()]
@@ -58,7 +65,7 @@ def stylometrics(text: str) -> list[float]:
 
 
 def _within(part: str) -> list[str]:
-    """The words in what stands between spaces: hyphens part them, marks at letters do not; an emoji is one."""
+    """The words of a part between spaces: hyphens separate them, combining marks do not, and an emoji is a word."""
     if not part.isascii():
         part = "".join(letter for letter in part if not unicodedata.category(letter).startswith("M"))
     return _WORD.findall(part) or ([part] if is_word(part) else [])

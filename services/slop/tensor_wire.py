@@ -1,7 +1,7 @@
-"""NumPy arrays as the bytes that `torch.save` writes for a tensor, without torch.
+"""NumPy arrays as files of `torch.save`, written without torch.
 
-An inference engine takes soft prompts as base64 of such a file and reads it by `torch.load(weights_only=True)`. The
-format is a zip archive of a pickle, which names a storage, and the storage's raw bytes.
+vLLM takes prompt embeddings as base64 of such a file, which it reads by `torch.load(weights_only=True)`. The file is a
+zip archive with a pickle, which describes the tensor and names a storage, and with the storage's raw bytes.
 """
 
 import base64
@@ -17,7 +17,7 @@ _STORAGES: Final = {"float16": "HalfStorage", "float32": "FloatStorage", "float6
 
 
 def torch_bytes(array: npt.NDArray[np.floating[Any]]) -> bytes:
-    """The file that `torch.save(torch.from_numpy(array))` writes, as far as `torch.load` can tell.
+    """A file that `torch.load` reads as the tensor `torch.from_numpy(array)`.
 
     Args:
         array: float16, float32 or float64, of any shape.
@@ -46,7 +46,7 @@ def torch_base64(array: npt.NDArray[np.floating[Any]]) -> str:
 
 
 def _pickled(array: npt.NDArray[np.floating[Any]]) -> bytes:
-    """The pickle of torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)."""
+    """A pickle that calls torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)."""
     strides = (step // array.itemsize for step in np.empty(array.shape, array.dtype).strides)
     storage = (
         _text("storage")
