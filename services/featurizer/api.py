@@ -1,4 +1,4 @@
-"""`POST /v1/features`: the internal call by which generation ranks posts whose features are not in Redis."""
+"""`POST /v1/features`: the internal call by which generation gets features that are not in Redis, for ranking."""
 
 import asyncio
 import math
@@ -23,18 +23,19 @@ from slop.redis.posts import PostRef
 Floats = npt.NDArray[np.float32]
 
 MAX_TEXTS: Final = 500
-USUAL_S: Final = 0.03  # for one text, to begin with
-NEW_SHARE: Final = 0.1
+USUAL_S: Final = 0.03  # the first estimate of the time that one text takes, in seconds
+NEW_SHARE: Final = 0.1  # of the last measurement in that estimate, a moving average
 
 
 class FeatureRequest(BaseModel):
-    """Texts whose features are asked for, under a basis; of the live one, if that is not followed.
+    """The body of a request for features.
 
     Attributes:
-        texts: any texts.
-        post_ids: for each text the post whose it is, whose features are stored then; null for one that is no post's.
-        tenant: whose posts these are.
-        basis: version of the basis.
+        texts: whose features are wanted.
+        post_ids: for each text the post whose text it is, so that its features are stored; null if it is no post's.
+            Empty: none is a post's.
+        tenant: of the posts.
+        basis: version of the basis. If the process does not follow it, features are those of the live basis.
     """
 
     texts: list[str] = Field(min_length=1, max_length=MAX_TEXTS)
@@ -49,48 +50,53 @@ class FeatureRequest(BaseModel):
         return self
 
     def asked(self) -> list[RequestedText]:
-        """Each text with its post."""
+        """The texts, each with its post."""
         ids = self.post_ids or [None] * len(self.texts)
         refs = [None if post_id is None else PostRef(self.tenant, post_id) for post_id in ids]
         return list(zip(refs, self.texts, strict=True))
 
 
 class Features(BaseModel):
-    """Their features under the basis `basis`, each of length F, in the order asked for; null of a text without any."""
+    """The answer: for each text its F features under the basis `basis`, or null if they can't be computed."""
 
     basis: str
     features: list[list[float] | None]
 
 
 class FeatureSource(Protocol):
-    """What computes features under a basis."""
+    """What computes features under a basis: a lane of the featurizer."""
 
     @property
     def basis(self) -> Basis:
-        """Under which."""
+        """The basis."""
 
     def features_of(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
-        """(F,) float32 of each text, None of one that can't have any; blocks."""
+        """Features of texts: (F,) float32 for each, None if they can't be computed. It blocks."""
 
 
 class FeatureRequests:
-    """Takes requests for features, so many texts at a time, and serves them piece by piece in turn.
+    """Serves requests for features piece by piece, in turn: after each piece of a request other requests get theirs.
 
-    A request's next piece comes when those of the others have had theirs, and not at all if its caller has gone.
+    The rest of a request is dropped if its caller has gone. Requests are refused while too many texts wait.
     """
 
     def __init__(self, most_texts: int, threads: int) -> None:
-        """At most `most_texts` wait, over all requests; `threads` work on them. To be used on one event loop."""
+        """Lets `most_texts` texts of all requests wait and computes on `threads` threads. For use on one event loop."""
         self._most, self._threads, self._waiting, self._usual_s = most_texts, threads, 0, USUAL_S
         self._pool = ThreadPoolExecutor(threads, "asked-features")
 
     async def features(
         self, lane: FeatureSource, asked: Sequence[RequestedText], has_gone: Callable[[], Awaitable[bool]]
     ) -> list[Floats | None]:
-        """(F,) float32 of each text, in order; None of one that can't have any.
+        """Features of texts, in their order: (F,) float32 for each, None if they can't be computed.
+
+        Args:
+            lane: computes them.
+            asked: the texts.
+            has_gone: whether the caller has closed the connection.
 
         Raises:
-            Problem: too many texts wait, or the caller has gone.
+            kit.problems.Problem: too many texts wait (503, with Retry-After), or the caller has gone (408).
         """
         self._admit(len(asked))
         found: list[Floats | None] = []
@@ -133,7 +139,7 @@ class FeatureRequests:
 
 
 def features_router(requests: FeatureRequests, lane_of: Callable[[str], FeatureSource | None]) -> APIRouter:
-    """The route; `lane_of` gives the lane of a basis' version, or the live one's."""
+    """The route of the call. `lane_of` gives the lane of a basis' version, or that of the live basis."""
     router = APIRouter(tags=["features"])
 
     @router.post("/v1/features")

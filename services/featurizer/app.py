@@ -1,9 +1,13 @@
-"""`python -m featurizer`: from slop.interactions.v1 and slop.posts.v1 to slop.signals.v1.
+"""`python -m featurizer`: makes the signals of slop.signals.v1 from slop.interactions.v1 and slop.posts.v1.
 
-Four threads for every basis that is followed (`slop.rollout.lanes`), and they wait for nothing but Redis and Kafka.
-One joins interactions with the features of their posts, and parks those whose post is not known; one makes the texts of
-posts known as they come; one computes features that nobody asks for yet; one publishes what is parked again when its
-post has come. Each commits its Kafka offsets after its work is in Redis or acknowledged by Kafka.
+For each basis that is followed there is a lane (`slop.rollout.lanes`) with four threads:
+
+- "interactions" joins interactions with the features of their posts, and parks those whose post is not ready.
+- "texts" stores the texts of posts as they come.
+- "posts" computes the features of posts in the background, before anybody reacts to them.
+- "parking" publishes parked interactions again when their post has come.
+
+They wait for nothing but Redis and Kafka. Each commits its offsets after its work is in Redis or acknowledged by Kafka.
 """
 
 import os
@@ -39,17 +43,17 @@ from slop.rollout.live import BasisRef, LiveBases
 
 log = structlog.get_logger(__name__)
 
-MOST_PLACES: Final = 4  # unless the settings say more
-REQUESTS: Final = 512  # connections at a time: requests for features wait in their own bound
+MOST_PLACES: Final = 4  # by default
+REQUESTS: Final = 512  # connections at a time; how many texts of theirs wait is bounded apart
 
 
 def places_of(settings: FeaturizerSettings) -> int:
-    """Pieces of work computed at a time."""
+    """How many pieces of texts are computed at a time; by default one for each core, and MOST_PLACES at most."""
     return settings.featurizer_threads or min(os.cpu_count() or 1, MOST_PLACES)
 
 
 def instance_under(basis: Basis, settings: FeaturizerSettings) -> str:
-    """The name of this replica in the groups: lanes whose bases share text features are members of one group."""
+    """The name of this replica's lane in consumer groups; lanes whose bases share text features share a group."""
     return settings.featurizer_instance and f"{settings.featurizer_instance}.{basis.version}"
 
 
@@ -57,8 +61,8 @@ class FeaturizerLane:
     """The workers under one basis, each in a thread of its own.
 
     Attributes:
-        basis: under which.
-        text_version: of its features of posts.
+        basis: that they work under.
+        text_version: of its text features.
     """
 
     def __init__(
@@ -70,15 +74,16 @@ class FeaturizerLane:
         is_live: Callable[[], bool],
         shares_features: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Start them.
+        """Start the threads.
 
         Args:
-            settings: where the servers are, and all bounds.
-            redis: where posts are, and what is parked.
-            basis: what they work under.
-            features: computes features under it.
-            is_live: only while it is, they park and reject, and what they do is counted.
-            shares_features: whether its features of posts are the live basis' too; then one group computes both.
+            settings: of the process.
+            redis: where posts and parked interactions are.
+            basis: to work under.
+            features: computes text features under the basis.
+            is_live: whether the basis is live. Only then interactions are parked or rejected, and work is counted.
+            shares_features: whether the live basis has the same version of text features. Both are in one consumer
+                group of posts then.
         """
         self.basis, self._features, self._threads = basis, features, LaneThreads(is_live)
         self.text_version = basis.text_version
@@ -115,11 +120,11 @@ class FeaturizerLane:
 
     @property
     def error(self) -> str:
-        """What ended it; empty while nothing did."""
+        """The error that ended a thread; empty if none did."""
         return self._threads.error
 
     def features_of(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
-        """(F,) float32 of each text that a request asks for; None of one that can't have any."""
+        """Features of requested texts: (F,) float32 for each, None if they can't be computed."""
         rows = self._post_features.answer(asked)
         return [
             None if row is None else self.basis.features(row, None if post is None else post.key)
@@ -127,22 +132,22 @@ class FeaturizerLane:
         ]
 
     def check(self) -> None:
-        """Raise if a worker has failed or is no member of its group; while texts are being read, one needs not be."""
+        """Raise if a worker has failed, or is no member of its group though it should be."""
         self._threads.check()
         for worker in self._workers.values():
             worker.check()
 
     def check_progress(self) -> None:
-        """Raise if a worker has records and has done none for too long."""
+        """Raise if a worker has records and has done none for `stalled_s`."""
         for worker in self._workers.values():
             worker.subscription.check_progress()
 
     def stop(self) -> None:
-        """Tell the workers to end."""
+        """Tell the threads to end, without waiting for them."""
         self._threads.stop.set()
 
     def close(self) -> None:
-        """Finish what is under way and leave the groups."""
+        """Wait until the threads have ended, and leave the groups."""
         self._threads.join()
         for worker in self._workers.values():
             worker.close()
@@ -159,7 +164,7 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
     """
     configured, places = BasisRef.of(settings.basis_dir), places_of(settings)
     embedder, semaphore = Embedder.of(settings), PrioritySemaphore(places)
-    Encoder(configured.load(), embedder)  # ends the process where no post can ever be encoded
+    Encoder(configured.load(), embedder)  # raises here if no post could ever be encoded
     redis = redis_client(settings.redis_url, settings.featurizer_redis_timeout_s)
 
     def start(basis: Basis) -> FeaturizerLane:

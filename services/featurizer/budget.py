@@ -1,4 +1,4 @@
-"""How many posts are computed while everybody's reactions wait: few for all, fewer for one reader."""
+"""How many posts have their features computed while a batch of interactions waits: few, and fewer for one reader."""
 
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -7,17 +7,18 @@ from typing import Final, NamedTuple
 
 from slop.redis.posts import PostRef
 
-LONG: Final = 1_000  # characters that cost as much again as a post of usual length
+LONG: Final = 1_000  # so many characters cost as much as one post of usual length
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What one batch may take of the time in which all wait for it.
+    """Limits on the posts whose features are computed while a batch of interactions waits.
 
     Attributes:
-        posts: whose features are computed for one batch.
-        posts_of_reader: the same, for one reader's interactions in it.
-        late_ms: interactions that were received so long ago count for neither: the log is being caught up with.
+        posts: how many for one batch, in posts of usual length.
+        posts_of_reader: how many for the interactions of one reader in it.
+        late_ms: posts of interactions that were received longer ago are computed without limit, in milliseconds: then
+            the lane is catching up with the log.
     """
 
     posts: int
@@ -26,12 +27,12 @@ class BatchLimits:
 
 
 class Wanted(NamedTuple):
-    """A post without features that a reader's interaction waits for.
+    """A post without features, and the reader of an interaction that waits for them.
 
     Attributes:
-        reader: whose interaction it is.
-        post: which post.
-        cost: in posts of usual length.
+        reader: key of the reader.
+        post: that has no features.
+        cost: of computing them, in posts of usual length.
     """
 
     reader: str
@@ -40,20 +41,20 @@ class Wanted(NamedTuple):
 
 
 def cost_of(text: str) -> int:
-    """What encoding a text costs, in posts of usual length."""
+    """The cost of encoding a text, in posts of usual length, at least 1."""
     return 1 + len(text) // LONG
 
 
 class Budget:
-    """Of one batch of interactions."""
+    """The posts whose features may still be computed for one batch of interactions."""
 
     def __init__(self, posts: int, of_reader: int) -> None:
-        """So many posts in all, and for any one reader."""
+        """A budget of so many posts of usual length, and of so many for each reader."""
         self._left, self._of_reader = posts, of_reader
         self._spent: Counter[str] = Counter()
 
     def allot(self, wanted: Iterable[Wanted]) -> set[PostRef]:
-        """The posts to compute of those that are wanted: of every reader the first, then the second, and so on."""
+        """Choose posts within the budget: the first post of each reader, then the second of each, and so on."""
         waiting: dict[str, deque[Wanted]] = {}
         for one in wanted:
             waiting.setdefault(one.reader, deque()).append(one)
@@ -71,7 +72,7 @@ class Budget:
 
 
 def _first(posts: deque[Wanted], allotted: set[PostRef], most: int) -> Wanted | None:
-    """Take the first that is not allotted yet and costs at most so much."""
+    """Take posts from the queue until one is not allotted yet and costs at most `most`; None if there is none."""
     while posts:
         one = posts.popleft()
         if one.cost <= most and one.post not in allotted:

@@ -1,4 +1,4 @@
-"""What the featurizer counts: all of its metrics, for dashboards and alerts."""
+"""The metrics of the featurizer."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Features of posts before anybody reacts to them."""
+"""Computes features of new posts in the background, before anybody reacts to them."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -9,10 +9,10 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from featurizer import metrics
-from featurizer.enrichment import SERVICE
 from featurizer.post_features import PostFeatures
 from featurizer.post_texts import is_old, post_of
 from featurizer.priority import Priority
+from featurizer.results import SERVICE
 from kit.worker import Stopped
 from slop.kafka.dead_letters import rejected
 from slop.kafka.records import ConsumerRecord
@@ -20,25 +20,31 @@ from slop.redis.posts import FoundPost, PostRef, ref_of, sent_text
 from slop.v1.interaction_pb2 import Rejected
 from slop.v1.post_pb2 import Post
 
-POSTS_BETWEEN_LOOKS: Final = 8
+POSTS_BETWEEN_LOOKS: Final = 8  # after so many posts it looks whether to stop
 
 
 class BackgroundFeatures:
-    """Computes features of posts as they come, and gives way to everything else meanwhile.
+    """Computes features of posts as they come, as background work.
 
-    Under a basis whose features are not the live one's it computes none: for most posts nobody asks, and for those that
-    somebody asks for they are computed then.
+    Only for the text features of the live basis. Under another basis most posts are never needed; the features of those
+    that are needed are computed when a reaction comes.
     """
 
     def __init__(self, post_features: PostFeatures, are_asked_for: Callable[[], bool], stop: threading.Event) -> None:
-        """Computes while they `are_asked_for`; `stop` ends it between two posts, and what is left comes again."""
+        """The work of one lane.
+
+        Args:
+            post_features: finds posts and computes their features.
+            are_asked_for: whether the lane's text features are those of the live basis. If not, posts are passed over.
+            stop: ends the work after a few posts; the others come again, since they are not committed.
+        """
         self._post_features, self._are_asked_for, self._stop = post_features, are_asked_for, stop
 
     def __call__(self, records: Sequence[ConsumerRecord]) -> list[Rejected]:
-        """Compute the features that are missing; returns the posts that can't have any.
+        """Compute the missing features of posts; returns those posts whose features can't be computed, as rejected.
 
         Raises:
-            kit.worker.Stopped: posts are left.
+            kit.worker.Stopped: `stop` was set, and posts are left.
             redis.exceptions.RedisError: Redis does not answer.
         """
         if not self._are_asked_for():
@@ -73,7 +79,7 @@ class BackgroundFeatures:
 
 
 def _newest(records: Sequence[ConsumerRecord]) -> dict[PostRef, tuple[ConsumerRecord, Post]]:
-    """The last of each post's; who reads the texts rejects what is no post."""
+    """The last record of each post. Records that are no posts are left out: the worker of texts rejects them."""
     posts: dict[PostRef, tuple[ConsumerRecord, Post]] = {}
     for record in records:
         with suppress(DecodeError):

@@ -12,31 +12,31 @@ from featurizer.text_features import NotEncoded, TextFeatures
 from slop.redis.posts import Floats, FoundPost, PostRef, Posts, PostText, SentText, StoredText
 
 RequestedText = tuple[PostRef | None, str]
-"""A text, and which post's it is, if it is one's."""
+"""A text of a request, with the post whose text it is; None if it is no post's."""
 
 
 class PostFeatures:
-    """Posts under one version of text features; any thread may ask. Calls may raise redis.exceptions.RedisError."""
+    """Posts with one version of text features. Any thread may call it; calls may raise redis.exceptions.RedisError."""
 
     def __init__(self, posts: Posts, features: TextFeatures) -> None:
         self._posts, self._features = posts, features
 
     def find(self, refs: Sequence[PostRef]) -> dict[PostRef, FoundPost]:
-        """The posts whose texts are known, each looked for once."""
+        """Those of the posts that have a text."""
         return self._posts.find(list(dict.fromkeys(refs)))
 
     def announce(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[StoredText]:
-        """Make texts known; tells what became of each."""
+        """Store texts of posts; returns what became of each."""
         return self._posts.put_texts(texts)
 
     def is_free(self, post: FoundPost) -> bool:
-        """Whether the post's features are in memory."""
+        """Whether the post's features are in memory, so that computing them costs nothing."""
         return self._features.remembers(post.text.text)
 
     def compute(
         self, posts: Mapping[PostRef, FoundPost], priority: Priority
     ) -> tuple[dict[PostRef, FoundPost], dict[PostRef, NotEncoded]]:
-        """Compute and store the features of posts; returns the posts with them, and those that can't have any."""
+        """Compute and store features of posts; returns the posts with features, and why the others have none."""
         if not posts:
             return {}, {}
         metrics.BATCH_POSTS.observe(len(posts))
@@ -51,9 +51,9 @@ class PostFeatures:
         return computed, failed
 
     def answer(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
-        """(T,) float32 of each text that a request asks for, None of one that can't have any.
+        """Text features of requested texts: (T,) float32 for each, None if they can't be computed.
 
-        Those of posts are stored; without Redis it answers all the same.
+        Those of posts are stored, if Redis is there.
         """
         rows = self._features.of([text for _, text in asked], Priority.REQUEST)
         features = [None if isinstance(row, NotEncoded) else row for row in rows]

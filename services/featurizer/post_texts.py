@@ -1,4 +1,4 @@
-"""Texts of posts from slop.posts.v1: which of them are stored, and when those that were there before are known."""
+"""Stores the texts of posts from slop.posts.v1, and lets interactions wait until the earlier ones are stored."""
 
 import threading
 import time
@@ -25,15 +25,14 @@ from slop.settings import CommonSettings
 from slop.v1.interaction_pb2 import Interaction
 from slop.v1.post_pb2 import Post
 
-LOOK_S: Final = 1.0
-MOST_UNSORTED: Final = 1_000_000
-
+LOOK_S: Final = 1.0  # pause between two looks whether texts are read
+MOST_UNSORTED: Final = 1_000_000  # digests that are kept in a set before they go into the array
 
 log = structlog.get_logger(__name__)
 
 
 def post_of(record: ConsumerRecord) -> Post | None:
-    """The post of a record; None of a tombstone.
+    """The post of a record; None for a tombstone.
 
     Raises:
         google.protobuf.message.DecodeError: it is no post.
@@ -42,13 +41,13 @@ def post_of(record: ConsumerRecord) -> Post | None:
 
 
 def is_old(post: Post) -> bool:
-    """Whether Redis has forgotten it, unless it was used since."""
+    """Whether a post has expired in Redis, unless it was used meanwhile."""
     age_ms = time.time_ns() // 1_000_000 - post.created_at_ms
     return bool(post.created_at_ms) and age_ms > 1_000 * POST_TTL_S
 
 
 class ReactedPosts:
-    """The posts that the log of interactions is about; 8 bytes for each."""
+    """The set of posts that interactions of the log are about, as sorted digests of 8 bytes."""
 
     def __init__(self, posts: Iterable[PostRef] = ()) -> None:
         self._sorted: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
@@ -61,7 +60,7 @@ class ReactedPosts:
 
     @classmethod
     def of_log(cls, settings: CommonSettings) -> Self:
-        """Of all that was written before now.
+        """The posts of all interactions that are in the log now.
 
         Raises:
             kafka.errors.KafkaError, TimeoutError: the brokers are away.
@@ -69,13 +68,13 @@ class ReactedPosts:
         return cls(_reacted_to(whole_log(settings, INTERACTIONS)))
 
     def __contains__(self, post: PostRef) -> bool:
-        """Whether somebody has reacted to it, or to one of about 2^64 / len(self) others."""
+        """Whether there is an interaction with the post. It is wrong for one other post in 2^64 / len(self)."""
         digest = np.uint64(_digest(post))
         at = int(np.searchsorted(self._sorted, digest))
         return at < len(self._sorted) and self._sorted[at] == digest
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of posts."""
         return len(self._sorted)
 
     def _sort(self, unsorted: set[int]) -> None:
@@ -85,10 +84,10 @@ class ReactedPosts:
 
 
 class TextStore:
-    """Makes the texts of posts known as they come; what is parked for them is wanted then.
+    """Stores the texts of posts as they come, and marks posts as wanted if interactions are parked under them.
 
-    Posts that Redis would have forgotten by now come when the log is read anew. They are stored if somebody has
-    reacted to them, since those reactions come as well.
+    When the log is read again, posts come that have expired in Redis. They are stored if there is an interaction with
+    them, since that comes again too.
     """
 
     def __init__(
@@ -98,7 +97,14 @@ class TextStore:
         reacted: Callable[[], ReactedPosts],
         wake: Callable[[], object] = lambda: None,
     ) -> None:
-        """`reacted` reads the log, which may take minutes; it is called once, if there are old posts."""
+        """A store of texts.
+
+        Args:
+            post_features: where texts are stored.
+            parking: where posts are marked as wanted.
+            reacted: reads the log, which may take minutes. It is called at the first expired post, and only once.
+            wake: called when a post is wanted.
+        """
         self._post_features, self._parking, self._read, self._wake = post_features, parking, reacted, wake
         self._reacted: ReactedPosts | None = None
 
@@ -126,22 +132,24 @@ class TextStore:
 
 
 class TextsRead:
-    """Whether old posts are known before old reactions to them come: who relearns the log reads both at once.
+    """Lets interactions wait until the texts that were published before them are stored.
+
+    It matters when the log is read again: both topics are read at the same time then.
 
     Attributes:
-        done: whether all replicas together have read what was published before `wait` began.
+        done: whether the wait is over: all replicas together have read what was published before `wait` began.
     """
 
     def __init__(self, settings: CommonSettings, group: str) -> None:
-        """`group` reads the texts."""
+        """`group` is the consumer group that reads the texts."""
         self._settings, self._group = settings, group
         self.done = False
 
     def wait(self, stop: threading.Event) -> None:
-        """Wait until it is done.
+        """Wait until the texts are read that are published now.
 
         Raises:
-            kit.worker.Stopped: `stop` was set before.
+            kit.worker.Stopped: `stop` was set before they are read.
         """
         lag = retry(
             lambda: GroupLag(self._settings, self._group, POSTS), (KafkaError,), stop, "look what texts there are"

@@ -1,4 +1,4 @@
-"""Who computes first: what a reader waits for goes before what nobody waits for."""
+"""The order in which threads compute: first what a reader waits for, last what nobody waits for."""
 
 import bisect
 import threading
@@ -8,19 +8,19 @@ from enum import IntEnum
 from itertools import count
 from typing import Final
 
-BACKGROUND_TURNS: Final = 16
+BACKGROUND_TURNS: Final = 16  # of others, after which waiting background work begins
 
 
 class Priority(IntEnum):
-    """Who waits for a piece of work; the smaller goes first."""
+    """Who waits for a piece of work; the smaller number goes first."""
 
-    REACTION = 0  # a reaction, and everybody's behind it
-    REQUEST = 1  # a request, or reactions that are parked meanwhile
+    REACTION = 0  # a reaction, and all interactions after it
+    REQUEST = 1  # a request, or parked reactions
     BACKGROUND = 2  # nobody
 
 
 class PrioritySemaphore:
-    """Lets so many threads in at a time, by priority and then in the order in which they came.
+    """A semaphore with `places` places, which are given by priority and then in the order of arrival.
 
     Background work has a place of its own and takes none of the others. It begins when nobody else waits, or after
     others have begun BACKGROUND_TURNS times meanwhile. So it delays nobody, and it is never delayed for good.
@@ -33,7 +33,7 @@ class PrioritySemaphore:
 
     @contextmanager
     def turn(self, priority: Priority) -> Iterator[None]:
-        """Wait for the turn and hold it."""
+        """A context in which a place is held; waits for one before."""
         with self._condition:
             ticket, came = (priority, next(self._tickets)), self._turns
             bisect.insort(self._waiting, ticket)

@@ -60,7 +60,7 @@ class FeaturizerSettings(EmbedderSettings):
         return weights
 
     def parking_bounds(self) -> ParkingLimits:
-        """How much may be parked."""
+        """The limits on parking."""
         return ParkingLimits(
             of_post=self.featurizer_parked_of_post,
             of_reader=self.featurizer_parked_of_reader,
@@ -69,7 +69,7 @@ class FeaturizerSettings(EmbedderSettings):
         )
 
     def batch_limits(self) -> BatchLimits:
-        """What one batch of interactions may take."""
+        """The limits on what is computed for one batch of interactions."""
         return BatchLimits(
             posts=self.featurizer_inline_posts,
             posts_of_reader=self.featurizer_inline_posts_of_reader,

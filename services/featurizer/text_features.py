@@ -1,4 +1,4 @@
-"""Text features of posts under a basis: computed once for each text, in pieces, the urgent ones first."""
+"""Text features of texts under a basis, computed in pieces by priority, and kept in memory."""
 
 import os
 import threading
@@ -20,30 +20,29 @@ from slop.redis.posts import text_digest
 
 Floats = npt.NDArray[np.float32]
 
-BACKGROUND_NICE: Final = 10
-PIECE: Final = 4  # texts at most
-PIECE_CHARACTERS: Final = 2_000  # at most, of more than one text
-
+BACKGROUND_NICE: Final = 10  # of the thread that computes in the background
+PIECE: Final = 4  # texts that are computed in one turn at most
+PIECE_CHARACTERS: Final = 2_000  # of a piece at most, unless it is one text
 
 log = structlog.get_logger(__name__)
 
 
 class EncodesTexts(Protocol):
-    """What computes features (see `slop.encoder`)."""
+    """What computes text features: `slop.encoder.Encoder`, or another in tests."""
 
     def features_of(self, texts: Sequence[str]) -> Floats:
-        """(N, T) float32, the row of a text being the same whatever else is computed with it."""
+        """Text features of N texts, (N, T) float32; a text's row does not depend on the other texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotEncoded:
-    """A text that has no features, and why."""
+    """Why the features of a text could not be computed."""
 
     error: str
 
 
 class TextFeatures:
-    """Features of texts under a basis; any thread may ask."""
+    """Text features under a basis. Any thread may call it."""
 
     def __init__(
         self,
@@ -53,14 +52,14 @@ class TextFeatures:
         remembered: int,
         is_live: Callable[[], bool],
     ) -> None:
-        """Features of length T = `size`, of which those of `remembered` texts are kept in memory.
+        """Text features by an encoder.
 
         Args:
-            encoder: computes them; may be called by several threads at a time.
-            size: how many there are of a text.
-            semaphore: shared with whoever computes on the same cores.
-            remembered: so many texts' features are kept.
-            is_live: while it is not, everything is background work.
+            encoder: computes them; several threads may use it at once.
+            size: T.
+            semaphore: shared by all that compute on the same cores.
+            remembered: how many texts' features are kept in memory.
+            is_live: whether the basis is live. While it is not, everything is background work.
         """
         self._encoder, self._size, self._semaphore, self._is_live = encoder, size, semaphore, is_live
         self._remembered: LRUCache[bytes, Floats] = LRUCache(remembered)
@@ -73,7 +72,7 @@ class TextFeatures:
             return text_digest(text) in self._remembered
 
     def of(self, texts: Sequence[str], priority: Priority) -> list[Floats | NotEncoded]:
-        """(T,) float32 of each text, in order; identical texts are computed once."""
+        """Text features of each text: (T,) float32, or why there are none. Equal texts are computed once."""
         digests = [text_digest(text) for text in texts]
         with self._lock:
             known: dict[bytes, Floats | NotEncoded] = {
@@ -86,7 +85,7 @@ class TextFeatures:
         return [known[digest] for digest in digests]
 
     def close(self) -> None:
-        """End the thread; what it has begun is finished."""
+        """End the background thread, after the piece that it computes."""
         self._background.shutdown(cancel_futures=True)
 
     def _computed(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, Floats | NotEncoded]:
@@ -124,7 +123,7 @@ def _not_encoded(text: str, error: Exception) -> list[NotEncoded]:
 
 
 def _pieces(texts: Mapping[bytes, str]) -> Iterator[dict[bytes, str]]:
-    """What is computed in one turn each; somebody else's turn comes after it."""
+    """Divide texts into pieces, each of which is computed in one turn; between them others have their turns."""
     piece, characters = dict[bytes, str](), 0
     for digest, text in texts.items():
         if piece and (len(piece) == PIECE or characters + len(text) > PIECE_CHARACTERS):

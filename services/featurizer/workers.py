@@ -1,7 +1,7 @@
-"""The featurizer's threads: each polls, works, publishes, and commits only then, so that a crash loses nothing.
+"""The threads of the featurizer. Each polls, works, publishes, and commits after that, so that a crash loses nothing.
 
-What a crash has done twice changes nothing: texts and features are the same again, signals carry their source, what is
-parked is parked once, and interactions that are published again have their event ids.
+After a crash some work is done twice, which changes nothing: texts and features are the same, signals have the same
+source, an interaction is parked once, and one that is published twice is known by its event id.
 """
 
 import threading
@@ -16,10 +16,11 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from featurizer import metrics
-from featurizer.enrichment import SERVICE, Enriched, Enricher, Unsignalled
+from featurizer.enrichment import Enricher
 from featurizer.post_features import PostFeatures
 from featurizer.post_texts import TextsRead
 from featurizer.priority import Priority
+from featurizer.results import SERVICE, Enriched, Unsignalled
 from featurizer.settings import FeaturizerSettings
 from featurizer.text_features import NotEncoded
 from kit.isolation import isolated
@@ -36,12 +37,12 @@ from slop.v1.interaction_pb2 import Interaction, Rejected
 log = structlog.get_logger(__name__)
 
 AWAY: Final = (RedisError, KafkaError, TimeoutError)
-CLAIMED_POSTS: Final = 16
-CLAIMED_DUE: Final = 256
+CLAIMED_POSTS: Final = 16  # posts whose parked interactions are published again at once, at most
+CLAIMED_DUE: Final = 256  # parked interactions that are looked at for expiry at once, at most
 
 
 class SignalWorker:
-    """Moves interactions through the enricher to slop.signals.v1."""
+    """Polls interactions, makes signals of them, and publishes these."""
 
     def __init__(
         self,
@@ -53,17 +54,27 @@ class SignalWorker:
         is_live: Callable[[], bool],
         instance: str = "",
     ) -> None:
-        """Waits for the texts that were published before it began; rejects and counts only while `is_live`."""
+        """A worker under one basis.
+
+        Args:
+            settings: of the process.
+            redis: where offsets are noted.
+            group: consumer group of the interactions.
+            enricher: makes the signals.
+            texts: waited for before the first poll.
+            is_live: whether the basis is live. Only then records are rejected and counted.
+            instance: name of the replica's lane in the group.
+        """
         self._settings, self._enricher, self._texts, self._is_live = settings, enricher, texts, is_live
         self._outbox = Outbox(settings)
         self.subscription = Subscription(settings, group, [INTERACTIONS], instance)
-        # Signals are in Kafka; what is parked is in Redis, and what is lost of that is not brought back by all the log.
+        # A Redis that has lost everything does not make it read the log again: its signals are in Kafka.
         self._commits = DurableCommits(self.subscription, redis, WhenLost.STAY, settings.redis_persisted_after_s)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
         wait_s, batch = self._settings.featurizer_wait_s, self._settings.featurizer_batch
-        self._texts.wait(stop)  # before it polls: who holds records for long is thrown out of the group
+        self._texts.wait(stop)  # before the first poll: a member that polls too rarely is removed from its group
         try:
             while not stop.is_set():
                 records = retry(lambda: self._commits.poll(wait_s, batch), AWAY, stop, "poll interactions")
@@ -74,12 +85,12 @@ class SignalWorker:
             self._outbox.close()
 
     def check(self) -> None:
-        """Raise if it is no member of its group, except while texts are being read."""
+        """Raise if it is no member of its group. Before the first poll it needs not be."""
         if self._texts.done:
             self.subscription.check()
 
     def close(self) -> None:
-        """Commit what is done and leave the group; once its thread has ended."""
+        """Commit what is done, and leave the group. To be called after its thread has ended."""
         self._commits.close()
         self.subscription.close()
 
@@ -96,7 +107,7 @@ class SignalWorker:
 
 
 class PostWorker:
-    """Reads posts and hands them on; `handle` may be repeated with the same records."""
+    """Polls posts and calls `handle` with them, which may come again."""
 
     def __init__(
         self,
@@ -108,14 +119,24 @@ class PostWorker:
         is_live: Callable[[], bool],
         instance: str = "",
     ) -> None:
-        """What `handle` refuses, or fails over, is rejected while `is_live`."""
+        """A worker under one basis.
+
+        Args:
+            settings: of the process.
+            redis: where offsets are noted.
+            group: consumer group of the posts.
+            batch: how many posts are polled at once, at most.
+            handle: does the work; returns the records to reject.
+            is_live: whether the basis is live. Only then records are rejected, also those over which `handle` raises.
+            instance: name of the replica's lane in the group.
+        """
         self._wait_s, self._batch, self._handle, self._is_live = settings.featurizer_wait_s, batch, handle, is_live
         self._outbox = Outbox(settings)
         self.subscription = Subscription(settings, group, [POSTS], instance, BACKGROUND_FETCH_WAIT_MS)
         self._commits = DurableCommits(self.subscription, redis, WhenLost.BEGINNING, settings.redis_persisted_after_s)
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; to be called in a thread of its own."""
+        """Work until `stop` is set."""
         try:
             while not stop.is_set():
                 records = retry(self._poll, AWAY, stop, "poll posts")
@@ -129,7 +150,7 @@ class PostWorker:
         self.subscription.check()
 
     def close(self) -> None:
-        """Commit what is done and leave the group; once its thread has ended."""
+        """Commit what is done, and leave the group. To be called after its thread has ended."""
         self._commits.close()
         self.subscription.close()
 
@@ -149,7 +170,8 @@ class PostWorker:
 class ParkingWorker:
     """Publishes parked interactions again when what they wait for is there, and rejects those that have expired.
 
-    It publishes, then removes: a crash between the two publishes them twice, and the learner knows their event ids.
+    It removes them after it has published them. If it crashes in between they are published twice; the learner knows
+    their event ids.
     """
 
     def __init__(
@@ -160,7 +182,15 @@ class ParkingWorker:
         is_live: Callable[[], bool],
         woken: threading.Event,
     ) -> None:
-        """At work only while `is_live`; looks when it is `woken`, and every `parking_look_s`."""
+        """A worker under one basis.
+
+        Args:
+            settings: of the process.
+            parking: where parked interactions are.
+            post_features: finds posts and computes their features.
+            is_live: whether the basis is live. Only then it works.
+            woken: has it look at once; else it looks every `featurizer_parking_look_s`.
+        """
         self._parking, self._post_features, self._is_live, self._woken = parking, post_features, is_live, woken
         self._look_s, self._outbox = settings.featurizer_parking_look_s, Outbox(settings)
         self._claims: list[Claim] = []
@@ -178,11 +208,11 @@ class ParkingWorker:
             self._outbox.close()
 
     def step(self, stop: threading.Event) -> None:
-        """Do what is to be done now.
+        """Publish what may be published now, and reject what has expired.
 
         Raises:
-            redis.exceptions.RedisError, kafka.errors.KafkaError: a server is away; do it again, which goes on with the
-                same claims, so that nothing waits for their lease to end.
+            redis.exceptions.RedisError, kafka.errors.KafkaError: a server is away. The next call goes on with the same
+                claims, so that nothing has to wait for the end of their lease.
         """
         while not stop.is_set() and (claims := self._claims or self._parking.claim_wanted(CLAIMED_POSTS)):
             self._claims = claims
@@ -202,7 +232,7 @@ class ParkingWorker:
         self._parking.finish(claims)
 
     def _settle(self, parked: Sequence[Parked], failed: NotEncoded | None) -> None:
-        """Publish what was parked under a post again; as rejected, if the post can't have features."""
+        """Publish the interactions parked under a post again, or reject them if its features can't be computed."""
         if failed is None:
             sent = [_again(one.interaction) for one in parked]
         else:
@@ -212,7 +242,7 @@ class ParkingWorker:
         metrics.PARKING.labels("redelivered").inc(len(parked) if failed is None else 0)
 
     def _expire(self) -> bool:
-        """Reject what has expired, unless its post has come; returns whether there may be more."""
+        """Reject interactions that have expired and whose post is still unknown; returns whether more may be due."""
         due, gone = self._parking.claim_due(CLAIMED_DUE)
         known = self._post_features.find([one.entry.post for one in due])
         self._parking.want({one.entry.post for one in due if one.entry.post in known})
@@ -231,13 +261,13 @@ def _failed(record: ConsumerRecord, error: Exception) -> list[Rejected]:
 
 
 def _again(interaction: Interaction) -> ProducerRecord:
-    """An interaction to be published again: the same but for the count, so that its age is known."""
+    """An interaction to be published again, with `redeliveries` + 1 and its former time of receipt."""
     interaction.redeliveries += 1
     return ProducerRecord(INTERACTIONS, key_of(interaction), encode(interaction))
 
 
 def _refused(parked: Parked, reason: str, detail: str) -> Rejected:
-    """A parked interaction that is rejected now."""
+    """A parked interaction that is rejected now, as it is published."""
     refused = Rejected()
     refused.CopyFrom(parked.rejected)
     refused.reason, refused.detail = reason, detail[:MAX_DETAIL]

@@ -1,9 +1,8 @@
-"""`python -m learner`: from slop.signals.v1 to the profiles in Redis, effectively once.
+"""`python -m learner`: applies the signals of slop.signals.v1 to the profiles in Redis, effectively once.
 
-A profile is written together with the source offset of its last signal and the ids of its events, in one atomic call;
-Kafka's offsets are committed once Redis has persisted that (`slop.kafka.durability`). So a crash anywhere leads to
-signals that come again and are seen to be old, or to be learned if Redis has lost them. What can't be learned goes to
-slop.rejected.v1.
+A profile is written in one atomic step with the source of its last signal and the ids of its events. Kafka's offsets
+are committed after Redis has persisted that (`slop.kafka.durability`). So after a crash signals come again: they are
+seen to be replays, or they are learned if Redis has lost them. What can't be learned goes to slop.rejected.v1.
 
 Every basis that is followed has a consumer group and a key space of its own (`slop.rollout.lanes`): a new one is
 learned from the start of the log beside the live one.
@@ -39,17 +38,17 @@ from slop.rollout.lanes import Lanes, LaneThreads
 from slop.rollout.live import BasisRef, LiveBases, groups_of
 from slop.signals import Reason, RejectedRecord
 
-OF_THE_DATA: Final = "WRONGTYPE"  # what Redis answers where it can't work with a user's key
+OF_THE_DATA: Final = "WRONGTYPE"  # Redis' error for a key whose value is of another type; trying again is useless
 
 log = structlog.get_logger(__name__)
 
 
 class NotWritable(ValueError):  # noqa: N818
-    """Redis is there, and can't work with what it has under a user's key."""
+    """What Redis has under the key of a reader is of another type, so that no profile can be written there."""
 
 
 class Worker:
-    """Moves batches from the subscription through the learner until it is told to stop."""
+    """Polls batches of signals and learns them."""
 
     def __init__(
         self,
@@ -58,13 +57,21 @@ class Worker:
         settings: LearnerSettings,
         is_live: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Counts what it learns while `is_live`: who relearns the log under another basis has seen it all before."""
+        """A worker under one basis.
+
+        Args:
+            commits: of the subscription to the signals.
+            learner: under the basis.
+            settings: of the process.
+            is_live: whether the basis is live. Under another one nothing is counted or rejected, since the learner of
+                the live basis does that with the same interactions.
+        """
         self._commits, self._learner, self._is_live = commits, learner, is_live
         self._metrics, self._outbox = LearnerMetrics(), Outbox(settings)
         self._wait_s, self._max_records = settings.learner_wait_s, settings.learner_batch
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; a batch under way is finished unless Redis is away.
+        """Work until `stop` is set. The batch under way is finished, unless a server is away.
 
         Raises:
             kit.worker.Stopped: as `step` does.
@@ -76,20 +83,20 @@ class Worker:
             self._outbox.close()
 
     def step(self, stop: threading.Event) -> int:
-        """Poll, learn and publish what can't be learned; returns how many records there were.
+        """Poll and learn a batch, and publish what can't be learned; returns the number of records.
 
         Raises:
-            kit.worker.Stopped: `stop` was set while a dependency was away.
+            kit.worker.Stopped: `stop` was set while a server was away.
         """
         records = retry(self._poll, (KafkaError, RedisError), stop, "poll signals")
         if records:
             with BATCH_SECONDS.time():
                 try:
-                    refused = self._learned(records, stop)
+                    unlearned = self._learned(records, stop)
                 except OtherRun as error:
                     log.warning("a batch is given up, and comes again", records=len(records), reason=str(error))
                     return 0
-                retry(lambda: self._outbox.publish(refused), (KafkaError,), stop, "publish refused signals")
+                retry(lambda: self._outbox.publish(unlearned), (KafkaError,), stop, "publish rejected signals")
                 self._commits.done()
             BATCH_SIGNALS.observe(len(records))
         return len(records)
@@ -101,30 +108,30 @@ class Worker:
         """Learn records; returns what is to be published of those that can't be learned.
 
         Raises:
-            slop.kafka.durability.OtherRun: Redis was started anew.
+            slop.kafka.durability.OtherRun: Redis was started again, and may have lost profiles.
         """
 
         def learned(some: Sequence[ConsumerRecord]) -> list[ProducerRecord]:
             outcome = retry(lambda: self._tried(some), (RedisError,), stop, "learn a batch")
-            return self._told(outcome, some)
+            return self._counted(outcome, some)
 
         def failed(record: ConsumerRecord, error: Exception) -> list[ProducerRecord]:
-            refused = RejectedRecord(0, Reason.FAILED, f"{type(error).__name__}: {error}")
-            return self._told(BatchOutcome(LearnedSignals(), rejected=(refused,)), [record])
+            failure = RejectedRecord(0, Reason.FAILED, f"{type(error).__name__}: {error}")
+            return self._counted(BatchOutcome(LearnedSignals(), rejected=(failure,)), [record])
 
         return isolated(learned, records, failed, but=(Stopped, OtherRun))
 
-    def _told(self, outcome: BatchOutcome, records: Sequence[ConsumerRecord]) -> list[ProducerRecord]:
-        """Count an outcome; returns what is to be published."""
+    def _counted(self, outcome: BatchOutcome, records: Sequence[ConsumerRecord]) -> list[ProducerRecord]:
+        """Count an outcome; returns the rejected records as they are published."""
         self._count(outcome, records)
-        return [_refused(records[one.index], one) for one in outcome.rejected] if self._is_live() else []
+        return [_as_rejected(records[one.index], one) for one in outcome.rejected] if self._is_live() else []
 
     def _tried(self, records: Sequence[ConsumerRecord]) -> BatchOutcome:
         """Learn records.
 
         Raises:
-            redis.exceptions.RedisError: it may be tried again.
-            NotWritable: Redis can't work with a user's key.
+            redis.exceptions.RedisError: Redis is away; the call may be repeated.
+            NotWritable: see there; repeating the call is useless.
         """
         try:
             return self._learner.learn([record.value for record in records])
@@ -140,50 +147,50 @@ class Worker:
         if not any(map(self._commits.was_read_before, records)):
             UNEXPLAINED_REPLAYS.inc(outcome.unremembered)
         if outcome.rejected:
-            log.error("records refused", records=len(outcome.rejected), first=outcome.rejected[0].detail)
+            log.error("records rejected", records=len(outcome.rejected), first=outcome.rejected[0].detail)
 
 
-def _refused(record: ConsumerRecord, why: RejectedRecord) -> ProducerRecord:
+def _as_rejected(record: ConsumerRecord, why: RejectedRecord) -> ProducerRecord:
     return ProducerRecord(REJECTED, None, encode(rejected(record, why.reason, why.detail, "learner")))
 
 
 class LearnerLane:
-    """Learns under one basis, in a thread of its own."""
+    """The learner under one basis, in a thread of its own."""
 
     def __init__(
         self, worker: Worker, commits: DurableCommits, subscription: Subscription, is_live: Callable[[], bool]
     ) -> None:
-        """Start it; `is_live` tells whether the process can't go on without it."""
+        """Start the thread. If it fails while `is_live` is true, the process ends."""
         self._commits, self._subscription, self._threads = commits, subscription, LaneThreads(is_live)
         self._threads.start("learner", worker.run)
 
     @property
     def error(self) -> str:
-        """What ended it; empty while nothing did."""
+        """The error that ended the thread; empty if none did."""
         return self._threads.error
 
     def check(self) -> None:
-        """Raise if it has failed, the brokers do not answer, or it is no member of its group."""
+        """Raise if the thread has failed, the brokers do not answer, or this process is no member of its group."""
         self._threads.check()
         self._subscription.check()
 
     def check_progress(self) -> None:
-        """Raise if there are signals and none was learned for too long."""
+        """Raise if there are signals and none was learned for `stalled_s`."""
         self._subscription.check_progress()
 
     def stop(self) -> None:
-        """Tell it to end."""
+        """Tell the thread to end, without waiting for it."""
         self._threads.stop.set()
 
     def close(self) -> None:
-        """Finish the batch under way and leave the group."""
+        """Wait until the thread has ended, and leave the group."""
         self._threads.join()
         self._commits.close()
         self._subscription.close()
 
 
 def learner_of(settings: LearnerSettings, redis: Redis, basis: Basis) -> Learner:
-    """The learner under a basis."""
+    """A learner under a basis."""
     window_ms = 1_000 * settings.seen_window_s
     return Learner(
         Profiles(redis, basis.version, window_ms), basis, settings.prior_of(basis), window_ms, settings.seen_events

@@ -1,9 +1,10 @@
-"""How arms' posts are liked, counted so that the lift and its interval are told by reader, not by reaction.
+"""Counters from which Prometheus computes the lift and its interval, which takes readers as the unit.
 
-Of p, the share liked of n reactions of which a reader u has n_u and likes l_u, the variance is the sum of
-(l_u - p n_u)^2 over readers by n^2 (Cochran 1977, chapter 6): reactions of a reader are alike. The sums of l_u^2,
-l_u n_u and n_u^2 that it is made of only grow, so that they are counters, and replicas' add up. A reader counts anew
-each day.
+The reactions of one reader are alike, so they are no independent samples. If reader u has n_u reactions to an arm's
+posts, l_u of them likes, then p = sum(l_u) / n with n = sum(n_u) is the liked share, a ratio estimate. Its variance is
+sum((l_u - p n_u)^2) / n^2 = (sum(l_u^2) - 2 p sum(l_u n_u) + p^2 sum(n_u^2)) / n^2 (Cochran 1977, "Sampling
+techniques", chapter 6). The three sums only grow and are additive over replicas, and so they are counters. Each day of
+a reader counts as another reader.
 """
 
 from collections import OrderedDict
@@ -16,8 +17,8 @@ from prometheus_client import Counter
 from slop.arms import Arm
 from slop.redis.profiles import User
 
-MOST_A_DAY: Final = 20  # reactions of a reader to an arm's posts that count
-MOST_READERS: Final = 50_000  # that are remembered
+MOST_A_DAY: Final = 20  # reactions of a reader to an arm's posts are counted
+MOST_READERS: Final = 50_000  # pairs of reader and arm are remembered
 DAY_MS: Final = 24 * 3600 * 1000
 
 COUNTED: Final = Counter(
@@ -39,7 +40,13 @@ for _arm in Arm:
 
 @dataclass(slots=True)
 class _Tally:
-    """A reader's counted reactions of a day to an arm's posts."""
+    """The counted reactions of a reader to an arm's posts.
+
+    Attributes:
+        day: since the Unix epoch, UTC.
+        reactions: n_u of that day.
+        liked: l_u of that day.
+    """
 
     day: int
     reactions: int = 0
@@ -47,13 +54,19 @@ class _Tally:
 
 
 class Lift:
-    """Counts reactions; readers who were not heard of the longest are forgotten."""
+    """Counts reactions. Of too many readers those are forgotten whose last reaction is the oldest."""
 
     def __init__(self) -> None:
         self._tallies: OrderedDict[tuple[User, str], _Tally] = OrderedDict()
 
     def count(self, reactions: Iterable[tuple[User, str, bool]], now_ms: float) -> None:
-        """Count reactions that were learned at `now_ms`: whose, to which arm's post (empty: none's), whether liked."""
+        """Count reactions.
+
+        Args:
+            reactions: for each the reader, the arm that wrote its post for this reader (empty if none did), and whether
+                it is a like.
+            now_ms: the time, in milliseconds since the Unix epoch.
+        """
         day = int(now_ms // DAY_MS)
         for user, arm, liked in reactions:
             if arm:

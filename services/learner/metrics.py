@@ -1,4 +1,4 @@
-"""What Prometheus is told of the learner."""
+"""The metrics of the learner."""
 
 from collections import Counter as Tally
 from typing import Final
@@ -58,14 +58,14 @@ for _arm in (*Arm, NO_ARM):
 
 
 class LearnerMetrics:
-    """Counts what a learner learns."""
+    """Counts what became of batches."""
 
     def __init__(self) -> None:
         self._newest_ms = 0
         self._lift = Lift()
 
     def count(self, outcome: BatchOutcome, now_ms: float) -> None:
-        """Count a batch that was written at `now_ms`."""
+        """Count a batch whose profiles were written at `now_ms`, in milliseconds since the Unix epoch."""
         for name in OUTCOMES:
             SIGNALS.labels(name).inc(getattr(outcome, name))
         SIGNALS.labels(REFUSED).inc(len(outcome.rejected))

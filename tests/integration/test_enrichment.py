@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from featurizer.enrichment import MOST_REDELIVERIES, Enriched, Unsignalled
+from featurizer.enrichment import MOST_REDELIVERIES
+from featurizer.results import Enriched, Unsignalled
 from slop.basis import Basis
 from slop.redis.parking import ParkingLimits
 from slop.redis.posts import PostText

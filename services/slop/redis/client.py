@@ -1,4 +1,4 @@
-"""Clients of Redis: every wait of theirs has an end."""
+"""Clients of Redis whose calls all have a time limit."""
 
 from redis import Redis
 from redis import asyncio as aioredis
@@ -7,14 +7,14 @@ from redis.backoff import NoBackoff
 
 
 def redis_client(url: str, timeout_s: float) -> Redis:
-    """A client for threads. It connects when it is used, and no call takes longer than `timeout_s` seconds."""
+    """A client for threads. It connects at its first call, and no call takes longer than `timeout_s` seconds."""
     return Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
 
 
 def pooled_client(url: str, timeout_s: float, connections: int) -> aioredis.Redis:
-    """A client for an event loop that fails fast: no retries, and so many connections at most.
+    """A client for an event loop, without retries and with at most so many connections.
 
-    Nobody waits longer than `timeout_s` seconds for a connection, nor for an answer.
+    A call waits at most `timeout_s` seconds for a connection, and as long for the answer.
     """
     pool = aioredis.BlockingConnectionPool.from_url(
         url,

@@ -1,9 +1,10 @@
-"""Interactions that wait for their post, in Redis: parked until its text or its features come, or until they expire.
+"""Parking: interactions that wait in Redis until the text or the features of their post come, or until they expire.
 
-What is parked lies under its post, so that a script can park it and look whether the post is there in one step. Books
-tell how much is parked, by whom and until when. A book is written before what it is about is parked, and struck out
-after that was taken away, so that nothing is parked which no book knows of; an entry too much is struck out when it is
-due. All of it may be done twice without harm.
+An interaction is parked under its post, so that one script can look whether the post is there and park it if not, in
+one step. The *books* are keys that list all parked interactions: when each is due to expire, and how many each reader
+has. An entry is written into the books before its interaction is parked, and struck out after the interaction was
+removed. So a crash in between leaves an entry without an interaction, which is struck out when it is due, and never an
+interaction without an entry. All calls may be repeated.
 """
 
 import time
@@ -26,8 +27,8 @@ DUE_KEY: Final = f"{BOOKS}:due"
 READERS_KEY: Final = f"{BOOKS}:readers"
 WANTED_KEY: Final = f"{BOOKS}:wanted"
 
-# KEYS: due, readers. ARGV: most of one reader, most in all, then triples of entry, due ms and reader. Tells of each
-# entry whether it is in the books now.
+# KEYS: due, readers. ARGV: most of one reader, most in all, then for each entry: entry, time when it is due in ms,
+# reader. Returns for each 1 if it is in the books now, 0 if there is no room.
 _BOOK: Final = Script("""
 local booked = {}
 for at = 3, #ARGV, 3 do
@@ -46,7 +47,7 @@ end
 return booked
 """)
 
-# KEYS: due, readers. ARGV: pairs of entry and reader.
+# KEYS: due, readers. ARGV: for each entry: entry, reader.
 _STRIKE_OUT: Final = Script("""
 for at = 1, #ARGV, 2 do
   if redis.call('ZREM', KEYS[1], ARGV[at]) == 1 and redis.call('HINCRBY', KEYS[2], ARGV[at + 1], -1) <= 0 then
@@ -55,7 +56,8 @@ for at = 1, #ARGV, 2 do
 end
 """)
 
-# KEYS: text, features, parked. ARGV: name, record, most of one post, '1' if a text without features is not enough.
+# KEYS: text, features, parked. ARGV: name, record, most of one post, '1' if it waits for features, '0' for the text.
+# Returns a ParkOutcome.
 _PARK: Final = Script("""
 if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return 'parked' end
 local digest = redis.call('HGET', KEYS[1], 'digest')
@@ -68,14 +70,15 @@ redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
 return 'parked'
 """)
 
-# KEYS: sorted set by time. ARGV: now ms, ms until others may claim it, most. Returns what is claimed.
+# KEYS: a sorted set by time in ms. ARGV: now, the lease, most. Claims up to `most` members whose time has come: others
+# may claim them only after the lease. Returns them.
 _CLAIM: Final = Script("""
 local claimed = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
 for _, member in ipairs(claimed) do redis.call('ZADD', KEYS[1], ARGV[1] + ARGV[2], member) end
 return claimed
 """)
 
-# KEYS: sorted set by time. ARGV: member, its score. Removes it unless it was scored anew.
+# KEYS: a sorted set by time in ms. ARGV: member, its time. Removes it, unless it has got another time.
 _UNCLAIM: Final = Script("""
 if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1])) == tonumber(ARGV[2]) then redis.call('ZREM', KEYS[1], ARGV[1]) end
 """)
@@ -83,14 +86,14 @@ if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1])) == tonumber(ARGV[2]) then re
 
 @dataclass(frozen=True, slots=True)
 class ParkingLimits:
-    """How much may be parked, and for how long.
+    """How many interactions may be parked, and for how long.
 
     Attributes:
-        of_post: interactions with one post.
-        of_reader: interactions of one reader.
-        in_all: interactions.
-        expiry_ms: from when the interaction was received.
-        lease_ms: from claiming work to when another process may claim it.
+        of_post: how many under one post.
+        of_reader: how many of one reader.
+        in_all: how many altogether.
+        expiry_ms: how long after it was received an interaction may be parked, in milliseconds.
+        lease_ms: how long after a process has claimed work no other may claim it, in milliseconds.
     """
 
     of_post: int
@@ -101,17 +104,17 @@ class ParkingLimits:
 
 
 def reader_key(interaction: Interaction) -> str:
-    """Whose an interaction is, as one string without spaces."""
+    """The reader of an interaction, as one string without spaces."""
     return f"{quote(interaction.tenant, safe='')}/{quote(interaction.user_id, safe='')}"
 
 
 class Entry(NamedTuple):
-    """What the books say of one interaction.
+    """An entry of the books, of one interaction.
 
     Attributes:
-        name: digest of the record, in hex, so that a record which comes again is parked once.
-        post: what it waits for.
-        reader: whose it is (see `reader_key`).
+        name: digest of its record, in hex, so that a record that comes again is parked once.
+        post: that it waits for.
+        reader: whose interaction it is (see `reader_key`).
     """
 
     name: str
@@ -119,23 +122,23 @@ class Entry(NamedTuple):
     reader: str
 
     def __str__(self) -> str:
-        """As it is stored."""
+        """The string that is stored."""
         return f"{self.name} {self.post.key} {self.reader}"
 
     @classmethod
     def of(cls, stored: str) -> Self:
-        """As it was stored."""
+        """From the string that is stored."""
         name, post, reader = stored.split(" ")
         return cls(name, PostRef.of_key(post), reader)
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """An interaction that waits for its post.
+    """A parked interaction.
 
     Attributes:
-        entry: in the books.
-        rejected: the record, as it is rejected if it expires.
+        entry: of the books.
+        rejected: what is published if it expires. It contains the interaction, and this is how it is stored.
     """
 
     entry: Entry
@@ -143,14 +146,14 @@ class Parked:
 
     @classmethod
     def of(cls, interaction: Interaction, rejected: Rejected, record: bytes) -> Self:
-        """An interaction, rejected as `rejected` if it expires, from a record of these bytes."""
+        """From an interaction, what is published if it expires, and the bytes of its record."""
         name = blake2b(record, digest_size=16).hexdigest()
         post = PostRef(interaction.tenant, interaction.post_id)
         return cls(Entry(name, post, reader_key(interaction)), rejected)
 
     @property
     def interaction(self) -> Interaction:
-        """What is parked."""
+        """The interaction itself."""
         return Interaction.FromString(self.rejected.payload)
 
 
@@ -158,30 +161,43 @@ class ParkOutcome(StrEnum):
     """What became of an interaction that was to be parked."""
 
     PARKED = "parked"
-    KNOWN = "known"  # what it was to wait for is there
-    FULL = "full"
+    KNOWN = "known"  # not parked: what it would wait for is there
+    FULL = "full"  # not parked: there is no room
 
 
 class Claim(NamedTuple):
-    """A post whose parked interactions are to be published again, by whom has claimed it, until `until_ms`."""
+    """A post whose parked interactions a process has to publish again.
+
+    Attributes:
+        post: that was claimed.
+        until_ms: when others may claim it, in milliseconds since the Unix epoch.
+    """
 
     post: PostRef
     until_ms: int
 
 
 class Parking:
-    """What is parked under posts, seen from a basis; every call may raise redis.exceptions.RedisError."""
+    """The parked interactions, for a featurizer under one basis. Every call may raise redis.exceptions.RedisError."""
 
     def __init__(self, redis: Redis, basis: Basis, bounds: ParkingLimits) -> None:
         self._redis, self._text_version, self._bounds = redis, basis.text_version, bounds
 
     @property
     def expiry_ms(self) -> int:
-        """For how long after it was received an interaction may be parked."""
+        """How long after it was received an interaction may be parked, in milliseconds."""
         return self._bounds.expiry_ms
 
     def park(self, parked: Sequence[Parked], *, for_features: bool) -> list[ParkOutcome]:
-        """Park interactions unless what they wait for is there: the text of their post or, `for_features`, these."""
+        """Park interactions, unless what they wait for is there.
+
+        Args:
+            parked: the interactions.
+            for_features: whether they wait for the text features of their post; else they wait for its text.
+
+        Returns:
+            what became of each, in their order.
+        """
         booked = self._booked(parked)
         within = [one for one, is_booked in zip(parked, booked, strict=True) if is_booked]
         answers = _PARK.run(self._redis, [self._park_call(one, for_features) for one in within])
@@ -190,13 +206,13 @@ class Parking:
         return [outcomes.get(one.entry, ParkOutcome.FULL) for one in parked]
 
     def of_post(self, post: PostRef) -> list[Parked]:
-        """What is parked under a post, in the order in which it was received."""
+        """The interactions parked under a post, in the order in which they were received."""
         stored = cast("Mapping[bytes, bytes]", self._redis.hgetall(parked_key(post)))
         parked = [_parked(name.decode(), post, value) for name, value in stored.items()]
         return sorted(parked, key=_received)
 
     def claim_due(self, most: int) -> tuple[list[Parked], list[Entry]]:
-        """Interactions that have expired and that nobody else is at work on, and entries that nothing is under."""
+        """Claim up to `most` entries that are due; returns their interactions, and those entries that have none."""
         _, members = self._claim(DUE_KEY, most)
         entries = [Entry.of(member) for member in members]
         pipe = self._redis.pipeline(transaction=False)
@@ -207,7 +223,7 @@ class Parking:
         return due, [entry for entry, value in stored if value is None]
 
     def remove(self, entries: Sequence[Entry]) -> None:
-        """Interactions were published, again or as rejected."""
+        """Remove interactions that were published, again or as rejected."""
         pipe = self._redis.pipeline(transaction=False)
         for entry in entries:
             pipe.hdel(parked_key(entry.post), entry.name)
@@ -215,22 +231,22 @@ class Parking:
         self._strike_out(entries)
 
     def want(self, posts: Iterable[PostRef]) -> None:
-        """What posts were waited for is there: what is parked under them is to be published again."""
+        """Mark posts as wanted: what is parked under them is to be published again."""
         now_ms = _now_ms()
         if scores := {post.key: now_ms for post in posts}:
             self._redis.zadd(WANTED_KEY, scores)
 
     def claim_wanted(self, most: int) -> list[Claim]:
-        """Posts that are wanted and that nobody else is at work on."""
+        """Claim up to `most` posts that are wanted."""
         until_ms, members = self._claim(WANTED_KEY, most)
         return [Claim(PostRef.of_key(key), until_ms) for key in members]
 
     def finish(self, claims: Sequence[Claim]) -> None:
-        """Claimed posts are done with; one that was wanted again meanwhile still is."""
+        """Mark claimed posts as no longer wanted, except those that were marked as wanted again meanwhile."""
         _UNCLAIM.run(self._redis, [Call([WANTED_KEY], [claim.post.key, claim.until_ms]) for claim in claims])
 
     def size(self) -> int:
-        """How many interactions are parked."""
+        """How many interactions are parked altogether."""
         return self._redis.zcard(DUE_KEY)
 
     def _booked(self, parked: Sequence[Parked]) -> list[int]:

@@ -1,6 +1,6 @@
-"""Posts in Redis: their texts, which all bases share, and their features under each version of text features.
+"""Posts in Redis: their texts, which all bases share, and their text features under each version of these.
 
-A post is kept for POST_TTL_S seconds after it was last used. What was forgotten is unknown, as if it had never been.
+A post expires POST_TTL_S seconds after it was last used. An expired post is treated as one that never was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +25,12 @@ Floats = npt.NDArray[np.float32]
 
 DAY_S: Final = 24 * 3600
 POST_TTL_S: Final = 30 * DAY_S
-_EXPIRY: Final = (POST_TTL_S, POST_TTL_S - DAY_S)  # a use renews it, once a day
+# A use sets the time to live to the first, in seconds, if it is below the second: so it is set at most once a day.
+_EXPIRY: Final = (POST_TTL_S, POST_TTL_S - DAY_S)
 DIGEST_BYTES: Final = 16
 
-# KEYS: text, parked. ARGV: text, arm, for_user_id, digest, at ms, expiry s, '1' if it may change a known text.
-# Tells whether the text is new to the post, and whether interactions are parked that wait for it.
+# KEYS: text, parked. ARGV: text, arm, for_user_id, digest, time in ms, expiry in s, '1' if it may change a known text.
+# Returns 1 if the post has another text now than before, else 0; and 1 if interactions are parked under it, else 0.
 _PUT_TEXT: Final = Script("""
 local known, new = redis.call('HMGET', KEYS[1], 'digest', 'at_ms', 'arm'), 0
 local later = tonumber(ARGV[5]) - tonumber(known[2] or '-1')
@@ -50,8 +51,8 @@ end
 return {new, redis.call('EXISTS', KEYS[2])}
 """)
 
-# KEYS: text, features. ARGV: expiry s, the rest s of it at which it is renewed. Returns false, or the text, its arm,
-# its reader, and its features or false. A Redis that takes no writes still answers.
+# KEYS: text, features. ARGV: _EXPIRY. Returns false for an unknown post, else the text, its arm, its reader, and its
+# features or false. It also works on a Redis that refuses writes, where nothing is renewed.
 _FIND: Final = Script("""
 local post = redis.call('HMGET', KEYS[1], 'text', 'arm', 'for_user_id', 'digest')
 if not post[1] then return false end
@@ -69,7 +70,7 @@ return {post[1], post[2], post[3], false}
 
 
 def text_digest(text: str) -> bytes:
-    """What a text is known by: DIGEST_BYTES bytes."""
+    """The digest of a text, DIGEST_BYTES bytes, by which features are matched with the text that they are of."""
     return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
@@ -79,66 +80,66 @@ def _key(names: tuple[str, str]) -> str:
 
 
 class PostRef(NamedTuple):
-    """Which post it is."""
+    """A post: tenant and `post_id`."""
 
     tenant: str
     post_id: str
 
     @property
     def key(self) -> str:
-        """One string for both."""
+        """Tenant and `post_id` as one string, percent-encoded."""
         return _key(self)
 
     @classmethod
     def of_key(cls, key: str) -> Self:
-        """Which post has this key."""
+        """The post that has this key."""
         tenant, _, post_id = key.partition("/")
         return cls(unquote(tenant), unquote(post_id))
 
 
 def text_key(post: PostRef) -> str:
-    """A post's text, with the arm and the reader of a generated one; a hash."""
+    """The key of a post's text: a hash, with the arm and the reader of a generated post."""
     return f"slop:text:{{{post.key}}}"
 
 
 def features_key(text_version: str, post: PostRef) -> str:
-    """A post's text features, behind the digest of the text that they are of."""
+    """The key of a post's text features: a string, the digest of the text that they are of, then (T,) float32."""
     return f"slop:features:{text_version}:{{{post.key}}}"
 
 
 def parked_key(post: PostRef) -> str:
-    """Interactions that wait for a post (see `slop.redis.parking`)."""
+    """The key of the interactions that are parked under a post (see `slop.redis.parking`)."""
     return f"slop:parked:{{{post.key}}}"
 
 
 @dataclass(frozen=True, slots=True)
 class PostText:
-    """A post's text and, of a generated post, the experiment arm that wrote it and the reader whom it was for."""
+    """The text of a post; of a generated post also the arm that it was written in and the reader that it is for."""
 
     text: str
     arm: str = ""
     for_user_id: str = ""
 
     def arm_for(self, user_id: str) -> str:
-        """The arm that wrote it for this very user; empty if none did."""
+        """The arm in which it was written for this reader; empty if it was not written for this reader."""
         return self.arm if self.for_user_id == user_id else ""
 
 
 class Origin(StrEnum):
-    """Where a text comes from, and what it may do."""
+    """Where a text comes from, which decides whether it may change a known text."""
 
-    POST = "post"  # from slop.posts.v1, or written by generation itself: it changes what is known if it is newer
-    COPY = "copy"  # sent along with an interaction, by whomever: it makes an unknown post known, and nothing else
+    POST = "post"  # from slop.posts.v1 or from generation: it replaces a known text that is not newer
+    COPY = "copy"  # sent by a client with an interaction: it is stored only if the post has no text
 
 
 @dataclass(frozen=True, slots=True)
 class SentText:
-    """A text on its way to its post.
+    """A text to store for a post.
 
     Attributes:
-        text: with its arm.
-        at_ms: when the post was written or changed; of two posts of the same id the later one holds.
-        origin: what it may do.
+        text: with arm and reader.
+        at_ms: when the post was written or changed, in milliseconds since the Unix epoch. The latest text holds.
+        origin: where it comes from.
     """
 
     text: PostText
@@ -146,20 +147,20 @@ class SentText:
     origin: Origin = Origin.COPY
 
     def call(self, post: PostRef) -> Call:
-        """Of the script that stores it."""
+        """The call of _PUT_TEXT that stores it."""
         text, is_post = self.text, self.origin is Origin.POST
-        at_ms = max(0, self.at_ms) if is_post else -1  # any post is later than a copy
+        at_ms = max(0, self.at_ms) if is_post else -1  # earlier than that of any text of the origin POST
         digest = text_digest(text.text)
         arguments = [text.text, text.arm, text.for_user_id, digest, at_ms, POST_TTL_S, int(is_post)]
         return Call([text_key(post), parked_key(post)], arguments)
 
 
 class StoredText(NamedTuple):
-    """What became of a text.
+    """What became of a text that was to be stored.
 
     Attributes:
-        new: it is its post's text now, and was not before.
-        awaited: interactions are parked that wait for it.
+        new: whether the post has this text now, and had another one or none before.
+        awaited: whether interactions are parked under the post.
     """
 
     new: bool
@@ -168,32 +169,32 @@ class StoredText(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FoundPost:
-    """A post's text and its text features, (T,) float32; None where there are none of this text yet."""
+    """The text of a post, and the text features of this text, (T,) float32; None if they are not computed yet."""
 
     text: PostText
     text_features: Floats | None = None
 
 
 class Posts:
-    """The featurizer's view of posts, under one version of text features."""
+    """The posts, with text features of one version, as the featurizer reads and writes them."""
 
     def __init__(self, redis: Redis, basis: Basis) -> None:
-        """Posts with text features under `basis`. Every call may raise redis.exceptions.RedisError."""
+        """Posts with text features of the version of `basis`. Every call may raise redis.exceptions.RedisError."""
         self._redis, self._size, self._text_version = redis, basis.text_size, basis.text_version
 
     def find(self, posts: Sequence[PostRef]) -> dict[PostRef, FoundPost]:
-        """The posts whose text is known, in one round trip; finding a post uses it."""
+        """Those of the posts that have a text, in one round trip. This counts as a use."""
         answers = _FIND.run(self._redis, [_find_call(self._text_version, post) for post in posts])
         found = ((post, _found(answer, self._size)) for post, answer in zip(posts, answers, strict=True))
         return {post: at for post, at in found if at is not None}
 
     def put_texts(self, texts: Sequence[tuple[PostRef, SentText]]) -> list[StoredText]:
-        """Store texts, in this order; says what became of each."""
+        """Store texts, in this order and in one round trip; returns what became of each."""
         answers = _PUT_TEXT.run(self._redis, [text.call(post) for post, text in texts])
         return [StoredText(bool(new), bool(awaited)) for new, awaited in answers]
 
     def put_features(self, features: Mapping[PostRef, FoundPost]) -> None:
-        """Store features beside the texts that they are of; those of a text that is no longer its post's do no harm."""
+        """Store the text features of posts. If a post has another text meanwhile, `find` does not return them."""
         pipe = self._redis.pipeline(transaction=False)
         for post, found in features.items():
             if found.text_features is not None:
@@ -203,16 +204,17 @@ class Posts:
 
 
 class RankedPosts:
-    """Posts of one tenant as generation sees them, without blocking."""
+    """Reads features of one tenant's posts on an event loop, for the requests of generation."""
 
     def __init__(self, redis: aioredis.Redis, basis: Basis, tenant: str) -> None:
         """Every call may raise redis.exceptions.RedisError."""
         self._redis, self._basis, self.tenant = redis, basis, tenant
 
     async def features(self, post_ids: Sequence[str]) -> list[Floats | str | None]:
-        """All features of posts, (F,) float32 each, in the order asked for.
+        """The features of posts, in their order: (F,) float32 for each post whose features are known.
 
-        The text of one whose features are not computed yet; None for one that is not known. Finding a post uses it.
+        It is the text for a post whose features are not computed yet, and None for an unknown post. This counts as a
+        use.
         """
         refs = [PostRef(self.tenant, post_id) for post_id in post_ids]
         calls = [_find_call(self._basis.text_version, post) for post in refs]
@@ -229,22 +231,22 @@ class RankedPosts:
 
 
 async def put_texts_async(redis: aioredis.Redis, texts: Sequence[tuple[PostRef, SentText]]) -> None:
-    """As `Posts.put_texts`, of a client on an event loop."""
+    """Store texts as `Posts.put_texts` does, by a client on an event loop."""
     await _PUT_TEXT.run_async(redis, [text.call(post) for post, text in texts])
 
 
 def ref_of(post: Post) -> PostRef:
-    """Which post it is."""
+    """The tenant and `post_id` of a post."""
     return PostRef(post.tenant, post.post_id)
 
 
 def sent_text(post: Post) -> SentText:
-    """Its text, as it is stored."""
+    """The text of a post, to be stored."""
     return SentText(PostText(post.text, post.arm, post.for_user_id), post.created_at_ms, Origin.POST)
 
 
 def delete_features(redis: Redis, text_version: str, batch: int = 1_000) -> Iterator[int]:
-    """Delete the features of all posts under a version; yields how many went with each batch of about `batch`."""
+    """Delete all text features of a version; yields the number of deleted keys, about `batch` at a time."""
     return delete_keys(redis, f"slop:features:{text_version}:*", batch)
 
 

@@ -1,4 +1,4 @@
-"""Redis keys and scripts of profiles and of their latest events and decisions."""
+"""Keys and scripts of profiles in Redis, and of what is remembered of a reader's latest events and decisions."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -20,13 +20,14 @@ from slop.v1.profile_pb2 import Profile as ProfileRecord
 Floats = npt.NDArray[np.float32]
 
 
-# KEYS: profile, recent. Returns the bytes of both, false for what is not there.
+# KEYS: profile, recent. Returns the bytes of both, false for one that does not exist.
 _READ: Final = Script("""
 return {redis.call('HGET', KEYS[1], 'profile'), redis.call('GET', KEYS[2])}
 """)
 
-# KEYS: profile, recent. ARGV: SHA-1 of the profile that this one follows, empty for none, profile, recent, expiry ms.
-# Refuses (0) where another profile is stored than the one that this one follows, else writes everything (1).
+# KEYS: profile, recent. ARGV: SHA-1 of the profile that this one was made from (empty if there was none), profile,
+# recent, expiry in ms. Writes both and returns 1; returns 0 and writes nothing if another profile is stored than the
+# one that this one was made from.
 _APPLY: Final = Script("""
 local stored = redis.call('HGET', KEYS[1], 'profile')
 if stored == ARGV[2] then return 1 end
@@ -36,8 +37,8 @@ redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 return 1
 """)
 
-# KEYS: profile, recent. ARGV: '1' to replace whatever is there, profile, recent or empty for none, expiry ms.
-# Returns 0, having done nothing, where there is a profile that is not to be replaced.
+# KEYS: profile, recent. ARGV: '1' to replace a stored profile, profile, recent (empty if there is none), expiry in ms.
+# Writes both and returns 1; returns 0 and writes nothing if a profile is stored that is not to be replaced.
 _IMPORT: Final = Script("""
 if ARGV[1] ~= '1' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2])
@@ -54,33 +55,33 @@ def _user(tenant: str, user_id: str) -> str:
 
 
 def profile_key(basis: str, tenant: str, user_id: str) -> str:
-    """Where a profile lies; a new basis is a new key space."""
+    """The key of a profile under a basis, given by its version: a hash with the field `profile`."""
     return f"slop:profile:{basis}:{_user(tenant, user_id)}"
 
 
 def recent_key(basis: str, tenant: str, user_id: str) -> str:
-    """What is remembered of a user's latest events and decisions, the bytes of `slop.recent.Recent`."""
+    """The key of what is remembered of a reader: a string, the bytes of `slop.recent.Recent`."""
     return f"slop:recent:{basis}:{_user(tenant, user_id)}"
 
 
 def recent_pattern(basis: str) -> str:
-    """What SCAN finds the latest events and decisions of all users under a basis with."""
+    """The pattern by which SCAN finds all of `recent_key` under a basis."""
     return f"slop:recent:{basis}:*"
 
 
 def profiles_pattern(basis: str) -> str:
-    """What SCAN finds the profiles of all users under a basis with."""
+    """The pattern by which SCAN finds all of `profile_key` under a basis."""
     return f"slop:profile:{basis}:*"
 
 
 def delete_profiles(redis: Redis, basis: str, batch: int = 1_000) -> Iterator[int]:
-    """Delete all that is stored of users under a basis; yields how many keys went with each batch of about `batch`."""
+    """Delete all that is stored of readers under a basis; yields numbers of deleted keys, about `batch` at a time."""
     for pattern in (profiles_pattern(basis), recent_pattern(basis)):
         yield from delete_keys(redis, pattern, batch)
 
 
 def delete_keys(redis: Redis, pattern: str, batch: int) -> Iterator[int]:
-    """Delete all keys that SCAN finds with a pattern; yields how many went with each batch of about `batch`."""
+    """Delete all keys that match a pattern; yields the number of deleted keys, about `batch` at a time."""
     cursor = None
     while cursor != 0:
         cursor, keys = redis.scan(cursor or 0, match=pattern, count=batch)
@@ -88,21 +89,21 @@ def delete_keys(redis: Redis, pattern: str, batch: int) -> Iterator[int]:
 
 
 class User(NamedTuple):
-    """Whose profile it is."""
+    """A reader: tenant and `user_id`."""
 
     tenant: str
     user_id: str
 
 
 def user_of(key: str) -> User:
-    """Whose profile lies at a key that `profile_key` made."""
+    """The reader whose profile has this key."""
     tenant, user_id = key.rsplit(":", 1)[1].strip("{}").split("/")
     return User(unquote(tenant), unquote(user_id))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredUser:
-    """What is stored of a user under a basis: the profile's bytes, and those of the latest events and decisions."""
+    """What is stored of a reader under a basis: the bytes of the profile, and of `slop.recent.Recent`."""
 
     profile: bytes | None
     recent: bytes | None
@@ -110,13 +111,13 @@ class StoredUser:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A profile to write, with the bytes of `slop.recent.Recent` that go with it.
+    """A profile to write.
 
     Attributes:
-        user: whose.
-        follows: the stored bytes of the profile that this one was made from; None: there was none.
-        profile: to store; it differs from the one before.
-        recent: likewise.
+        user: whose it is.
+        follows: the stored bytes of the profile that it was made from; None if there was none.
+        profile: to store; it differs from the one that it was made from.
+        recent: the bytes of the `slop.recent.Recent` that go with it.
     """
 
     user: User
@@ -127,9 +128,12 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedUser:
-    """All that is stored of a user under a basis: the bytes of the profile, and of the latest events and decisions.
+    """All that is stored of a reader under a basis, for snapshots.
 
-    The latter are empty for a user of whom nothing is remembered any more.
+    Attributes:
+        user: whose it is.
+        profile: the bytes of the profile.
+        recent: the bytes of `slop.recent.Recent`; empty if they have expired.
     """
 
     user: User
@@ -141,22 +145,28 @@ class Profiles:
     """The learner's view of the profiles under one basis."""
 
     def __init__(self, redis: Redis, basis: str, window_ms: int) -> None:
-        """Profiles of the basis with version `basis`; events and decisions are remembered for `window_ms`."""
+        """Profiles under a basis.
+
+        Args:
+            redis: where they are.
+            basis: version of the basis.
+            window_ms: how long events and decisions are remembered, in milliseconds.
+        """
         self._redis, self._basis = redis, basis
-        # They outlive the window by as much again: a learner that lags by less still knows what it has seen.
+        # Twice the window, so that a learner that lags behind by less than a window still has what it remembers.
         self._expiry_ms = 2 * window_ms
 
     def read(self, users: Sequence[User]) -> list[StoredUser]:
-        """Read users in one round trip, each atomically."""
+        """What is stored of readers, in their order. One round trip; each reader is read atomically."""
         found = _READ.run(self._redis, [_call(self._basis, user) for user in users])
         return [StoredUser(profile, recent) for profile, recent in found]
 
     def apply(self, writes: Sequence[Write]) -> list[bool]:
-        """Write profiles in one round trip, each atomically and whole.
+        """Write profiles in one round trip, each one atomically with what goes with it.
 
         Returns:
-            For each whether it is stored now; False where another profile is stored than the one that it follows:
-            somebody else has learned meanwhile.
+            for each whether it is stored now. False if another process has written the reader's profile meanwhile, so
+            that it is not the one that this one follows.
         """
         calls = [_call(self._basis, write.user, *self._arguments(write)) for write in writes]
         return [bool(applied) for applied in _APPLY.run(self._redis, calls)]
@@ -167,16 +177,16 @@ class Profiles:
 
 
 class ProfileArchive:
-    """The profiles of all users under one basis, for jobs that go through every one of them."""
+    """The profiles of all readers under one basis, for jobs that go through all of them."""
 
     def __init__(self, redis: Redis, basis: str, window_ms: int) -> None:
-        """As of `Profiles`."""
+        """Profiles under a basis; the arguments are those of `Profiles`."""
         self._redis, self._basis, self._expiry_ms = redis, basis, 2 * window_ms
 
     def users(self, batch: int = 1_000) -> Iterator[list[User]]:
-        """Every user with a profile, in batches of about `batch`.
+        """All readers with a profile, in batches of about `batch`.
 
-        A user whose first signal is learned meanwhile may be left out; one may come twice while Redis grows its tables.
+        A reader whose first signal is learned meanwhile may be missing. A reader may come twice, as of any SCAN.
         """
         cursor = None
         while cursor != 0:
@@ -185,14 +195,14 @@ class ProfileArchive:
                 yield [user_of(key.decode()) for key in cast("list[bytes]", keys)]
 
     def profiles(self, users: Sequence[User]) -> list[bytes | None]:
-        """The profiles' bytes in one round trip; None for a user who has none any more."""
+        """The bytes of readers' profiles, in one round trip; None for a reader without one."""
         pipe = self._redis.pipeline(transaction=False)
         for user in users:
             pipe.hget(profile_key(self._basis, *user), "profile")
         return cast("list[bytes | None]", pipe.execute())
 
     def export(self, users: Sequence[User]) -> list[ArchivedUser]:
-        """All that is stored of users, each read atomically, in one round trip; without those who have no profile."""
+        """All that is stored of those readers who have a profile. One round trip; each reader is read atomically."""
         found = _READ.run(self._redis, [_call(self._basis, user) for user in users])
         return [
             ArchivedUser(user, profile, recent or b"")
@@ -201,12 +211,12 @@ class ProfileArchive:
         ]
 
     def restore(self, users: Sequence[ArchivedUser], replace: bool) -> int:
-        """Store users, each atomically and whole, in one round trip; returns how many were stored.
+        """Store readers in one round trip, each one atomically; returns how many were stored.
 
-        A user who has a profile already is left alone unless `replace`.
+        A reader who has a profile is left as it is, unless `replace` is true.
 
         Raises:
-            google.protobuf.message.DecodeError: a profile's bytes are broken.
+            google.protobuf.message.DecodeError: the bytes of a profile are broken; nothing was stored.
         """
         for user in users:
             ProfileRecord.FromString(user.profile)
@@ -216,22 +226,22 @@ class ProfileArchive:
 
 
 def _call(basis: str, user: User, *arguments: Any) -> Call:
-    """Of a script of a user's keys."""
+    """A call of a script with the two keys of a reader."""
     return Call([profile_key(basis, *user), recent_key(basis, *user)], arguments)
 
 
 class ProfileReader:
-    """What generation reads at request time, without blocking."""
+    """Reads profiles on an event loop, for the requests of generation."""
 
     def __init__(self, redis: aioredis.Redis, basis: Basis, tenant: str) -> None:
         self._redis, self._basis, self._tenant = redis, basis, tenant
         self._version = basis.version
 
     async def profile(self, user_id: str) -> Profile | None:
-        """A user's profile, or None for one of whom nothing was learned.
+        """The profile of a reader, or None if nothing was learned.
 
         Raises:
-            slop.profiles.InvalidProfile: what is stored must not be used.
+            slop.profiles.InvalidProfile: the stored profile must not be used.
             redis.exceptions.RedisError: Redis does not answer.
         """
         key = profile_key(self._version, self._tenant, user_id)

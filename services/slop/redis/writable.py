@@ -1,4 +1,4 @@
-"""Whether Redis takes writes: one that is full, read-only or a replica answers every PING."""
+"""Whether Redis accepts writes, which a PING does not tell: a full one, a read-only one and a replica answer it."""
 
 from typing import Final
 
@@ -9,12 +9,12 @@ EXPIRY_S: Final = 60
 
 
 def health_key(service: str) -> str:
-    """What a service writes to see whether it can."""
+    """The key that a service writes to find out."""
     return f"slop:health:{service}"
 
 
 def require_writable(redis: Redis, service: str) -> None:
-    """Write something small, which expires.
+    """Write a small key, which expires after EXPIRY_S seconds.
 
     Raises:
         redis.exceptions.RedisError: Redis is away, or refuses writes and says why.
@@ -23,5 +23,5 @@ def require_writable(redis: Redis, service: str) -> None:
 
 
 async def require_writable_async(redis: aioredis.Redis, service: str) -> None:
-    """The same, of a client on an event loop."""
+    """`require_writable`, for a client on an event loop."""
     await redis.set(health_key(service), 1, ex=EXPIRY_S)
