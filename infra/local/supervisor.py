@@ -1,4 +1,4 @@
-"""`python -m infra.local.supervisor NAME...` runs parts of the Procfile under honcho until one ends or SIGTERM comes.
+"""`python -m infra.local.supervisor NAME...` runs parts of the Procfile until one ends or SIGTERM comes.
 
 Each part's output goes to a file of its own. At the end it prints, as one JSON document, which part ended first.
 `infra.local.up` starts it; it ends with the process that started it, whatever becomes of that.
@@ -7,88 +7,87 @@ Each part's output goes to a file of its own. At the end it prints, as one JSON 
 import ctypes
 import json
 import os
-import re
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Final
-
-import honcho.manager
-from honcho.environ import parse_procfile
+from typing import Final
 
 from infra.local.settings import ROOT, LocalSettings
 
 SERVERS: Final = frozenset({"redis", "kafka", "vllm"})
-STOP_S: Final = 15  # from the first part that ended to SIGKILL for the rest
+POLL_S: Final = 0.1
+STOP_S: Final = 15  # from SIGTERM, or the first part that ended, to SIGKILL for the rest
 SET_PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
-_ENDED = re.compile(r"(\S+) stopped \(rc=(-?\d+)\)")
 
 
-class LogFiles:
-    """A printer for honcho: a log file for each part, and `system.log` for what honcho itself says.
+class Supervisor:
+    """Runs parts, each in a process group of its own, until all have ended.
+
+    When one ends, or SIGTERM comes, the services are ended first, and the servers that they still write to when no
+    service is left.
 
     Attributes:
-        first_ended: name and exit status of the part that ended first.
-        on_change: called when a part has started or ended.
+        first_ended: name and exit status of the part that ended first; minus the signal's number if one ended it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.width = 0  # honcho sets it
+    def __init__(self) -> None:
         self.first_ended: tuple[str, int] | None = None
-        self.on_change: Callable[[], None] = lambda: None
-        self._folder = folder
-        self._files: dict[str, IO[bytes]] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._terminated: set[str] = set()
+        self._stopped_at: float | None = None  # when stopping began, on the monotonic clock
 
-    def write(self, message: Any) -> None:
-        """Append honcho's message to its file."""
-        data = message.data if isinstance(message.data, bytes) else message.data.encode()
-        self._file(message.name).write(data)
-        if message.name == honcho.manager.SYSTEM_PRINTER_NAME:
-            self._note(data.decode())
+    def stop(self, *_: object) -> None:
+        """Begin to end all parts; a signal handler."""
+        self._stopped_at = self._stopped_at or time.monotonic()
 
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._files.values():
-            file.close()
+    def run(self, names: Sequence[str], logs: Path) -> None:
+        """Start lines of the Procfile, with their output in NAME.log of the folder `logs`; returns when all have ended.
 
-    def _note(self, line: str) -> None:
-        ended = _ENDED.match(line)
-        if ended and self.first_ended is None:
-            self.first_ended = ended[1], int(ended[2])
-        self.on_change()
+        Raises:
+            KeyError: the Procfile has no such line.
+        """
+        commands = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = os.environ | {"PYTHONUNBUFFERED": "1", "PATH": path}
+        logs.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            with (logs / f"{name}.log").open("wb") as log:
+                self._running[name] = subprocess.Popen(
+                    ["/bin/sh", "-c", commands[name]],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    cwd=ROOT,
+                    start_new_session=True,
+                )
+        while self._running:
+            self._look()
+            time.sleep(POLL_S)
 
-    def _file(self, name: str) -> IO[bytes]:
-        if name not in self._files:
-            self._files[name] = (self._folder / f"{name}.log").open("wb", buffering=0)
-        return self._files[name]
-
-
-class Manager(honcho.manager.Manager):  # type: ignore[misc]
-    """honcho's manager, which ends services first, and the servers that they still write to when none is left.
-
-    honcho's own ends everything at once, and forgets a signal that comes before everything was started.
-    """
-
-    def __init__(self, logs: LogFiles) -> None:
-        super().__init__(logs)
-        self._asked: set[str] = set()
-        logs.on_change = self._go_on
-
-    def terminate(self) -> None:
-        """Begin to end all parts."""
-        self._terminating = True
-        self._go_on()
-
-    def _go_on(self) -> None:
-        if not self._terminating or not self._all_started():
+    def _look(self) -> None:
+        for name, process in list(self._running.items()):
+            if process.poll() is not None:
+                del self._running[name]
+                self.first_ended = self.first_ended or (name, process.returncode)
+                self.stop()
+        if self._stopped_at is None:
             return
-        running = {name for name, part in self._processes.items() if "returncode" not in part}
-        for name in (running - SERVERS or running) - self._asked:
-            self._asked.add(name)
-            self._procmgr.terminate(self._processes[name]["pid"])
+        if time.monotonic() - self._stopped_at > STOP_S:
+            self._signal(self._running.keys(), signal.SIGKILL)
+        else:
+            to_end = (self._running.keys() - SERVERS or self._running.keys()) - self._terminated
+            self._terminated |= to_end
+            self._signal(to_end, signal.SIGTERM)
+
+    def _signal(self, names: Collection[str], number: signal.Signals) -> None:
+        for name in names:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.killpg(self._running[name].pid, number)
 
 
 def log_folder(settings: LocalSettings) -> Path:
@@ -104,18 +103,13 @@ def end_with_parent() -> None:
 
 def main() -> None:
     """Run the parts that the command line names."""
+    supervisor = Supervisor()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, supervisor.stop)
     end_with_parent()
-    commands = parse_procfile((ROOT / "Procfile").read_text()).processes
-    logs = LogFiles(log_folder(LocalSettings()))
-    honcho.manager.KILL_WAIT = STOP_S
-    manager = Manager(logs)
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for name in sys.argv[1:]:
-        manager.add_process(name, commands[name], env=environment, cwd=str(ROOT))
-    manager.loop()
-    logs.close()
+    supervisor.run(sys.argv[1:], log_folder(LocalSettings()))
     with suppress(BrokenPipeError):  # whoever started it is gone
-        os.write(sys.stdout.fileno(), json.dumps({"first_ended": logs.first_ended}).encode())
+        os.write(sys.stdout.fileno(), json.dumps({"first_ended": supervisor.first_ended}).encode())
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ def _failure(process: subprocess.Popen[str], settings: LocalSettings) -> StackFa
     try:
         name, code = json.loads(report)["first_ended"]
     except (ValueError, TypeError):
-        return StackFailed(f"the supervisor ended with {process.returncode}; its log is in {log_folder(settings)}")
+        return StackFailed(f"the supervisor ended with {process.returncode}; logs are in {log_folder(settings)}")
     return StackFailed(f"{name} ended with {code}; everything was stopped. Its last lines:\n{_tail(name, settings)}")
 
 
