@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -17,14 +17,17 @@ def an_app(release: asyncio.Event | None = None) -> FastAPI:
     app = FastAPI()
     install_problems(app)
     app.include_router(health_router({}))
+    things = APIRouter()
 
-    @app.get("/things/{name}")
+    @things.get("/things/{name}")
     async def thing(name: str) -> dict[str, str]:
         return {"name": name}
 
-    @app.post("/things/{name}", status_code=201)
+    @things.post("/things/{name}", status_code=201)
     async def make(name: str) -> None:
         raise RuntimeError(name)
+
+    app.include_router(things)
 
     @app.get("/slow")
     async def slow() -> StreamingResponse:
