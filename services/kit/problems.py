@@ -1,4 +1,8 @@
-"""RFC 9457 problem documents for FastAPI services."""
+"""RFC 9457 problem documents for FastAPI services.
+
+By hand, since fastapi-problem-details adds an answer to every route of the OpenAPI document, and tells clients in full
+of errors that nobody handled.
+"""
 
 from http import HTTPStatus
 from typing import Any

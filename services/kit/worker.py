@@ -43,6 +43,8 @@ def retry(
 ) -> T:
     """Do an action until it succeeds, waiting longer after every failure, at most LONGEST_WAIT_S.
 
+    By hand, since tenacity looks whether to stop only after another attempt, which may take seconds.
+
     Args:
         action: what to do; it may be done many times, so it must be safe to repeat.
         on: errors that say that a dependency is away; every other error is raised.
