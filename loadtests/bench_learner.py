@@ -41,7 +41,7 @@ def signals(settings: BenchSettings, basis: Basis) -> list[Signal]:
     """Signals of random readers, each with random features of about unit norm."""
     rng = np.random.default_rng(1)
     users = rng.integers(settings.bench_users, size=settings.bench_events)
-    features = rng.normal(size=(settings.bench_events, basis.dimensions)) / np.sqrt(basis.dimensions)
+    features = rng.normal(size=(settings.bench_events, basis.feature_count)) / np.sqrt(basis.feature_count)
     now_ms = time.time_ns() // 1_000_000
     return [
         Signal(

@@ -105,19 +105,30 @@ def test_a_basis_may_be_built_from_the_catalogue_alone(tmp_path: Path, begun: li
     assert "--log" not in begun[0][0]
 
 
+def test_a_build_has_the_catalogue_that_ships_unless_another_is_named(
+    tmp_path: Path, begun: list[tuple[list[str], Path]]
+) -> None:
+    settings = settings_in(tmp_path, fit_basis_log=False)
+    fit(settings)
+    fit(settings.model_copy(update={"catalogue": None}))
+    (named, _), (shipped, _) = begun
+    assert named[named.index("--catalogue") + 1] == str(tmp_path / "posts.jsonl")
+    assert "--catalogue" not in shipped  # `training.basis` knows where it is
+
+
 def test_prompts_of_styles_and_subjects_are_built_to_go_with_a_basis_where_that_is_asked_for(
     tmp_path: Path, begun: list[tuple[list[str], Path]]
 ) -> None:
     settings = settings_in(tmp_path, fit_basis_log=False, fit_basis_style_subject=True)
     options = BuildOptions(prompts=4, rounds=[3, 2], seed=7)
     fit_basis("job", settings, options, JobLimits(60, threading.Event()), lambda _: None)
-    (mixture, _), (factored, _) = begun
+    (mixture, _), (style_subject, _) = begun
     out = mixture[mixture.index("--out") + 1]
-    assert factored[2] == "training.basis.style_subject"
-    assert factored[factored.index("--mixture") + 1] == factored[factored.index("--out") + 1] == out
-    assert factored[factored.index("--checkpoint") + 1] != mixture[mixture.index("--checkpoint") + 1]
-    assert factored[-2:] == ["--seed", "7"]
-    assert "--rounds" not in factored
+    assert style_subject[2] == "training.basis.style_subject"
+    assert style_subject[style_subject.index("--mixture") + 1] == style_subject[style_subject.index("--out") + 1] == out
+    assert style_subject[style_subject.index("--checkpoint") + 1] != mixture[mixture.index("--checkpoint") + 1]
+    assert style_subject[-2:] == ["--seed", "7"]
+    assert "--rounds" not in style_subject
 
 
 def test_a_build_goes_on_with_what_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +143,7 @@ def test_a_build_goes_on_with_what_is_not_done(tmp_path: Path, monkeypatch: pyte
     assert BasisRef.of(settings.bases_dir / basis.version).version == basis.version
 
 
-def test_a_factored_basis_is_published_with_the_basis_that_it_goes_with(tmp_path: Path) -> None:
+def test_style_subject_prompts_are_published_with_the_basis_that_they_go_with(tmp_path: Path) -> None:
     basis, work, bases = random_basis(), Work(tmp_path / "job"), tmp_path / "bases"
     bases.mkdir()
     basis.save(work.basis)
