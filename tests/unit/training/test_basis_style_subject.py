@@ -8,8 +8,9 @@ import torch
 from slop.style_subject import StyleSubjectBasis
 from tests.basis import basis_of
 from tests.tiny_model import random_prompts, tiny_model
-from training.basis import style_subject
-from training.basis.style_subject import StyleSubjectBuilder, StyleSubjectOptions, build_style_subject, spread_of
+from training.basis import style_subject_build as building
+from training.basis.style_subject_build import StyleSubjectBuilder, build_style_subject, spread_of
+from training.basis.style_subject_state import StyleSubjectOptions
 from training.language_model import PromptScorer
 
 MODEL = tiny_model()
@@ -53,7 +54,7 @@ def test_a_build_that_was_interrupted_ends_as_one_that_was_not(
 ) -> None:
     options = replace(OPTIONS, preferences=preferences)
     whole = builder(tmp_path / "whole", options).run()
-    steps, real = iter(range(100)), getattr(style_subject, step)
+    steps, real = iter(range(100)), getattr(building, step)
 
     def interrupted(*args: object) -> float:
         if next(steps) == after:
@@ -62,7 +63,7 @@ def test_a_build_that_was_interrupted_ends_as_one_that_was_not(
         return loss
 
     with monkeypatch.context() as patch:
-        patch.setattr(style_subject, step, interrupted)
+        patch.setattr(building, step, interrupted)
         with pytest.raises(KeyboardInterrupt):
             builder(tmp_path / "cut", options).run()
     resumed = builder(tmp_path / "cut", options).run()
@@ -79,7 +80,7 @@ def test_a_build_that_was_interrupted_between_drafts_ends_as_one_that_was_not(
     whole = builder(tmp_path / "whole", options).run()
     assert whole.drafted == len(whole.shown) == 2
     assert not all(torch.equal(a, b) for a, b in zip(whole.best or (), whole.prompts.rows(), strict=True))
-    real, steps = style_subject.draft_contrasts, iter(range(100))
+    real, steps = building.draft_contrasts, iter(range(100))
 
     def interrupted(*args: object) -> object:
         if next(steps) in {1, 4}:
@@ -87,7 +88,7 @@ def test_a_build_that_was_interrupted_between_drafts_ends_as_one_that_was_not(
         return real(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(style_subject, "draft_contrasts", interrupted)
+        patch.setattr(building, "draft_contrasts", interrupted)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 builder(tmp_path / "cut", options).run()
@@ -106,13 +107,13 @@ def test_the_kept_parts_are_those_that_were_best_on_held_out_posts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = replace(OPTIONS, rounds=(2, 8), check_every=1, preferences=False)
-    looked, real = [], style_subject.losses_under
+    looked, real = [], building.losses_under
 
     def worse_each_time(*args: object) -> np.ndarray:
         looked.append(args[-1])
         return real(*args) + len(looked)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(style_subject, "losses_under", worse_each_time)
+    monkeypatch.setattr(building, "losses_under", worse_each_time)
     progress = builder(tmp_path, options).run()
     assert looked.count("held-out posts") == 3
     assert progress.prompts.steps == 5
@@ -138,7 +139,7 @@ def test_every_post_belongs_to_the_mixtures_prompt_that_makes_it_likeliest(tmp_p
     assert basis.of_prompts.shape == (4, 3, 3)
     scorer = PromptScorer(MODEL, torch.from_numpy(mixture.prompts))
     best = [int(scorer(text).argmax()) for text in POSTS]
-    found = style_subject.best_prompts(MODEL, mixture, POSTS)
+    found = building.best_prompts(MODEL, mixture, POSTS)
     assert np.mean(found == best) > 0.95
     basis.save(tmp_path / "basis")
     again = StyleSubjectBasis.load(tmp_path / "basis")
