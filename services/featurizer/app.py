@@ -103,7 +103,7 @@ class FeaturizerLane:
             woken.set,
         )
         groups, name = Groups.of(basis), instance_under(basis, settings)
-        # TextStore are read apart from features, so that a reaction finds its post however many posts wait for theirs.
+        # Texts and features have threads of their own, so that texts are stored however many posts wait for features.
         texts = TextStore(self._post_features, parking, partial(ReactedPosts.of_log, settings), woken.set)
         background = BackgroundFeatures(self._post_features, is_asked_for, self._threads.stop)
         texts_read = TextsRead(settings, groups.texts)
@@ -158,7 +158,7 @@ def run(settings: FeaturizerSettings, stop: threading.Event) -> None:
     """Work until `stop` is set.
 
     Raises:
-        slop.basis.InvalidBasis: there is no usable basis, or its head reads another embedder.
+        slop.basis.InvalidBasis: there is no usable basis, or its head was fitted on another embedder.
         slop.embedder.InvalidEmbedder: the settings name none that is usable.
         OSError: the health port is taken.
     """

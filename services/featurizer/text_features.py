@@ -67,7 +67,7 @@ class TextFeatures:
         self._background = ThreadPoolExecutor(1, "background-features", initializer=_give_way)
 
     def remembers(self, text: str) -> bool:
-        """Whether a text's features cost nothing."""
+        """Whether a text's features are in memory."""
         with self._lock:
             return text_digest(text) in self._remembered
 

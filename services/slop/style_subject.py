@@ -164,7 +164,7 @@ class StyleSubjectBasis:
             raise
         except Exception as error:
             advice = "build one with 'make style_subject'"
-            raise InvalidBasis(f"no usable factored basis in {folder}: {error}; {advice}") from error
+            raise InvalidBasis(f"no usable style × subject prompts in {folder}: {error}; {advice}") from error
         if basis.version != about["version"]:
             raise InvalidBasis(f"{folder}: {ABOUT_FILE} says version {about['version']}, it is {basis.version}")
         return basis
@@ -182,7 +182,7 @@ class StyleSubjectBasis:
             found = cls.load(folder)
             found.check_goes_with(basis)
         except InvalidBasis as error:
-            log.error("factored_basis_unused", folder=str(folder), error=str(error))
+            log.error("style_subject_prompts_unused", folder=str(folder), error=str(error))
             return None
         return found
 

@@ -142,7 +142,7 @@ class ArchivedUser:
 
 
 class Profiles:
-    """The learner's view of the profiles under one basis."""
+    """The profiles under one basis, as the learner reads and writes them."""
 
     def __init__(self, redis: Redis, basis: str, window_ms: int) -> None:
         """Profiles under a basis.

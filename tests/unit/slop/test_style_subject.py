@@ -120,4 +120,4 @@ def test_a_broken_one_is_not_used_and_the_log_says_so(tmp_path: Path) -> None:
     (tmp_path / "factored.safetensors").write_bytes(b"broken")
     with capture_logs() as logs:
         assert StyleSubjectBasis.beside(tmp_path, basis) is None
-    assert "no usable factored basis" in logs[0]["error"]
+    assert "no usable style × subject prompts" in logs[0]["error"]
