@@ -197,7 +197,7 @@ async def _grafana(stack: CheckedStack) -> str:
     try:
         (await stack.http.get(f"{url}/api/health")).raise_for_status()
     except httpx.ConnectError as error:
-        raise Skipped(f"no Grafana at {url}; compose has one, the native stack has not") from error
+        raise Skipped(f"no Grafana at {url}; compose has one, the local run has not") from error
     return url
 
 
@@ -222,7 +222,7 @@ def _nobody() -> str:
     return f"smoke-{uuid4().hex[:12]}"
 
 
-LOGS: Final = "docker compose logs {0}, or .run/logs/{0}.log of a native stack"
+LOGS: Final = "docker compose logs {0}, or .run/logs/{0}.log of the local run"
 UP: Final = f"start the stack (docker compose up --wait, or make up); then {LOGS}"
 
 CHECKS: Final = (

@@ -1,4 +1,4 @@
-"""Load for a running stack, compose's or native, to be steered in the browser:
+"""Load for a running stack, compose's or the local one, to be steered in the browser:
 
     locust -f loadtests/locustfile.py              readers, and among twenty of them one sender of batches
     locust -f loadtests/locustfile.py Ingestion    senders of batches alone

@@ -26,7 +26,7 @@ def plain(name: str) -> Any:
 
 
 class StackSettings(BaseSettings):
-    """The published ports of a running stack, compose's or native."""
+    """The published ports of a running stack, compose's or the local one."""
 
     model_config = SettingsConfigDict(env_prefix="SLOP_", env_file=".env", env_ignore_empty=True, extra="ignore")
 

@@ -77,8 +77,8 @@ def random_basis(size: int = 4, rows: int = 5, width: int = 16, seed: int = 0) -
     return basis_of(prompts)
 
 
-def random_factored(styles: int = 3, subjects: int = 4, width: int = 16, seed: int = 0) -> StyleSubjectBasis:
-    """A factored basis of random prompts, of three rows a style and two a subject, as it is when read from a file."""
+def random_style_subject(styles: int = 3, subjects: int = 4, width: int = 16, seed: int = 0) -> StyleSubjectBasis:
+    """Random style × subject prompts, three rows a style and two a subject, as they are when read from a file."""
     rng = np.random.default_rng(seed)
     first, second = (
         rng.normal(size=(count, rows, width)).astype(np.float16).astype(np.float32)
@@ -97,10 +97,10 @@ def random_factored(styles: int = 3, subjects: int = 4, width: int = 16, seed: i
     )
 
 
-def factored_for(basis: Basis, of_prompts: Floats, seed: int = 0) -> StyleSubjectBasis:
-    """A factored basis that goes with a basis, whose prompts are spread over styles and subjects so, (K, S, J)."""
+def style_subject_for(basis: Basis, of_prompts: Floats, seed: int = 0) -> StyleSubjectBasis:
+    """Style × subject prompts of a basis, whose prompts are spread over these by `of_prompts`, (K, S, J)."""
     _, styles, subjects = of_prompts.shape
-    random = random_factored(styles, subjects, basis.prompts.shape[2], seed)
+    random = random_style_subject(styles, subjects, basis.prompts.shape[2], seed)
     return replace(random, mixture=basis.prompts_version, of_prompts=of_prompts)
 
 

@@ -1,4 +1,4 @@
-"""What a model writes greedily after a soft prompt: by the trainer's own path, and by PEFT from an adapter."""
+"""What a model writes greedily after a soft prompt: by training's own path, and by PEFT from an adapter."""
 
 from pathlib import Path
 from typing import Any

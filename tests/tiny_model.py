@@ -48,7 +48,7 @@ def tiny_llama(vocabulary: int, seed: int = 0) -> LlamaForCausalLM:
 
 
 def tiny_model(seed: int = 0) -> LanguageModel:
-    """A tiny model as the trainer uses it."""
+    """A tiny model as training uses it."""
     tokenizer = tiny_tokenizer()
     return LanguageModel(tiny_llama(len(tokenizer), seed), tokenizer, Template())
 

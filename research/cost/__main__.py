@@ -89,12 +89,12 @@ def window_of(source: str) -> int | None:
     return int(window)
 
 
-def engine_settings(native: LocalSettings, context: int, window: int | None) -> dict[str, str]:
+def engine_settings(local: LocalSettings, context: int, window: int | None) -> dict[str, str]:
     """The environment of a vLLM that takes `context` tokens, even if the model's window is shorter.
 
     Beyond its window a model writes nonsense; what the tokens cost can be measured all the same.
     """
-    arguments = shlex.split(native.vllm_args)
+    arguments = shlex.split(local.vllm_args)
     if window is not None and window < context:
         arguments += ["--hf-overrides", json.dumps({"max_position_embeddings": context})]
     return {"SLOP_VLLM_MAX_MODEL_LEN": str(context), "SLOP_VLLM_ARGS": shlex.join(arguments)}
@@ -126,10 +126,10 @@ def measure(settings: CostSettings, console: Console) -> None:
         UserError, StackFailed, MissingBinary: it can't go on; the message says why.
     """
     load_before = os.getloadavg()[0]
-    native, basis = LocalSettings(), Basis.load(LearningSettings().basis_dir)
+    local, basis = LocalSettings(), Basis.load(LearningSettings().basis_dir)
     texts = [post.text for post in load_catalogue().shown]
-    window = window_of(BASE_MODEL.prepare(native))
-    chosen = engine_settings(native, settings.context, window)
+    window = window_of(BASE_MODEL.prepare(local))
+    chosen = engine_settings(local, settings.context, window)
     with (
         running_stack(console, ["vllm"], chosen) as running,
         CostEngine(running.vllm_url, settings.context, chosen) as engine,

@@ -28,7 +28,7 @@ ADVICE: Final = "DATA=folder with jokes.json and ratings.csv.gz, or POSTS=file o
 
 
 def study_of(basis: Basis, settings: LikelihoodSettings, console: Console) -> Study:
-    """The study on the native run's model.
+    """The study on the local run's model.
 
     Raises:
         UserError: the basis is of another model.

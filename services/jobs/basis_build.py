@@ -27,6 +27,7 @@ from jobs.settings import JobsSettings
 from jobs.training_process import REFUSED, running
 from slop.basis import Basis, InvalidBasis
 from slop.rollout.live import BasisRef, LiveBases
+from slop.style_subject import ABOUT_FILE
 
 POLL_S: Final = 1.0
 LOG_TAIL: Final = 2_000
@@ -145,7 +146,7 @@ def fit_basis(
     if settings.fit_basis_style_subject:
         paths |= {"--checkpoint": work.folder / "style_subject.pt", "--mixture": work.basis}
         alike = options.model_copy(update={"prompts": None, "rounds": None})
-        steps.append(Step(work.command("training.basis.style_subject", paths, alike), work.basis / "factored.json"))
+        steps.append(Step(work.command("training.basis.style_subject", paths, alike), work.basis / ABOUT_FILE))
     if settings.fit_basis_log:
         for step in steps:
             step.command.append("--log")

@@ -1,4 +1,4 @@
-"""The trainer's path through transformers and the running engine give a text the same probability."""
+"""The path of training through transformers and the running engine give a text the same probability."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ TEXTS = (
     "Extra time again, and nobody on our bench could watch the last penalty.",
     "Why does the soup taste better on the second day?",
 )
-# The engine computes in bf16, which keeps 8 bits of a number, and the trainer in float32: a dozen tokens' mean
+# The engine computes in bf16, which keeps 8 bits of a number, and training in float32: a dozen tokens' mean
 # log-probability differs by 0.02 nats; another template or prompt moves it by tenths.
 TOLERANCE = 0.06
 
@@ -75,11 +75,11 @@ def scorer(language_model: LanguageModel, basis: Basis) -> PromptScorer:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_trainer_and_the_engine_agree_under_three_soft_prompts(
+def test_training_and_the_engine_agree_under_three_soft_prompts(
     text: str, engine: Engine, scorer: PromptScorer, language_model: LanguageModel
 ) -> None:
     tokens = language_model.post_tokens(text).tolist()
-    trainer = scorer(text)[:3] / len(tokens)
+    trained = scorer(text)[:3] / len(tokens)
     served = np.array([engine.token_log_probabilities(prompt, tokens) for prompt in range(3)]).mean(axis=1)
-    assert np.abs(trainer - served).max() < TOLERANCE
-    assert np.ptp(trainer) > 4 * TOLERANCE, "the prompts hardly differ, so that agreement says little"
+    assert np.abs(trained - served).max() < TOLERANCE
+    assert np.ptp(trained) > 4 * TOLERANCE, "the prompts hardly differ, so that agreement says little"

@@ -1,4 +1,4 @@
-"""PEFT writes with the real model and a shipped soft prompt what the trainer's own path writes."""
+"""PEFT writes with the real model and a shipped soft prompt what training's own path writes."""
 
 from pathlib import Path
 

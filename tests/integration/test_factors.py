@@ -14,7 +14,7 @@ from slop.kafka.topics import SIGNALS
 from slop.settings import CommonSettings
 from slop.style_subject import StyleSubjectBasis
 from slop.v1.signal_pb2 import Signal, Source
-from tests.basis import factored_for, random_basis, spread_over
+from tests.basis import random_basis, spread_over, style_subject_for
 from tests.learners import publish, wait_until
 from tests.servers import KafkaServer
 
@@ -54,7 +54,7 @@ def basis_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("factors")
     basis = random_basis()
     basis.save(folder / "basis")
-    factored_for(basis, spread_over([(None, 0), (None, 1), (0, None), (1, None)])).save(folder / "basis")
+    style_subject_for(basis, spread_over([(None, 0), (None, 1), (0, None), (1, None)])).save(folder / "basis")
     return folder
 
 

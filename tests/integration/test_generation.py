@@ -18,7 +18,7 @@ from slop.copies import KnownPosts
 from slop.profiles import scores
 from slop.redis.posts import PostRef, Posts, PostText, features_key, text_digest
 from slop.tensor_wire import torch_base64
-from tests.basis import factored_for, profile_of, random_basis, spread_over
+from tests.basis import profile_of, random_basis, spread_over, style_subject_for
 from tests.generations import client_of, damaged_profiles, generation_server, put_features, put_profile
 from tests.servers import HOST
 from tests.waiting import eventually
@@ -347,7 +347,7 @@ def test_an_engine_whose_model_the_basis_is_not_of_is_not_ready_and_says_why(
 def test_a_style_and_a_subject_that_a_reader_likes_are_in_one_prompt_and_counted(
     tmp_path: Path, stored: Redis, redis_url: str, kafka_bootstrap: str, echo: str
 ) -> None:
-    factored = factored_for(BASIS, spread_over([(None, 0), (None, 3), (1, None), (2, None)]))
+    factored = style_subject_for(BASIS, spread_over([(None, 0), (None, 3), (1, None), (2, None)]))
     factored.save(tmp_path / "basis")
     put_profile(stored, BASIS, "eve", profile_of(BASIS, (1.0, -1.0, -1.0, -1.0)))
     put_profile(stored, BASIS, "bob", profile_of(BASIS, (1.0, -1.0, 1.0, -1.0)))

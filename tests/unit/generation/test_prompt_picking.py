@@ -19,11 +19,11 @@ from slop.rollout.live import BasisRef
 from slop.soft_prompts import UnsafeSoftPrompt
 from slop.style_subject import StyleSubjectBasis
 from slop.tensor_wire import torch_base64
-from tests.basis import factored_for, profile_of, random_basis, spread_over
+from tests.basis import profile_of, random_basis, spread_over, style_subject_for
 from tests.samples import sample
 
 BASIS = random_basis()
-STYLE_SUBJECT = factored_for(BASIS, spread_over([(None, 0), (None, 3), (1, None), (2, None)]))
+STYLE_SUBJECT = style_subject_for(BASIS, spread_over([(None, 0), (None, 3), (1, None), (2, None)]))
 PARTS: dict[str, Choice] = {torch_base64(prompt): k for k, prompt in enumerate(BASIS.prompts)}
 PARTS |= {torch_base64(prompt): Pair(*divmod(number, 4)) for number, prompt in enumerate(STYLE_SUBJECT.pairs())}
 SETTINGS = Settings(_env_file=None)

@@ -12,7 +12,7 @@ from jobs.settings import JobsSettings
 from slop.rollout.live import Bases, BasisRef
 from slop.rollout.live import StoredBases as LiveRecord
 from slop.style_subject import StyleSubjectBasis
-from tests.basis import factored_for, random_basis, spread_over
+from tests.basis import random_basis, spread_over, style_subject_for
 
 
 def fit(settings: JobsSettings) -> None:
@@ -147,7 +147,7 @@ def test_style_subject_prompts_are_published_with_the_basis_that_they_go_with(tm
     basis, work, bases = random_basis(), Work(tmp_path / "job"), tmp_path / "bases"
     bases.mkdir()
     basis.save(work.basis)
-    factored_for(basis, spread_over([(None, 0), (None, 1), (0, None), (1, None)])).save(work.basis)
+    style_subject_for(basis, spread_over([(None, 0), (None, 1), (0, None), (1, None)])).save(work.basis)
     basis_build._publish(work, bases)
     assert StyleSubjectBasis.beside(bases / basis.version, basis) is not None
 

@@ -39,13 +39,13 @@ from research.figures import Scorer
 from research.metrics import Estimate
 from research.screen import progress_on
 from slop.soft_prompts import UnsafeSoftPrompt
-from tests.basis import basis_of, random_basis, random_factored
+from tests.basis import basis_of, random_basis, random_style_subject
 from tests.tiny_model import tiny_model
 
 STYLES = [name for name, spec in load_classes().items() if spec.kind == "style"]
 TOPICS = [name for name, spec in load_classes().items() if spec.kind == "topic"]
 PAIR = Pair("question", "chess")
-BASIS, STYLE_SUBJECT_BASIS = random_basis(), random_factored()
+BASIS, STYLE_SUBJECT_BASIS = random_basis(), random_style_subject()
 CERTAIN = Estimate(2.5, 2.4, 2.6)
 CHOSEN = Chosen({"chess": 1, "question": 3}, {"question": 2}, {"chess": 1}, CERTAIN, CERTAIN)
 ASKING = Asking(BASIS, STYLE_SUBJECT_BASIS, CHOSEN)
@@ -130,7 +130,7 @@ def test_posts_choose_the_prompts_that_were_begun_from_their_words() -> None:
     liked = {"dog": ["dog dog dog dog", "dog dog dog"], "star": ["star star star", "star star star star"]}
     rows = [float(3) * model.embed_words(f"{name} {name} {name}", 3).numpy() for name in liked]
     singles = basis_of(np.stack(rows), ["dog barks", "star shines"])
-    factored = random_factored(styles=2, subjects=3)
+    factored = random_style_subject(styles=2, subjects=3)
     with progress_on(Console(quiet=True)) as progress:
         chosen = Chosen.by(liked, model, singles, factored, progress)
         again = Chosen.by(liked, model, singles, factored, progress)

@@ -34,7 +34,7 @@ from slop.profiles import Profile
 from slop.settings import DEFAULT_BASIS, LearningSettings
 from slop.style_subject import StyleSubjectBasis
 from slop.tensor_wire import torch_base64
-from tests.basis import factored_for, spread_over
+from tests.basis import spread_over, style_subject_for
 
 SAMPLING = Sampling(0.8, 48, 0.05)
 POSTS = by_label(
@@ -261,7 +261,7 @@ def factored_of_classes(basis: Basis) -> StyleSubjectBasis:
         (STYLES.index(label), None) if label in STYLES else (None, TOPICS.index(label)) for label in POSTS
     ]
     rest: list[tuple[int | None, int | None]] = [(None, None)] * (basis.size - len(pairs))
-    return factored_for(basis, spread_over(pairs + rest, len(STYLES), len(TOPICS)))
+    return style_subject_for(basis, spread_over(pairs + rest, len(STYLES), len(TOPICS)))
 
 
 def wanted_of(basis: Basis, factored: StyleSubjectBasis) -> list[Wanted]:

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from slop.composing import Composer, Pair, checked_pair, surplus
 from slop.reproducible import Doubles
 from slop.soft_prompts import UnsafeSoftPrompt, allot
-from tests.basis import random_factored, spread_over
+from tests.basis import random_style_subject, spread_over
 
 # Two subjects, two styles, and one that is of all.
 OF_PROMPTS = spread_over([(None, 1), (None, 3), (2, None), (0, None), (None, None)])
@@ -91,19 +91,19 @@ def test_one_style_alone_is_no_surplus() -> None:
 
 def test_without_shares_of_prompts_nothing_is_composed() -> None:
     assert Composer.of(None) is None
-    assert Composer.of(random_factored()) is None
-    assert Composer.of(replace(random_factored(), of_prompts=spread_over([(0, None)]))) is not None
+    assert Composer.of(random_style_subject()) is None
+    assert Composer.of(replace(random_style_subject(), of_prompts=spread_over([(0, None)]))) is not None
 
 
 def test_the_prompts_of_all_pairs_are_safe() -> None:
-    factored = random_factored()
+    factored = random_style_subject()
     for number, prompt in enumerate(factored.pairs()):
         np.testing.assert_array_equal(checked_pair(Pair(*divmod(number, 4)), factored), prompt)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e4])
 def test_a_pair_that_harms_the_engine_is_unsafe(bad: float) -> None:
-    factored = random_factored()
+    factored = random_style_subject()
     factored.subjects[2, 1, 3] = bad
     with pytest.raises(UnsafeSoftPrompt):
         checked_pair(Pair(0, 2), factored)

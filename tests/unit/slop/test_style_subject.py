@@ -9,13 +9,13 @@ from structlog.testing import capture_logs
 
 from slop.basis import InvalidBasis, Template
 from slop.style_subject import StyleSubjectBasis
-from tests.basis import factored_for, random_basis, random_factored, spread_over
+from tests.basis import random_basis, random_style_subject, spread_over, style_subject_for
 
 OF_PROMPTS = spread_over([(None, 0), (None, 3), (1, None), (None, None)])
 
 
 def test_a_factored_basis_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    basis = random_factored()
+    basis = random_style_subject()
     basis.save(tmp_path)
     back = StyleSubjectBasis.load(tmp_path)
     assert (back.version, back.size, back.rows) == (basis.version, (3, 4), 5)
@@ -25,7 +25,7 @@ def test_a_factored_basis_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_a_prompt_is_the_rows_of_the_style_and_then_those_of_the_subject() -> None:
-    basis = random_factored()
+    basis = random_style_subject()
     prompt = basis.prompt(2, 1)
     assert prompt.shape == (5, 16)
     np.testing.assert_array_equal(prompt[:3], basis.styles[2])
@@ -33,7 +33,7 @@ def test_a_prompt_is_the_rows_of_the_style_and_then_those_of_the_subject() -> No
 
 
 def test_all_pairs_are_in_the_order_of_styles_and_within_one_of_subjects() -> None:
-    basis = random_factored()
+    basis = random_style_subject()
     pairs = basis.pairs()
     assert pairs.shape == (12, 5, 16)
     for style in range(3):
@@ -42,7 +42,7 @@ def test_all_pairs_are_in_the_order_of_styles_and_within_one_of_subjects() -> No
 
 
 def test_what_a_post_depends_on_changes_the_version_and_what_people_read_does_not() -> None:
-    basis = random_factored()
+    basis = random_style_subject()
     changed = [
         replace(basis, styles=basis.styles[::-1]),
         replace(basis, subjects=basis.subjects[::-1]),
@@ -58,12 +58,12 @@ def test_what_a_post_depends_on_changes_the_version_and_what_people_read_does_no
 )
 def test_shapes_that_do_not_fit_are_refused(styles: tuple[int, ...], subjects: tuple[int, ...]) -> None:
     with pytest.raises(InvalidBasis, match="shapes"):
-        replace(random_factored(), styles=np.ones(styles, "f4"), subjects=np.ones(subjects, "f4"))
+        replace(random_style_subject(), styles=np.ones(styles, "f4"), subjects=np.ones(subjects, "f4"))
 
 
 @pytest.mark.parametrize("factor", [np.nan, np.inf, 100.0, 0.0])
 def test_rows_that_must_not_reach_the_engine_are_refused(factor: float) -> None:
-    basis = random_factored()
+    basis = random_style_subject()
     styles = basis.styles.copy()
     styles[1, 0] *= factor
     with pytest.raises(InvalidBasis, match="row norms"):
@@ -76,7 +76,7 @@ def test_a_folder_without_one_says_how_to_build_it(tmp_path: Path) -> None:
 
 
 def test_a_content_that_is_not_what_the_file_says_is_refused(tmp_path: Path) -> None:
-    random_factored().save(tmp_path)
+    random_style_subject().save(tmp_path)
     file = tmp_path / "factored.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"revision": "another"}))
     with pytest.raises(InvalidBasis, match="says version"):
@@ -86,7 +86,7 @@ def test_a_content_that_is_not_what_the_file_says_is_refused(tmp_path: Path) -> 
 def test_in_the_folder_of_its_basis_it_is_found(tmp_path: Path) -> None:
     basis = random_basis()
     assert StyleSubjectBasis.beside(tmp_path, basis) is None
-    factored = factored_for(basis, OF_PROMPTS)
+    factored = style_subject_for(basis, OF_PROMPTS)
     factored.save(tmp_path)
     found = StyleSubjectBasis.beside(tmp_path, basis)
     assert found is not None
@@ -107,7 +107,7 @@ def test_one_of_another_basis_is_not_used_and_the_log_says_so(
     tmp_path: Path, changed: dict[str, Any], said: str
 ) -> None:
     basis = random_basis()
-    replace(factored_for(basis, OF_PROMPTS), **changed).save(tmp_path)
+    replace(style_subject_for(basis, OF_PROMPTS), **changed).save(tmp_path)
     with capture_logs() as logs:
         assert StyleSubjectBasis.beside(tmp_path, basis) is None
     (line,) = logs
@@ -116,7 +116,7 @@ def test_one_of_another_basis_is_not_used_and_the_log_says_so(
 
 def test_a_broken_one_is_not_used_and_the_log_says_so(tmp_path: Path) -> None:
     basis = random_basis()
-    factored_for(basis, OF_PROMPTS).save(tmp_path)
+    style_subject_for(basis, OF_PROMPTS).save(tmp_path)
     (tmp_path / "factored.safetensors").write_bytes(b"broken")
     with capture_logs() as logs:
         assert StyleSubjectBasis.beside(tmp_path, basis) is None

@@ -1,4 +1,4 @@
-"""Soft prompts go to PEFT and come back, and PEFT writes with them what the trainer's own path writes."""
+"""Soft prompts go to PEFT and come back, and PEFT writes with them what training's own path writes."""
 
 import json
 import subprocess
