@@ -66,7 +66,7 @@ class DemoSettings(BaseSettings):
         0.05,
         ge=0,
         le=1,
-        validation_alias=AliasChoices("min_p", "SLOP_MIN_P"),
+        validation_alias=AliasChoices("min_p", "SLOP_GENERATION_MIN_P", "SLOP_MIN_P"),
         description="generation's setting, which history in the prompt is drawn with too",
     )
     concurrency: int = Field(12, ge=1, description="requests at a time")

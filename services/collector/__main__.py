@@ -2,14 +2,14 @@
 
 from collector.app import create_app
 from collector.settings import CollectorSettings
-from kit.logs import configure_logs
 from kit.serving import serve
+from slop.process_logs import configure_process_logs
 
 
 def main() -> None:
     """Read the settings and serve."""
     settings = CollectorSettings()
-    configure_logs("collector", settings.log_level, settings.log_format)
+    configure_process_logs("collector", settings)
     serve(create_app(settings), settings.host, settings.collector_port, settings.collector_shutdown_s)
 
 

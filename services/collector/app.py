@@ -44,7 +44,7 @@ def create_app(settings: CollectorSettings) -> FastAPI:
     app.include_router(health_router({"kafka": publisher.check}))
     app.add_middleware(
         BodyGuard,
-        max_bytes=settings.collector_body_limit,
+        max_bytes=settings.collector_body_bytes,
         timeout_s=settings.collector_body_timeout_s,
         retry_after_s=settings.collector_retry_after_s,
     )

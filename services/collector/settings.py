@@ -1,8 +1,10 @@
 """Settings of the collector. The limits of the wire itself are constants in `collector.fields` and `collector.wire`."""
 
+from typing import Annotated
+
 from pydantic import Field
 
-from slop.settings import CommonSettings
+from slop.settings import CommonSettings, FormerNames
 
 
 class CollectorSettings(CommonSettings):
@@ -25,7 +27,9 @@ class CollectorSettings(CommonSettings):
     )
     collector_reconnect_s: float = Field(0.5, gt=0, description="pause between attempts to reach Kafka")
     collector_retry_after_s: int = Field(1, ge=1, description="Retry-After of 429 and 503 answers")
-    collector_body_limit: int = Field(512 * 1024, gt=0, description="largest request body, bytes; beyond it 413")
+    collector_body_bytes: Annotated[int, FormerNames.of("SLOP_COLLECTOR_BODY_LIMIT")] = Field(
+        512 * 1024, gt=0, description="largest request body, bytes; beyond it 413"
+    )
     collector_body_timeout_s: float = Field(10.0, gt=0, description="how long a body may take to arrive")
     collector_shutdown_s: float = Field(
         10.0, gt=0, description="how long running requests, and then the producer, may take to finish at shutdown"

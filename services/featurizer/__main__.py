@@ -4,16 +4,16 @@ import sys
 
 from featurizer.app import run
 from featurizer.settings import FeaturizerSettings
-from kit.logs import configure_logs
 from kit.worker import stop_on_signals
 from slop.basis import InvalidBasis
 from slop.embedder import InvalidEmbedder
+from slop.process_logs import configure_process_logs
 
 
 def main() -> None:
     """Run the process."""
     settings = FeaturizerSettings()
-    configure_logs("featurizer", settings.log_level, settings.log_format)
+    configure_process_logs("featurizer", settings)
     try:
         run(settings, stop_on_signals())
     except (InvalidBasis, InvalidEmbedder, OSError) as error:

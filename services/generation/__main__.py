@@ -2,15 +2,15 @@
 
 from generation.app import create_app
 from generation.settings import Settings
-from kit.logs import configure_logs
 from kit.serving import serve
+from slop.process_logs import configure_process_logs
 
 
 def main() -> None:
     """Read the settings and serve."""
     settings = Settings()
-    configure_logs("generation", settings.log_level, settings.log_format)
-    serve(create_app(settings), settings.host, settings.generation_port, settings.shutdown_timeout_s)
+    configure_process_logs("generation", settings)
+    serve(create_app(settings), settings.host, settings.generation_port, settings.generation_shutdown_s)
 
 
 if __name__ == "__main__":

@@ -46,13 +46,15 @@ def create_app(settings: Settings) -> FastAPI:
         InvalidBasis: the configured basis can't be used.
     """
     configured = BasisRef.of(settings.basis_dir)
-    redis = pooled_client(settings.redis_url, settings.redis_timeout_s, settings.redis_connections)
+    redis = pooled_client(settings.redis_url, settings.redis_timeout_s, settings.generation_redis_connections)
     engine = engine_of(settings)
-    featurizer = FeaturizerClient(settings.featurizer_url, settings.features_timeout_s)
-    publisher = Publisher(settings.kafka_bootstrap, "slop-generation", PublisherLimits(settings.publish_queue_bytes))
+    featurizer = FeaturizerClient(settings.featurizer_url, settings.generation_features_timeout_s)
+    publisher = Publisher(settings.kafka_bootstrap, "slop-generation", PublisherLimits(settings.generation_queue_bytes))
     metrics.watch(publisher)
 
-    limit = RequestLimit(settings.max_concurrency, settings.max_waiting, settings.max_wait_s)
+    limit = RequestLimit(
+        settings.generation_max_concurrency, settings.generation_max_waiting, settings.generation_max_wait_s
+    )
     post_publisher = PostPublisher(settings.tenant, publisher, redis, settings.redis_timeout_s)
     rng = np.random.default_rng()
 
@@ -65,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
             picker = PromptPicker(basis, settings, rng, style_subject_of(ref, basis, settings))
         except UnsafeSoftPrompt as error:
             raise InvalidBasis(f"a prompt must not reach the engine: {error}") from error
-        copies = CopyFilter(KnownPosts.beside(Path(ref.folder)), settings.rewrites)
+        copies = CopyFilter(KnownPosts.beside(Path(ref.folder)), settings.generation_rewrites)
         return Serving(
             writer=Writer(readers, picker, engine, limit, post_publisher, copies),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
@@ -98,7 +100,9 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     install_problems(app)
-    app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+    app.add_middleware(
+        BodyGuard, max_bytes=settings.generation_body_bytes, timeout_s=settings.generation_body_timeout_s
+    )
     app.include_router(generation_router(switch))
     app.include_router(
         health_router(
@@ -129,7 +133,7 @@ def engine_of(settings: Settings) -> EngineClient:
     """A client of the engine that the settings name."""
     return EngineClient(
         settings.vllm_url,
-        settings.served_model_name,
+        settings.engine_model_name,
         connect_timeout_s=settings.engine_connect_timeout_s,
         timeout_s=settings.engine_timeout_s,
         connections=settings.engine_connections,

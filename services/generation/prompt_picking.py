@@ -106,9 +106,9 @@ class PromptPicker:
         return CompletionRequest(
             messages=self._messages(choice, request.prompt or self._basis.template.request),
             n=n,
-            max_tokens=request.max_tokens or settings.max_tokens,
-            temperature=settings.temperature if request.temperature is None else request.temperature,
-            min_p=settings.min_p,
+            max_tokens=request.max_tokens or settings.generation_max_tokens,
+            temperature=settings.generation_temperature if request.temperature is None else request.temperature,
+            min_p=settings.generation_min_p,
         )
 
     def _messages(self, choice: Choice | None, user: str) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ class PromptPicker:
 
 def style_subject_of(ref: BasisRef, basis: Basis, settings: Settings) -> StyleSubjectBasis | None:
     """The style × subject prompts in the folder of a basis, if there are any and posts are to be composed."""
-    return StyleSubjectBasis.beside(Path(ref.folder), basis) if settings.composed_posts else None
+    return StyleSubjectBasis.beside(Path(ref.folder), basis) if settings.generation_composed_posts else None
 
 
 def _prompts(basis: Basis, style_subject: StyleSubjectBasis | None) -> dict[Choice, Floats]:

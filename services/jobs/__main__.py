@@ -11,7 +11,7 @@ from celery import signals
 from jobs import rejected
 from jobs.names import TASKS
 from jobs.settings import JobsSettings
-from kit.logs import configure_logs
+from slop.process_logs import configure_process_logs
 
 
 def _options(text: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def main() -> None:
     """The command line; what a command needs is imported only for it."""
     arguments, settings = _arguments(), JobsSettings()
     if arguments.command in {"worker", "beat"}:
-        configure_logs(arguments.command, settings.log_level, settings.log_format)
+        configure_process_logs(arguments.command, settings)
         signals.setup_logging.connect(lambda **_: None, weak=False)  # Celery would set up its own
     match arguments.command:
         case "worker":

@@ -1,13 +1,12 @@
 """Settings of the worker and of beat."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field
 
-from slop.settings import LearningSettings
+from slop.settings import FormerNames, LearningSettings
 
 RUN_DIR = Path(".run")
 
@@ -20,8 +19,6 @@ def _in_run_dir(chosen: dict[str, Any]) -> Path:
 
 class JobsSettings(LearningSettings):
     """Read from the environment; `worker_port` is `SLOP_WORKER_PORT`, and so on."""
-
-    model_config = SettingsConfigDict(populate_by_name=True)
 
     jobs_redis_url: str = Field("", description="Celery's broker and results; empty: database 1 of redis_url's server")
     run_dir: Path = Field(
@@ -80,9 +77,8 @@ class JobsSettings(LearningSettings):
         True,
         description="whether a new basis is also built from posts and reactions in Kafka, not from the catalogue alone",
     )
-    fit_basis_style_subject: bool = Field(
+    fit_basis_style_subject: Annotated[bool, FormerNames.of("SLOP_FIT_BASIS_FACTORED")] = Field(
         False,
-        validation_alias=AliasChoices("SLOP_FIT_BASIS_FACTORED", "SLOP_FIT_BASIS_STYLE_SUBJECT"),  # the former name too
         description="whether prompts of styles and subjects are built with it, for posts that have both; minutes "
         "on a GPU, hours on 2 cores",
     )

@@ -1,10 +1,19 @@
 """Settings that several services share, read from the environment with the prefix `SLOP_`."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 if TYPE_CHECKING:  # the images of the model and of vLLM contain no other module of this package
     from slop.basis import Basis
@@ -13,10 +22,92 @@ if TYPE_CHECKING:  # the images of the model and of vLLM contain no other module
 DEFAULT_BASIS = Path(__file__).parent / "bases" / "smollm2-135m-instruct"
 
 
+@dataclass(frozen=True, slots=True)
+class FormerNames:
+    """Annotates a setting that was renamed; its former names are read where the present one is not set.
+
+    Attributes:
+        variables: environment variables, the newest first.
+    """
+
+    variables: tuple[str, ...]
+
+    @classmethod
+    def of(cls, *variables: str) -> "FormerNames":
+        """Of variables, the newest first."""
+        return cls(variables)
+
+
+@dataclass(frozen=True, slots=True)
+class FormerlyNamed:
+    """A setting that is set under a former name.
+
+    Attributes:
+        field: its name in the class.
+        former: the variable that is set.
+        present: the variable to set instead.
+        value: as it is written there.
+    """
+
+    field: str
+    former: str
+    present: str
+    value: str
+
+
+def formerly_named(settings: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> Iterator[FormerlyNamed]:
+    """Every former name that is set, the one that counts first where a setting has several.
+
+    Args:
+        settings: the class whose settings are looked for.
+        sources: where to look, the first that has a name wins; by default the environment, then the class' `.env`.
+    """
+    given = [
+        source.env_vars
+        for source in sources or (EnvSettingsSource(settings), DotEnvSettingsSource(settings))
+        if isinstance(source, EnvSettingsSource)
+    ]
+    prefix = settings.model_config.get("env_prefix", "")
+    for name, field in settings.model_fields.items():
+        for former in (one for names in field.metadata if isinstance(names, FormerNames) for one in names.variables):
+            values = [value for variables in given if (value := variables.get(former.lower())) is not None]
+            if values:
+                yield FormerlyNamed(name, former, f"{prefix}{name}".upper(), values[0])
+
+
+class _FormerNamesSource(PydanticBaseSettingsSource):
+    """Settings by their former names, from where the present ones were looked for."""
+
+    def __init__(self, settings: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings)
+        self._values: dict[str, Any] = {}
+        for one in formerly_named(settings, *sources):
+            self._values.setdefault(one.field, one.value)
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self._values
+
+
 class CommonSettings(BaseSettings):
     """What every service needs; a service's own settings inherit from it."""
 
     model_config = SettingsConfigDict(env_prefix="SLOP_", env_file=".env", env_ignore_empty=True, extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings are looked for, the first that has one wins: former names come last."""
+        former = _FormerNamesSource(settings_cls, env_settings, dotenv_settings)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings, former
 
     host: str = Field("127.0.0.1", description="address that HTTP servers listen on")
     tenant: str = Field("default", description="whose users and posts these are")

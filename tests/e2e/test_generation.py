@@ -222,7 +222,7 @@ def test_without_kafka_posts_are_written_and_the_loss_is_counted(
 
 
 def test_an_engine_that_is_too_slow_is_as_good_as_away(tmp_path: Path, basis: Basis, vllm_url: str) -> None:
-    server, url = generation_server(tmp_path, basis, vllm_url=vllm_url, served_model_name="slop", engine_timeout_s=0.05)
+    server, url = generation_server(tmp_path, basis, vllm_url=vllm_url, engine_model_name="slop", engine_timeout_s=0.05)
     server.start()
     with client_of(url) as client:
         response = client.post("/v1/generate", json={"user_id": "ada", "max_tokens": 512})

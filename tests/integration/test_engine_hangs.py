@@ -35,7 +35,7 @@ def service(
 ) -> Iterator[httpx.Client]:
     del redis_client  # it has emptied Redis
     server, url = generation_server(
-        tmp_path, basis, vllm_url=engine.url, redis_url=redis_url, engine_silent_s=SILENT_S, max_wait_s=30
+        tmp_path, basis, vllm_url=engine.url, redis_url=redis_url, engine_silent_s=SILENT_S, generation_max_wait_s=30
     )
     server.start()
     with client_of(url) as client:

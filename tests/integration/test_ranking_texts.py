@@ -69,7 +69,11 @@ def both(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[B
         port = stack.enter_context(health_server(HOST, 0, {}, router, requests=512))
         folder = tmp_path_factory.mktemp("generation")
         server, url = generation_server(
-            folder, BASIS, redis_url=redis_url, featurizer_url=f"http://{HOST}:{port}", features_timeout_s=110
+            folder,
+            BASIS,
+            redis_url=redis_url,
+            featurizer_url=f"http://{HOST}:{port}",
+            generation_features_timeout_s=110,
         )
         stack.callback(server.stop)
         server.start()

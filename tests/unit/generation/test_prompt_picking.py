@@ -123,7 +123,7 @@ def test_each_basis_is_drawn_from_with_the_style_subject_prompts_in_its_own_fold
     STYLE_SUBJECT.save(tmp_path / "with")
     assert picker_at(BasisRef.of(tmp_path / "with")).pick(request, both).composed == 8
     assert drawn(picker_at(BasisRef.of(tmp_path / "without")).pick(request, both)) == {0: 4, 2: 4}
-    off = Settings(_env_file=None, composed_posts=False)
+    off = Settings(_env_file=None, generation_composed_posts=False)
     assert drawn(picker_at(BasisRef.of(tmp_path / "with"), off).pick(request, both)) == {0: 4, 2: 4}
 
 

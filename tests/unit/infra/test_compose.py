@@ -14,6 +14,7 @@ import yaml
 
 from infra.settings_reference import SERVICES as SETTINGS
 from infra.settings_reference import variable
+from slop.settings import FormerNames
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "compose.yaml").read_text()
@@ -47,6 +48,14 @@ FIXED = {
     "SLOP_FEATURIZER_URL": ("http://featurizer:8011", ADDRESS),
     "SLOP_JOBS_DIR": ("/jobs", "the volume `jobs`"),
     "SLOP_MODEL": ("/model", "the volume of the model, or the folder that SLOP_MODEL_FOLDER names"),
+}
+# Former names of settings, the newest first, by the present ones.
+FORMER = {
+    variable(settings, field): names.variables
+    for settings in SETTINGS.values()
+    for field, about in settings.model_fields.items()
+    for names in about.metadata
+    if isinstance(names, FormerNames)
 }
 
 every_service = pytest.mark.parametrize("name", SERVICES)
@@ -200,7 +209,16 @@ def test_what_is_mounted_is_there(path: str) -> None:
 
 def test_every_setting_is_explained() -> None:
     documented = set(re.findall(r"^#?(\w+)=", (ROOT / ".env.example").read_text(), flags=re.M))
-    assert set(re.findall(r"\$\{(\w+)", TEXT)) <= documented
+    former = {name for names in FORMER.values() for name in names}
+    assert set(re.findall(r"\$\{(\w+)", TEXT)) - former <= documented
+
+
+def test_a_former_name_reaches_the_containers_where_the_present_one_is_not_set() -> None:
+    given = {env: value for name in WITH_SETTINGS for env, value in SERVICES[name]["environment"].items()}
+    assert {"SLOP_GENERATION_MAX_CONCURRENCY", "SLOP_FIT_BASIS_STYLE_SUBJECT"} <= given.keys() & FORMER.keys()
+    for env in given.keys() & FORMER.keys():  # any other comes from the file alone, by whichever name
+        assert tuple(re.findall(r"\$\{(\w+):-", given[env])) == (env, *FORMER[env])
+        assert given[env].endswith("}" * (1 + len(FORMER[env])))
 
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)

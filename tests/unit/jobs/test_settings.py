@@ -47,10 +47,3 @@ def test_commands_look_where_the_stack_that_runs_was_told_to_write(
     assert JobsSettings().snapshots_dir == LocalSettings().run_dir / "jobs" / "snapshots"
     monkeypatch.setenv("SLOP_JOBS_DIR", str(tmp_path / "jobs"))
     assert JobsSettings().bases_dir == tmp_path / "jobs" / "bases"
-
-
-@pytest.mark.parametrize("name", ["SLOP_FIT_BASIS_FACTORED", "SLOP_FIT_BASIS_STYLE_SUBJECT"])
-def test_style_subject_prompts_may_be_asked_for_by_the_former_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    assert not JobsSettings().fit_basis_style_subject
-    monkeypatch.setenv(name, "true")
-    assert JobsSettings().fit_basis_style_subject
