@@ -110,7 +110,7 @@ lint: setup  ## check style, formatting, types and the protocol definitions
 	@PYTHONPATH=.:services $(BIN)/lint-imports --no-logo
 	@$(BIN)/buf lint proto
 
-# The native run's lock files come first, since the images' take their versions from them.
+# The local run's lock files come first, since the images' take their versions from them.
 lock: $(VENV)/.python  ## resolve the requirements again and write their lock files
 	@$(PIP) install --quiet uv
 	@cd requirements && for name in native nodeps build services torch-cuda featurizer worker engine model; do \

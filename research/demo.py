@@ -22,7 +22,7 @@ from rich.console import Console
 from client.catalogue import LabelledCatalogue, by_label, load_catalogue
 from client.readers import deal_feeds, deal_readers
 from client.texts import Sampling
-from infra.local.up import Stack, running_stack
+from infra.local.up import LocalStack, running_stack
 from research import report, tables
 from research.closed_loop import CLOSER, Amounts, ClosedLoop, LoopOutcome, Person
 from research.detectors import Classifier, accuracy, detected
@@ -95,7 +95,7 @@ def people_of(settings: DemoSettings, catalogue: LabelledCatalogue, run: str) ->
 
 
 async def study(
-    settings: DemoSettings, running: Stack, catalogue: LabelledCatalogue, classifier: Classifier, console: Console
+    settings: DemoSettings, running: LocalStack, catalogue: LabelledCatalogue, classifier: Classifier, console: Console
 ) -> Results:
     """Run the closed loop on a running stack and take all figures."""
     people = people_of(settings, catalogue, uuid.uuid4().hex[:6])
@@ -153,7 +153,7 @@ def show(console: Console, settings: DemoSettings, results: Results, seen: float
         console.print(f"Figures: {settings.out}")
 
 
-def invite(console: Console, stack: Stack, user_id: str) -> None:
+def invite(console: Console, stack: LocalStack, user_id: str) -> None:
     """Say what to try next."""
     console.print(
         f"\nThe stack is running: {stack.generation_url}/docs and {stack.collector_url}/docs. Try next:\n"

@@ -138,7 +138,7 @@ def crowd_agreement(data: RatedJokes, raters: Mapping[str, Rater]) -> Estimate:
     return mean_of([rater.agreement(means) for rater in raters.values()])[0]
 
 
-async def compare(settings: ReplaySettings, data: RatedJokes, running: up.Stack, console: Console) -> Comparison:
+async def compare(settings: ReplaySettings, data: RatedJokes, running: up.LocalStack, console: Console) -> Comparison:
     """Replay on a running stack, beside the crowd."""
     raters = chosen_raters(data, settings.readers, max(COUNTS), np.random.default_rng(settings.seed))
     async with connected(running, settings.concurrency) as stack:

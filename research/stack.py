@@ -90,7 +90,7 @@ class Patience:
 
 @asynccontextmanager
 async def engine_of(
-    running: up.Stack, template: Template, concurrency: int = CONCURRENCY, timeout_s: float = TIMEOUT_S
+    running: up.LocalStack, template: Template, concurrency: int = CONCURRENCY, timeout_s: float = TIMEOUT_S
 ) -> AsyncIterator[StockEngine]:
     """The engine of a running stack, for the time of the context."""
     url = running.vllm_url.removesuffix("/").removesuffix("/v1")
@@ -125,7 +125,7 @@ async def writer(
 
 
 @asynccontextmanager
-async def connected(running: up.Stack, concurrency: int) -> AsyncIterator[StudyStack]:
+async def connected(running: up.LocalStack, concurrency: int) -> AsyncIterator[StudyStack]:
     """The APIs of a running stack, for the time of the context."""
     template = Basis.load(CommonSettings().basis_dir).template
     async with (

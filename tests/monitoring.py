@@ -1,4 +1,4 @@
-"""A real Prometheus and a real Grafana, on the configuration of the containers, watching the native run."""
+"""A real Prometheus and a real Grafana, on the configuration of the containers, watching the local run."""
 
 import math
 import os

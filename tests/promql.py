@@ -11,7 +11,7 @@ from infra.grafana.build import FOLDER
 from infra.local.settings import ROOT
 
 RULES = ROOT / "infra" / "prometheus" / "rules"
-# Of an exporter that the native run has not, and of brokers that tell of their disks, as its own by default does not.
+# Of an exporter that the local run has not, and of brokers that tell of their disks, as its own by default does not.
 BY_CONTAINERS_ONLY = frozenset({"kafka_consumergroup_lag", "slop_kafka_disk_bytes"})
 _NOT_NAMES = re.compile(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\b(?:by|without|on|ignoring|group_left)\s*\([^)]*\)')
 _NAME = re.compile(r"\b[a-zA-Z_:][\w:]*\b(?!\s*\()")

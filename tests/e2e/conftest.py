@@ -11,7 +11,7 @@ from rich.console import Console
 
 from infra.local.ports import free_port
 from infra.local.settings import LocalSettings
-from infra.local.up import Stack, running_stack
+from infra.local.up import LocalStack, running_stack
 from infra.models.model import BASE_MODEL
 from slop.basis import Basis, Template
 from tests.basis import SUBJECTS, basis_of
@@ -32,7 +32,7 @@ def model_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """The processes that `make up` starts, each on a free port."""
     with ExitStack() as until_the_end:
         with pytest.MonkeyPatch.context() as patch:
@@ -49,7 +49,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def prometheus(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that watches the stack."""
     folder = tmp_path_factory.mktemp("prometheus")
     exporter, address = redis_exporter_server(folder, stack.settings.redis_url)
@@ -66,7 +66,7 @@ def vllm_url(request: pytest.FixtureRequest) -> str:
     """The engine's API: the stack's, or the one that `TEST_VLLM_URL` names, since starting one takes a while."""
     if running := os.environ.get("TEST_VLLM_URL"):
         return running
-    stack: Stack = request.getfixturevalue("stack")
+    stack: LocalStack = request.getfixturevalue("stack")
     return stack.vllm_url
 
 

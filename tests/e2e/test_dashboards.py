@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
-from infra.local.up import Stack
+from infra.local.up import LocalStack
 from tests.monitoring import Prometheus, chromium, grafana_server
 from tests.promql import BY_CONTAINERS_ONLY, dashboards, metrics_in
 from tests.traffic import traffic
@@ -41,7 +41,7 @@ def grafana(prometheus: Prometheus, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module", autouse=True)
-def readers(stack: Stack, prometheus: Prometheus) -> Iterator[None]:
+def readers(stack: LocalStack, prometheus: Prometheus) -> Iterator[None]:
     """Readers at work, seen by Prometheus for long enough that all has been measured."""
     with traffic(stack):
         eventually(lambda: prometheus.values('slop:engagement:ratio{arm="base"}'))
@@ -113,7 +113,7 @@ def _panel(page: Page, title: str) -> Locator:
 
 
 def _is_of_containers_only(panel: dict[str, Any]) -> bool:
-    """Whether all that a panel asks is told by containers alone, so that it is empty beside the native run."""
+    """Whether all that a panel asks is told by containers alone, so that it is empty beside the local run."""
     targets = panel.get("targets", ())
     return bool(targets) and all(metrics_in(target["expr"]) <= BY_CONTAINERS_ONLY for target in targets)
 

@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from infra.local.up import Stack
+from infra.local.up import LocalStack
 from tests.generations import client_of
 from tests.waiting import eventually
 
@@ -17,7 +17,7 @@ ASKED = {"user_id": "ada", "max_tokens": 4}
 
 
 @pytest.fixture
-def service(stack: Stack) -> Iterator[httpx.Client]:
+def service(stack: LocalStack) -> Iterator[httpx.Client]:
     """The stack's own generation service, with the settings that it has by default."""
     with client_of(stack.generation_url) as client:
         eventually(lambda: client.get("/readyz").status_code == 200)
@@ -25,7 +25,7 @@ def service(stack: Stack) -> Iterator[httpx.Client]:
 
 
 @contextmanager
-def stopped_core(stack: Stack) -> Iterator[None]:
+def stopped_core(stack: LocalStack) -> Iterator[None]:
     """vLLM's core hangs until the block ends."""
     assert stack.process is not None
     (core,) = [one for one in psutil.Process(stack.process.pid).children(recursive=True) if is_core(one)]
@@ -42,7 +42,7 @@ def is_core(process: psutil.Process) -> bool:
 
 
 def test_an_engine_whose_core_hangs_is_not_ready_and_is_ready_by_itself_when_it_goes_on(
-    stack: Stack, service: httpx.Client
+    stack: LocalStack, service: httpx.Client
 ) -> None:
     assert service.post("/v1/generate", json=ASKED).status_code == 200
     with stopped_core(stack):

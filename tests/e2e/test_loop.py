@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from client.catalogue import LABELLED
-from infra.local.up import Stack
+from infra.local.up import LocalStack
 from tests.api_docs import COLLECTOR, GENERATION, calls
 from tests.waiting import eventually
 
@@ -16,13 +16,13 @@ LIKED, SKIPPED = "gardening", "football"
 
 
 @pytest.fixture(scope="module")
-def collector(stack: Stack) -> Iterator[httpx.Client]:
+def collector(stack: LocalStack) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=stack.collector_url, timeout=60, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def generation(stack: Stack) -> Iterator[httpx.Client]:
+def generation(stack: LocalStack) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=stack.generation_url, timeout=60, trust_env=False) as client:
         yield client
 

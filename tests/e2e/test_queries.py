@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.up import Stack
+from infra.local.up import LocalStack
 from tests.monitoring import Prometheus
 from tests.promql import BY_CONTAINERS_ONLY, PanelQuery, metrics_in, panel_queries, rules
 from tests.traffic import traffic
@@ -13,7 +13,7 @@ from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module", autouse=True)
-def readers(stack: Stack, prometheus: Prometheus) -> Iterator[None]:
+def readers(stack: LocalStack, prometheus: Prometheus) -> Iterator[None]:
     """Readers at work, seen by Prometheus for long enough that rates are known."""
     with traffic(stack):
         eventually(lambda: any(prometheus.values("rate(slop_learner_signals_total[1m])")))

@@ -12,9 +12,10 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.structs import TopicPartition
 from redis import Redis
 
-from slop.kafka.durability import DurableCommits, OtherRun, WhenLost, kept_key
+from slop.kafka.durability import DurableCommits, WhenLost, kept_key
 from slop.kafka.subscription import Subscription
 from slop.kafka.topics import Topic
+from slop.redis.persistence import OtherRun
 from slop.settings import CommonSettings
 from tests.learners import wait_until
 from tests.servers import HOST, KafkaServer, Server, redis_server

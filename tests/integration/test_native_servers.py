@@ -1,4 +1,4 @@
-"""The native entry points of Redis and Kafka, as processes."""
+"""The local entry points of Redis and Kafka, as processes."""
 
 import os
 import sys

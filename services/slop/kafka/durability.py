@@ -24,33 +24,31 @@ another one; then the batch is to be given up, and the next poll goes back. All 
 takes over may lack what was on the disk of the former one, and is taken at its word.
 """
 
-import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import structlog
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
-from redis import ConnectionPool, Redis
-from redis.exceptions import RedisError, ResponseError
+from redis import Redis
+from redis.exceptions import RedisError
 
 from slop.kafka.records import ConsumerRecord
 from slop.kafka.subscription import Committed, Subscription
+from slop.redis.persistence import OtherRun, Persistence, RedisState, RunBoundRedis
 
-WAIT_MS: Final = 1  # the least; 0 waits for ever
 KEPT_TTL_S: Final = 90 * 24 * 3600
 SETTLE_S: Final = 3.0
 LOOK_S: Final = 0.05
-RUN_ID: Final = re.compile(rb"run_id:(\w+)")
 
 log = structlog.get_logger(__name__)
 
 
 class WhenLost(StrEnum):
-    """What to do where a Redis knows nothing of what was committed: it was emptied, or had persisted nothing."""
+    """What to do when Redis knows nothing of what was committed, since it was emptied or had persisted nothing."""
 
     BEGINNING = "beginning"
     """Read all that is there again."""
@@ -61,111 +59,6 @@ class WhenLost(StrEnum):
 def kept_key(group: str) -> str:
     """Where Redis keeps how far a consumer group has got: by topic/partition, the log epoch and the next offset."""
     return f"slop:kept:{group}"
-
-
-@dataclass(frozen=True, slots=True)
-class RedisState:
-    """What Redis says of itself.
-
-    Attributes:
-        connection: the number of the connection that asks.
-        run: of this Redis' process.
-        is_durable: whether it has an append-only file.
-        is_sound: whether the file is written without errors, and nothing of it is on its way to the disk.
-        persisted: whether all that this connection has written is on disk; None: it was not asked, or can't tell.
-    """
-
-    connection: int
-    run: str
-    is_durable: bool
-    is_sound: bool
-    persisted: bool | None
-
-
-class OtherRun(Exception):  # noqa: N818
-    """Redis was started anew since the last poll: what is at work is to be given up, and comes again."""
-
-
-class Fence:
-    """A client that writes to one run of Redis, however often it connects."""
-
-    def __init__(self, redis: Redis) -> None:
-        """`redis` tells where; until `move` it is any run."""
-        pool = redis.connection_pool
-        settings = pool.connection_kwargs | {"redis_connect_func": self._on_connect}
-        self._run, self.redis = "", Redis(connection_pool=ConnectionPool(pool.connection_class, **settings))
-
-    def move(self, run: str) -> None:
-        """From now on, write to another run."""
-        if run != self._run:
-            self._run = run
-            self.redis.connection_pool.disconnect()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.redis.connection_pool.disconnect()
-
-    def _on_connect(self, connection: Any) -> None:
-        connection.on_connect()
-        connection.send_command("INFO", "server")
-        found = RUN_ID.search(bytes(connection.read_response()))
-        run = found[1].decode() if found else ""
-        if self._run and run != self._run:
-            connection.disconnect()
-            raise OtherRun(f"Redis was started anew: {run}, not {self._run}")
-
-
-class Persistence:
-    """Asks Redis what it has persisted, over a connection of its own: WAITAOF tells of one's own writes, and before."""
-
-    def __init__(self, redis: Redis) -> None:
-        """`redis` tells where; it connects when it is asked, and every call may raise redis.exceptions.RedisError."""
-        pool = redis.connection_pool
-        one = ConnectionPool(pool.connection_class, max_connections=1, **pool.connection_kwargs)
-        self._redis, self._knows_waitaof = Redis(connection_pool=one), True
-
-    def look(self, *, persisted: bool) -> RedisState:
-        """What Redis says now, and whether all is persisted if that is asked; it takes about a millisecond."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.client_id()
-        pipe.info("server")
-        pipe.info("persistence")
-        if persisted and self._knows_waitaof:
-            pipe.waitaof(1, 0, WAIT_MS)
-        number, server, persistence, *waited = pipe.execute(raise_on_error=False)
-        for answer in (number, server, persistence):
-            if isinstance(answer, Exception):
-                raise answer
-        durable = bool(persistence["aof_enabled"])
-        return RedisState(
-            connection=number,
-            run=str(server["run_id"]),
-            is_durable=durable,
-            is_sound=persistence["aof_last_write_status"] == "ok" and not persistence.get("aof_pending_bio_fsync"),
-            persisted=self._persisted(waited) if durable else None,
-        )
-
-    def write(self, key: str) -> int:
-        """Write something, which whoever asks next asks for; returns the number of the connection."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.client_id()
-        pipe.hincrby(key, "asked", 1)
-        return int(pipe.execute()[0])
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._redis.close()
-        self._redis.connection_pool.disconnect()
-
-    def _persisted(self, waited: list[Any]) -> bool | None:
-        if not waited:
-            return None
-        if not isinstance(waited[0], Exception):
-            return bool(waited[0][0])
-        if isinstance(waited[0], ResponseError) and "unknown command" in str(waited[0]).lower():
-            self._knows_waitaof = False
-            return None
-        raise waited[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +91,7 @@ class DurableCommits:
             after_s: a Redis without WAITAOF has persisted what was written so long ago, seconds.
         """
         self._subscription, self._redis, self._persistence = subscription, redis, Persistence(redis)
-        self._fence = Fence(redis)
+        self._run_bound = RunBoundRedis(redis)
         self._group = subscription.group
         self._when_lost, self._after_s = when_lost, after_s
         self._run, self._is_durable = "", True
@@ -211,16 +104,16 @@ class DurableCommits:
     @property
     def redis(self) -> Redis:
         """What to write with: every call may raise OtherRun."""
-        return self._fence.redis
+        return self._run_bound.redis
 
     def poll(self, wait_s: float, max_records: int) -> list[ConsumerRecord]:
         """As `Subscription.poll`; commits what has become durable, and goes back where Redis has lost something.
 
         Raises:
-            kafka.errors.KafkaError, redis.exceptions.RedisError: call it again, with patience; nothing is passed over.
+            kafka.errors.KafkaError, redis.exceptions.RedisError: call it again after a pause; no record is left out.
         """
         try:
-            if not self._held:  # none are held: the group is to be joined even while Redis is away
+            if not self._held:  # polls even while Redis is away, to stay in the group
                 self._held = self._subscription.poll(wait_s, max_records)
             self._assigned |= self._subscription.assigned()
             rewound = self._looked_after()
@@ -232,7 +125,7 @@ class DurableCommits:
         return [record for record in records if TopicPartition(record.topic, record.partition) not in rewound]
 
     def done(self) -> None:
-        """What was polled is done with, and written to Redis."""
+        """Say that what was polled last is processed and written to Redis."""
         try:
             offsets = self._subscription.done()
             self._reach(offsets)
@@ -259,10 +152,10 @@ class DurableCommits:
             log.warning("offsets not committed", error=f"{type(error).__name__}: {error}")
         finally:
             self._persistence.close()
-            self._fence.close()
+            self._run_bound.close()
 
     def _looked_after(self) -> set[TopicPartition]:
-        """Look which Redis it is; returns the partitions that were set back."""
+        """Look which run of Redis answers; returns the partitions that were set back because of it."""
         look = self._persistence.look(persisted=self._asked is not None)
         self._is_durable = look.is_durable
         rewound: set[TopicPartition] = set()
@@ -276,7 +169,7 @@ class DurableCommits:
             foreign = {at: mark for at, mark in self._assigned.items() if mark.note not in {"", look.run}}
             rewound = self._go_back(foreign, kept)
         self._run, self._assigned = look.run, {}
-        self._fence.move(look.run)
+        self._run_bound.move(look.run)
         self._settle(look)
         return rewound
 
@@ -285,7 +178,9 @@ class DurableCommits:
         asked = self._asked
         if asked is not None and (asked.connection != look.connection or self._is_persisted(asked, look)):
             self._asked = None
-            if asked.connection != look.connection:  # it was broken off, and tells of nothing before any more
+            if (
+                asked.connection != look.connection
+            ):  # another connection knows nothing of what was written by the former
                 self._done = asked.offsets | self._done
             else:
                 self._commit(asked)
@@ -300,7 +195,7 @@ class DurableCommits:
         return look.persisted
 
     def _ask(self) -> None:
-        """Have it known when all that is written until now is persisted."""
+        """Begin to ask whether all that was written until now is persisted."""
         offsets, self._done = self._done, {}
         epochs = {at.topic: self._subscription.epoch(at.topic) for at in offsets}
         try:
@@ -348,9 +243,9 @@ class DurableCommits:
             self._reached[log_of] = max(offset, self._reached.get(log_of, 0))
 
     def _keep(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Have Redis know how far it has got."""
+        """Write to Redis how far the group has got."""
         if offsets:
-            key, pipe = kept_key(self._group), self._fence.redis.pipeline(transaction=False)
+            key, pipe = kept_key(self._group), self._run_bound.redis.pipeline(transaction=False)
             pipe.hset(key, mapping={_field(at): f"{self._epoch(at):08x} {offset}" for at, offset in offsets.items()})
             pipe.expire(key, KEPT_TTL_S)
             pipe.execute()

@@ -15,7 +15,7 @@ MOST_TAIL_POLLS: Final = 10
 
 
 class GroupLag:
-    """How far a consumer group is behind ends of a topic that were seen before; and to move one that has no members."""
+    """How far a group is behind a topic's ends, as they were at some time; moves a group that has no members."""
 
     def __init__(self, settings: CommonSettings, group: str, topic: Topic) -> None:
         """Connects; it does not join the group.
@@ -38,7 +38,7 @@ class GroupLag:
         return {partition: self._consumer.position(partition) for partition in partitions}
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> int:
-        """Records up to `ends` that the group has not done with."""
+        """How many records up to `ends` the group has not committed."""
         begins = self._consumer.beginning_offsets(list(ends))
         return sum(max(0, end - max(begins[at], self._consumer.committed(at) or 0)) for at, end in ends.items())
 

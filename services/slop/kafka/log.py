@@ -36,7 +36,7 @@ def log_reader(settings: CommonSettings, group: str | None = None) -> Any:
 
 
 def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[ConsumerRecord]:
-    """Every record of a topic that was written before now, a partition after the other, in order.
+    """All records of a topic that were written before now: one partition after the other, each in order.
 
     Raises:
         kafka.errors.KafkaError: the brokers are away.

@@ -121,10 +121,10 @@ class Subscription:
     def poll(self, wait_s: float, max_records: int) -> list[ConsumerRecord]:
         """The next records, as soon as there are any; none if there are none within `wait_s`.
 
-        Who polls again has done the work that its last call gave it.
+        A call says that the records of the last one were worked on: progress is counted by it.
 
         Raises:
-            kafka.errors.KafkaError: the brokers are away or refuse; call it again, with patience.
+            kafka.errors.KafkaError: the brokers are away or refuse; nothing is lost, call it again after a pause.
         """
         done, self._taken = self._taken, 0
         try:
@@ -160,7 +160,7 @@ class Subscription:
         return self._epochs[topic_name]
 
     def done(self) -> dict[TopicPartition, int]:
-        """Everything that was polled is done with; returns the offsets that may be committed for it."""
+        """Say that the records polled last are processed; returns the offsets that may be committed now."""
         for partition, records in self._polled.items():
             self._uncommitted[partition] = self._uncommitted.get(partition, 0) + records
         self._polled = {}
@@ -168,9 +168,9 @@ class Subscription:
         return {at: self._position(at, offset) for at, offset in self._next.items() if offset is not None}
 
     def commit(self, offsets: Mapping[TopicPartition, int] | None = None, note: str = "") -> None:
-        """Commit what `done` has returned, or everything that was polled; `note` is kept beside it.
+        """Commit offsets that `done` has returned, by default those of all records polled; `note` is kept beside them.
 
-        Partitions that this member has no more are passed over.
+        Partitions that this member no longer has are left out.
 
         Raises:
             kafka.errors.KafkaError: nothing is committed; a later commit makes up for it.
@@ -198,7 +198,7 @@ class Subscription:
         return {partition: self._committed(partition)[0] for partition in self._next}
 
     def rewind(self, offsets: Mapping[TopicPartition, int | None], reason: str) -> None:
-        """Read partitions anew, from offsets or (None) from their beginnings; what was polled last is to be dropped.
+        """Read partitions again from offsets, or from their beginnings (None); the caller drops what it polled last.
 
         Raises:
             kafka.errors.KafkaError: it is not connected.
@@ -241,7 +241,7 @@ class Subscription:
         self._next, self._assigned, self._polled, self._uncommitted = {}, {}, {}, {}
 
     def _require_joined(self) -> None:
-        """Give a client up that does not get into its group: a new one does where kafka-python 3.0.12 joins for ever.
+        """Give up a client that is not admitted to its group, for a new one: kafka-python 3.0.12 may try for ever.
 
         Raises:
             kafka.errors.KafkaTimeoutError: it has been no member for SESSIONS_TO_JOIN times the session's timeout.
@@ -286,7 +286,7 @@ class Subscription:
         return Committed(found.offset, note), int(epoch, 16) if EPOCH.fullmatch(epoch) else 0
 
     def _expect(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
-        """What comes next; tell of what should have come before, and of what has come before already."""
+        """Note the offset that comes next, and log offsets that were skipped or that come a second time."""
         expected, first = self._next[partition], records[0].offset
         self._next[partition] = records[-1].offset + 1
         if expected is None or expected == first:
@@ -344,8 +344,8 @@ class Subscription:
             fetch_max_wait_ms=self._fetch_wait_ms,
             reconnect_backoff_max_ms=1_000,
         )
-        # Known before joining: a member that leads its group and learns of the partitions meanwhile joins anew, and may
-        # be stuck in that (kafka-python 3.0.12, after KAFKA-3949). Of a topic just created brokers tell them by and by.
+        # Partitions are known before joining: a group's leader that learns of them while it joins begins again, and may
+        # never end (kafka-python 3.0.12, after KAFKA-3949). Brokers tell of a new topic's partitions one by one.
         deadline = time.monotonic() + KNOWN_S
         for name, partitions in self._log.partitions().items():
             while len(self._consumer.partitions_for_topic(name) or ()) < partitions and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The sentence embedder that the native run prepares."""
+"""The sentence embedder that the local run prepares."""
 
 import json
 from pathlib import Path

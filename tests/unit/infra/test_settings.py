@@ -1,4 +1,4 @@
-"""What the environment says about the native run."""
+"""What the environment says about the local run."""
 
 from pathlib import Path
 

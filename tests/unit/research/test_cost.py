@@ -255,14 +255,14 @@ def test_an_engine_that_is_away_ends_the_study() -> None:
 
 
 def test_a_vllm_started_here_goes_beyond_a_window_that_is_too_short_and_keeps_its_other_arguments() -> None:
-    native = LocalSettings(_env_file=None, vllm_args="--enforce-eager --seed '1'")
-    chosen = engine_settings(native, 12_288, 8_192)
+    local = LocalSettings(_env_file=None, vllm_args="--enforce-eager --seed '1'")
+    chosen = engine_settings(local, 12_288, 8_192)
     words = shlex.split(chosen["SLOP_VLLM_ARGS"])
     assert chosen["SLOP_VLLM_MAX_MODEL_LEN"] == "12288"
     assert words[:3] == ["--enforce-eager", "--seed", "1"]
     assert json.loads(words[words.index("--hf-overrides") + 1]) == {"max_position_embeddings": 12_288}
     for window in (32_768, None):
-        assert "--hf-overrides" not in engine_settings(native, 12_288, window)["SLOP_VLLM_ARGS"]
+        assert "--hf-overrides" not in engine_settings(local, 12_288, window)["SLOP_VLLM_ARGS"]
 
 
 def test_the_window_is_the_one_of_the_models_configuration(tmp_path: Path) -> None:
