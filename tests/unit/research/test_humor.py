@@ -1,5 +1,6 @@
 import csv
 import json
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from research.humor import (
     Task,
     add_group,
     ahead_table,
+    catalogue_components,
     compared,
     flat_rows,
     language_groups,
@@ -70,6 +72,21 @@ def test_a_task_is_its_own_largest_part() -> None:
     assert TASK.part(6, JOKES) == TASK
 
 
+@pytest.fixture
+def quick_embeddings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Any unit vectors instead of those of the catalogue's thousand posts, which take half a minute."""
+
+    def embeddings(texts: Sequence[str]) -> np.ndarray:
+        vectors = RNG.normal(size=(len(texts), 384)).astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    monkeypatch.setattr(jokes, "embeddings", embeddings)
+    catalogue_components.cache_clear()
+    yield
+    catalogue_components.cache_clear()
+
+
+@pytest.mark.usefixtures("quick_embeddings")
 def test_components_of_the_embeddings_are_further_features_that_a_basis_could_have() -> None:
     basis = Basis.load(DEFAULT_BASIS)
     features = RNG.normal(size=(JOKES, basis.text_size)).astype(np.float32)
