@@ -15,7 +15,7 @@ from infra.local.up import LocalStack
 from slop.arms import Arm, arm_of
 
 CONTROL_SHARE = 0.05  # generation's default
-PAUSE_S = 1.0
+PAUSE_S = 4.0  # rates are of a minute, and the engine and what is watched share the cores
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     """Apache Kafka where there is one, else Tansu, where joining a group takes most of a session."""
     if apache_kafka_home() is None:
         return Broker(request.getfixturevalue("kafka_bootstrap"), session_ms=1_500, kills=3)
-    return Broker(request.getfixturevalue("apache_kafka").bootstrap, session_ms=6_000, kills=6)
+    return Broker(request.getfixturevalue("apache_kafka").bootstrap, session_ms=6_000, kills=3)
 
 
 @pytest.fixture
