@@ -102,7 +102,7 @@ def grafana_server(folder: Path, prometheus_url: str) -> tuple[Server, str]:
     provisioning, port = folder / "provisioning", free_port()
     shutil.copytree(PROVISIONING, provisioning)
     _replace(provisioning / "datasources" / "prometheus.yml", "http://prometheus:9090", prometheus_url)
-    _replace(provisioning / "dashboards" / "slop.yml", "/etc/grafana/dashboards", str(FOLDER))
+    _replace(provisioning / "dashboards" / "slop.yml", "/configuration/grafana/dashboards", str(FOLDER))
     environment = {
         "GF_PATHS_PROVISIONING": str(provisioning),
         "GF_PATHS_DATA": str(folder / "data"),

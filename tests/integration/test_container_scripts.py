@@ -117,3 +117,15 @@ def test_a_broker_is_healthy_when_it_answers_a_request(apache_kafka: KafkaServer
     port = apache_kafka.bootstrap.rpartition(":")[2]
     assert script("kafka/healthcheck.sh", port).returncode == 0
     assert script("kafka/healthcheck.sh", free_port()).returncode != 0
+
+
+def test_the_configuration_is_what_the_image_has_whatever_was_there_before(tmp_path: Path) -> None:
+    default, target = tmp_path / "default", tmp_path / "target"
+    for folder, names in ((default, ("redis.conf", "rules/alerts.yml")), (target, ("redis.conf", "rules/former.yml"))):
+        (folder / "rules").mkdir(parents=True)
+        for name in names:
+            (folder / name).write_text(f"{folder.name}'s")
+    for _ in range(2):
+        assert script("docker/prepare-configuration", default, target).returncode == 0
+        found = {str(path.relative_to(target)): path.read_text() for path in target.rglob("*") if path.is_file()}
+        assert found == {"redis.conf": "default's", "rules/alerts.yml": "default's"}

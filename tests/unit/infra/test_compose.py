@@ -21,7 +21,7 @@ TEXT = (ROOT / "compose.yaml").read_text()
 COMPOSE = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
-ONE_SHOT = {"model", "gpu"}
+ONE_SHOT = {"configuration", "model", "gpu"}
 NO_SHELL = {"redis-exporter", "kafka-exporter"}  # nothing in their images could run a check
 CPU = {name for name, service in SERVICES.items() if "" in service.get("profiles", [""])}
 GPU = {name for name, service in SERVICES.items() if "gpu" in service.get("profiles", ["gpu"])}
@@ -200,11 +200,14 @@ def test_every_dependency_is_waited_for_by_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted({v.split(":")[0] for s in SERVICES.values() for v in s.get("volumes", [])}))
-def test_what_is_mounted_is_there(path: str) -> None:
-    if path.startswith("./"):
-        assert (ROOT / path).exists()
-    elif not path.startswith("$"):
-        assert path in COMPOSE["volumes"]
+def test_what_is_mounted_is_a_volume_and_nothing_of_the_checkout_which_others_may_not_read(path: str) -> None:
+    assert path.startswith("$") or path in COMPOSE["volumes"]
+
+
+def test_who_mounts_the_configuration_waits_for_it() -> None:
+    mounted = {name for name, each in SERVICES.items() if "configuration:/configuration:ro" in each.get("volumes", [])}
+    assert mounted == {"kafka", "redis", "prometheus", "grafana", "vllm-gpu"}
+    assert {name for name, each in SERVICES.items() if "configuration" in each.get("depends_on", {})} == mounted
 
 
 def test_every_setting_is_explained() -> None:

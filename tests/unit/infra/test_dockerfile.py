@@ -11,14 +11,27 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILE = ROOT / "infra" / "docker" / "Dockerfile"
+FROM_SOURCES = "COPY --from=sources "
 
 
 def copied_by(stage: str) -> list[tuple[list[str], str]]:
     """The (sources, target) of our own code that a stage copies from the checkout."""
     _, _, body = DOCKERFILE.read_text().partition(f" AS {stage}\n")
     lines = re.split(r"^FROM ", body, flags=re.MULTILINE)[0].replace("\\\n", " ").splitlines()
-    words = [line.split()[1:] for line in lines if line.startswith(("COPY services", "COPY infra/"))]
-    return [(sources, target) for *sources, target in words]
+    words = [line.split()[2:] for line in lines if line.startswith(FROM_SOURCES)]
+    return [([source.removeprefix("/sources/") for source in sources], target) for *sources, target in words]
+
+
+def test_only_requirements_are_copied_as_the_checkout_has_them_since_others_may_not_be_able_to_read_it() -> None:
+    copies = re.findall(r"^COPY (?!--from=)(.*)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert [copy for copy in copies if not copy.startswith("requirements/")] == [". /sources"]
+
+
+def test_all_that_is_copied_is_there_and_reaches_the_builder() -> None:
+    sent = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for source in re.findall(r"/sources/(\S+)", DOCKERFILE.read_text()):
+        assert (ROOT / source).exists(), source
+        assert any(source == each or source.startswith(f"{each}/") for each in sent), source
 
 
 @pytest.mark.parametrize(
