@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
@@ -40,13 +40,6 @@ def running(server: Server) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
-
-
-def count_all(bootstrap: str, topic: Topic) -> int:
-    """How many records a topic has had up to now, of one from which none was deleted."""
-    with closing(KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)) as consumer:
-        ends = consumer.end_offsets([TopicPartition(topic.name, index) for index in range(topic.partitions)])
-        return sum(ends.values())
 
 
 def read_all(bootstrap: str, topic: Topic, timeout_s: float = 60.0) -> list[ConsumerRecord]:
