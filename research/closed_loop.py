@@ -17,7 +17,7 @@ from research.stack import StudyStack
 T = TypeVar("T")
 
 HISTORY_POSTS: Final = 6
-CLOSER: Final = 3  # times as many posts where it counts
+CLOSER: Final = 2  # times as many posts where it counts
 FRESHNESS_POLL_S: Final = 0.005
 FRESHNESS_TIMEOUT_S: Final = 30.0
 
