@@ -1,10 +1,13 @@
 """Real servers, each started once for all tests, on free loopback ports."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from slop.rollout.live import BasisRef
+from tests.basis import random_basis
 from tests.servers import KafkaServer, apache_kafka_home, apache_kafka_server, redis_server, tansu_server
 
 
@@ -56,3 +59,12 @@ def apache_kafka(apache_kafka_session: KafkaServer) -> KafkaServer:
     """A real Apache Kafka: `.kill()` it and `.start()` it on the same data; it runs when the test begins."""
     apache_kafka_session.start()
     return apache_kafka_session
+
+
+@pytest.fixture
+def refs(tmp_path: Path) -> list[BasisRef]:
+    """Two bases in folders of this test."""
+    folders = [tmp_path / name for name in ("first", "second")]
+    for seed, folder in enumerate(folders):
+        random_basis(seed=seed).save(folder)
+    return [BasisRef.of(folder) for folder in folders]

@@ -10,15 +10,6 @@ from generation.serving import BasisSwitch, Serving
 from slop.basis import InvalidBasis
 from slop.kafka.groups import Groups
 from slop.rollout.live import Bases, BasisRef, LiveBases
-from tests.basis import random_basis
-
-
-@pytest.fixture
-def refs(tmp_path: Path) -> list[BasisRef]:
-    folders = [tmp_path / name for name in ("first", "second")]
-    for seed, folder in enumerate(folders):
-        random_basis(seed=seed).save(folder)
-    return [BasisRef.of(folder) for folder in folders]
 
 
 def serving_of(ref: BasisRef) -> Serving:

@@ -11,7 +11,6 @@ from kit.progress import Stalled
 from slop.basis import Basis, InvalidBasis
 from slop.rollout.lanes import Lanes
 from slop.rollout.live import Bases, BasisRef, LiveBases
-from tests.basis import random_basis
 
 
 @dataclass
@@ -36,14 +35,6 @@ class Lane:
 
     def close(self) -> None:
         self.at_work = False
-
-
-@pytest.fixture
-def refs(tmp_path: Path) -> list[BasisRef]:
-    folders = [tmp_path / name for name in ("first", "second")]
-    for seed, folder in enumerate(folders):
-        random_basis(seed=seed).save(folder)
-    return [BasisRef.of(folder) for folder in folders]
 
 
 def start(basis: Basis) -> Lane:

@@ -4,16 +4,7 @@ import pytest
 
 from generation.engine_progress import EngineProgress, NoToken
 from kit.problems import Problem
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.clock import Clock
 
 
 @pytest.fixture
