@@ -27,7 +27,6 @@ class LocalSettings(CommonSettings, EngineSettings):
     kafka_controller_port: int = Field(9093, description="port of Apache Kafka's controller")
 
     run_dir: Path = Field(ROOT / ".run", description="logs, and the data of Redis and Apache Kafka")
-    jobs_dir: Path | None = Field(None, description="folder of snapshots and new bases; by default jobs in run_dir")
     start_timeout_s: float = Field(600.0, gt=0, description="how long everything may take to be ready")
 
     @property

@@ -109,7 +109,7 @@ def running_stack(
     check_ports([part for part in some if part.is_here])
     environment = {
         "SLOP_FEATURIZER_URL": f"http://{settings.host}:{settings.featurizer_port}",
-        "SLOP_JOBS_DIR": str(settings.jobs_dir or settings.run_dir / "jobs"),
+        "SLOP_RUN_DIR": str(settings.run_dir),
     }
     names = {part.name for part in some}
     for needed_by, packaged, module in (

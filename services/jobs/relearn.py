@@ -1,6 +1,6 @@
 """Learning all readers anew under the live basis: from the log, or from a snapshot and the log after it.
 
-It is a rollout (`jobs.rollout`) of the live basis to itself. A copy of its folder is marked as another generation: that
+It is a rollout (`jobs.rollout`) of the live basis to itself. A copy of its folder is marked as another relearning: that
 is another version with keys, groups and signals of its own, so that the running featurizer and learner learn it from
 the log beside the live one, which readers are answered from meanwhile. Texts of posts come again from their topic. When
 it has caught up, it takes the live one's place, and what was learned before is deleted. Interrupted and begun again, it
@@ -60,7 +60,7 @@ def relearn(settings: JobsSettings, snapshot: str, say: Say) -> BasisRef:
 
 
 def _unfinished(settings: JobsSettings, redis: Redis, live: Basis) -> Path | None:
-    """The generation of the live basis that was begun and is not live; a Redis that was emptied knows of none."""
+    """The relearning of the live basis that was begun and is not live; a Redis that was emptied knows of none."""
     name = (cast("bytes | None", redis.get(UNDER_WAY)) or b"").decode()
     folder = settings.bases_dir / name
     begun = name.partition(".")[0] == live.content_version and name != live.version
@@ -68,7 +68,7 @@ def _unfinished(settings: JobsSettings, redis: Redis, live: Basis) -> Path | Non
 
 
 def _another_generation(settings: JobsSettings, live: BasisRef) -> Path:
-    """A copy of the live basis that is another generation: named by the time, so that none comes twice."""
+    """A copy of the live basis that is another relearning: named by the time, so that none comes twice."""
     basis, generation = live.load(), f"{time.time_ns() // 1_000_000:x}"
     folder = settings.bases_dir / f"{basis.content_version}.{generation}"
     shutil.copytree(live.folder, folder)

@@ -148,7 +148,7 @@ class Rollout:
         return new
 
     def anew(self, new: BasisRef, say: Say) -> BasisRef:
-        """Learn all readers anew under another generation of the live basis, switch to it, and delete the former one.
+        """Learn all readers anew under another relearning of the live basis, switch to it, and delete the former one.
 
         Raises:
             As `roll_out`.

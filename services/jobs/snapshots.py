@@ -72,7 +72,7 @@ def take_snapshot(
 
     Without any profile no file is written: snapshots of a Redis that has lost everything would push out the good ones.
     For the same reason a snapshot is refused that has fewer profiles than `least_share` times the newest one's, where
-    the newest is that of any generation of the basis.
+    the newest is that of any relearning of the basis.
 
     Raises:
         SnapshotRefused: too many profiles are missing; no file is left behind, and none is removed.
@@ -144,7 +144,7 @@ def _require_enough(snapshot: Snapshot, least_share: float) -> None:
 
 
 def _under(basis: str, user: ArchivedUser) -> ArchivedUser:
-    """A user whose profile is under another generation of the basis that it was learned under.
+    """A user whose profile is under another relearning of the basis that it was learned under.
 
     Raises:
         google.protobuf.message.DecodeError: the profile's bytes are broken.

@@ -12,8 +12,8 @@ from infra.local.settings import ROOT
 from infra.settings_reference import MARK, OTHERS, PAGE, SECTIONS, SERVICES, default, readers, tables, values, variable
 
 CLASSES = [one for some in SECTIONS.values() for one in some]
-# The local run has defaults of its own for these, and tells its processes.
-DIFFERS = {"SLOP_EMBEDDER", "SLOP_JOBS_DIR"}
+# The local run has a default of its own for this, and tells its processes.
+DIFFERS = {"SLOP_EMBEDDER"}
 CLASS = re.compile(r"^class (\w*Settings)\(\w*Settings", flags=re.M)
 
 
