@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 PROTOS := services/slop/v1/__init__.py
 PIP := $(PY) -m pip --disable-pip-version-check
+INSTALL := requirements/install $(PY)
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 
 # Where torch for the CPU comes from if the configured indexes do not have it.
@@ -112,8 +113,8 @@ lint: setup  ## check style, formatting, types and the protocol definitions
 
 # The local run's lock files come first, since the images' take their versions from them.
 lock: $(VENV)/.python  ## resolve the requirements again and write their lock files
-	@$(PIP) install --quiet uv
-	@cd requirements && for name in native nodeps build services torch-cuda featurizer worker engine model; do \
+	@$(PIP) install --quiet -r requirements/uv.txt
+	@cd requirements && for name in uv native nodeps build services torch-cuda featurizer worker engine model; do \
 	  case $$name in \
 	    nodeps | model) flags=--no-deps ;; \
 	    native) flags="$(addprefix --no-emit-package=,torch triton)" ;; \
@@ -140,19 +141,17 @@ $(VENV)/.python:
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.torch: $(VENV)/.python requirements/torch.in
+$(VENV)/.torch: $(VENV)/.python requirements/torch.in requirements/uv.txt
 	@echo "set-up 2/4: torch for the CPU, 190 MB"
-	@$(PIP) install --quiet --no-deps --no-compile -r requirements/torch.in 2>/dev/null || \
-	  $(PIP) install --quiet --no-deps --no-compile --index-url $(TORCH_INDEX) -r requirements/torch.in
+	@$(INSTALL) --quiet -r requirements/torch.in 2>/dev/null || \
+	  UV_DEFAULT_INDEX=$(TORCH_INDEX) $(INSTALL) --quiet -r requirements/torch.in
 	@touch $@
 
 $(VENV)/.requirements: $(VENV)/.torch requirements/native.txt requirements/nodeps.txt
-	@echo "set-up 3/4: vLLM and everything else, 700 MB, a minute or two"
-	@$(PIP) install --no-deps --no-compile --require-hashes --progress-bar off \
-	    -r requirements/native.txt -r requirements/nodeps.txt | \
-	  awk '/^Collecting/ && ++n % 25 == 0 {print "  " n " packages"; fflush()} /^Installing/ {print "  installing"; fflush()}'
-	@echo "  compiling"
-	@$(PY) -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # some packages have templates that are no Python
+	@echo "set-up 3/4: vLLM and everything else, 700 MB"
+	@$(INSTALL) --require-hashes -r requirements/native.txt -r requirements/nodeps.txt 2>&1 | sed -u '/^ [+~-] /d; s/^ */  /'
+	@echo "  compiling, a minute or two"
+	@$(PY) -m compileall -q -j 0 -x '/(tests?|transformers/models)/' $(VENV)/lib >/dev/null 2>&1 || true  # some are templates, no Python
 	@touch $@
 
 $(VENV)/.slop: $(VENV)/.requirements pyproject.toml $(PROTOS)
