@@ -10,7 +10,13 @@ def main() -> None:
     """Read the settings and serve."""
     settings = CollectorSettings()
     configure_process_logs("collector", settings)
-    serve(create_app(settings), settings.host, settings.collector_port, settings.collector_shutdown_s)
+    serve(
+        create_app(settings),
+        settings.host,
+        settings.collector_port,
+        shutdown_s=settings.collector_shutdown_s,
+        keep_alive_s=settings.http_keep_alive_s,
+    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
+from kit.serving import documented_app
 from slop.kafka.publisher import Publisher, PublisherLimits
 
 
@@ -35,7 +36,7 @@ def create_app(settings: CollectorSettings) -> FastAPI:
         assert isinstance(error, Refused)  # noqa: S101
         return problem_of(error, settings.collector_retry_after_s).response()
 
-    app = FastAPI(
+    app = documented_app(
         title="SLOP collector", version=_version(), summary="Takes interactions and posts.", lifespan=lifespan
     )
     install_problems(app)

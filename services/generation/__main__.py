@@ -10,7 +10,13 @@ def main() -> None:
     """Read the settings and serve."""
     settings = Settings()
     configure_process_logs("generation", settings)
-    serve(create_app(settings), settings.host, settings.generation_port, settings.generation_shutdown_s)
+    serve(
+        create_app(settings),
+        settings.host,
+        settings.generation_port,
+        shutdown_s=settings.generation_shutdown_s,
+        keep_alive_s=settings.http_keep_alive_s,
+    )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
+from kit.serving import documented_app
 from slop.basis import InvalidBasis
 from slop.copies import KnownPosts
 from slop.kafka.publisher import Publisher, PublisherLimits
@@ -93,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
             await stack.enter_async_context(_at_work(engine.watch(lambda: switch.serving.probe)))
             yield
 
-    app = FastAPI(
+    app = documented_app(
         title="SLOP generation",
         summary="Posts in a reader's taste, from a frozen language model and the reader's profile.",
         version=_version(),

@@ -42,6 +42,7 @@ def health_router(
     """
     router = APIRouter(tags=["health"])
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Alive."""
@@ -56,6 +57,7 @@ def health_router(
             CHECKS.labels(name).set(outcome == "ok")
         return ready, outcomes
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses={503: {"description": "something that it can't work without is not ok"}})
     async def readyz() -> JSONResponse:
         """Every dependency that the service can't work without does what is needed of it, and the work goes on."""

@@ -110,6 +110,12 @@ class CommonSettings(BaseSettings):
         return init_settings, env_settings, dotenv_settings, file_secret_settings, former
 
     host: str = Field("127.0.0.1", description="address that HTTP servers listen on")
+    http_keep_alive_s: int = Field(
+        75,
+        gt=0,
+        description="how long the collector and generation keep an idle connection open: longer than the proxy before "
+        "them does (60 s with nginx and with many load balancers)",
+    )
     tenant: str = Field("default", description="whose users and posts these are")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people")

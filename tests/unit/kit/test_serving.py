@@ -22,7 +22,7 @@ async def slow() -> str:
     await asyncio.sleep(0.5)
     return "whole"
 
-serve(app, "127.0.0.1", int(sys.argv[1]), shutdown_s=5)
+serve(app, "127.0.0.1", int(sys.argv[1]), shutdown_s=5, keep_alive_s=75)
 """
 
 
