@@ -12,7 +12,7 @@ import numpy as np
 
 from client.catalogue import Post
 from client.errors import UserError
-from slop.arms import Arm, arm_of
+from slop.arms import Arm, arm_of, soft_or_control
 from slop.settings import CommonSettings
 from slop.words import word_count
 
@@ -67,8 +67,9 @@ class Reader:
 
 def treated(name: str) -> str:
     """A user id that begins with `name` and is in the arm `soft`, for a share of the control of at most a half."""
+    half = soft_or_control(0.5)
     tenant, names = CommonSettings().tenant, (f"{name}-{number}" for number in numbers())
-    return next(user_id for user_id in names if arm_of(tenant, user_id, 0.5) == Arm.SOFT)
+    return next(user_id for user_id in names if arm_of(tenant, user_id, half) == Arm.SOFT)
 
 
 def deal_tastes(labels: Sequence[str], sizes: Iterable[int], rng: np.random.Generator) -> Iterator[tuple[str, ...]]:

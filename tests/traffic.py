@@ -12,7 +12,7 @@ import httpx
 
 from client.catalogue import LABELLED
 from infra.local.up import LocalStack
-from slop.arms import Arm, arm_of
+from slop.arms import Arm, arm_of, soft_or_control
 
 CONTROL_SHARE = 0.05  # generation's default
 PAUSE_S = 4.0  # rates are of a minute, and the engine and what is watched share the cores
@@ -49,8 +49,8 @@ def _read_on(stack: LocalStack, stop: threading.Event) -> None:
 
 def _reader(arm: Arm) -> str:
     """The first reader of an arm."""
-    readers = (f"reader-{number}" for number in itertools.count())
-    return next(reader for reader in readers if arm_of("default", reader, CONTROL_SHARE) == arm)
+    readers, weights = (f"reader-{number}" for number in itertools.count()), soft_or_control(CONTROL_SHARE)
+    return next(reader for reader in readers if arm_of("default", reader, weights) == arm)
 
 
 def _react(collector: httpx.Client, reader: str, turn: int, post: dict[str, str], written: list[str]) -> None:

@@ -234,6 +234,7 @@ class Enricher:
             label=said.reward.label,
             weight=said.reward.weight,
             arm=post.text.arm_for(interaction.user_id),
+            experiment=post.text.experiment_for(interaction.user_id),
             decision=decision.key if decision else 0,
             decided_at_ms=decision.at_ms if decision else 0,
             withdraws=decision is not None and decision.withdraws,

@@ -45,8 +45,10 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises:
         InvalidBasis: the configured basis can't be used.
+        InvalidExperiment: an experiment can't be used.
     """
     configured = BasisRef.of(settings.basis_dir)
+    assigner = settings.arm_assigner()
     redis = pooled_client(settings.redis_url, settings.redis_timeout_s, settings.generation_redis_connections)
     engine = engine_of(settings)
     featurizer = FeaturizerClient(settings.featurizer_url, settings.generation_features_timeout_s)
@@ -62,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     def serving_of(ref: BasisRef) -> Serving:
         basis = ref.load()
         reader = ProfileReader(redis, basis, settings.tenant)
-        readers = ReaderStates(reader, settings.tenant, settings.control_share, settings.redis_timeout_s)
+        readers = ReaderStates(reader, assigner, settings.redis_timeout_s)
         posts = RankedPosts(redis, basis, settings.tenant)
         try:
             picker = PromptPicker(basis, settings, rng, style_subject_of(ref, basis, settings))

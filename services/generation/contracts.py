@@ -54,6 +54,7 @@ class Personalization(BaseModel):
     interactions: int = Field(description="signals that the profile has learned", examples=[16])
     basis: str = Field(description="version of the basis", examples=["3f2a9c01d4be"])
     arm: Arm
+    experiment: str | None = Field(None, description="the experiment that assigned the arm; null outside of any")
 
 
 class GeneratedPost(BaseModel):

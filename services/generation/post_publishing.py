@@ -59,4 +59,5 @@ class PostPublisher:
             for_user_id=user_id,
             arm=personalization.arm,
             basis=personalization.basis,
+            experiment=personalization.experiment or "",
         )

@@ -7,7 +7,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from generation.contracts import Personalization, Reason
-from slop.arms import Arm, arm_of
+from slop.arms import Arm
+from slop.experiments import ArmAssigner
 from slop.profiles import InvalidProfile, Profile
 from slop.redis.profiles import ProfileReader
 from slop.soft_prompts import UnsafeSoftPrompt, usable_latent
@@ -22,6 +23,7 @@ class ReaderState:
     reason: Reason
     arm: Arm
     profile: Profile | None = None
+    experiment: str = ""
 
     def personalization(self, basis: str) -> Personalization:
         """What the answer says of it, under a basis of this version."""
@@ -31,14 +33,15 @@ class ReaderState:
             interactions=self.profile.interactions if self.profile else 0,
             basis=basis,
             arm=self.arm,
+            experiment=self.experiment or None,
         )
 
 
 class ReaderStates:
     """Finds readers' profiles, in at most `timeout_s` seconds each."""
 
-    def __init__(self, reader: ProfileReader, tenant: str, control_share: float, timeout_s: float) -> None:
-        self._reader, self._tenant, self._control_share, self._timeout_s = reader, tenant, control_share, timeout_s
+    def __init__(self, reader: ProfileReader, assigner: ArmAssigner, timeout_s: float) -> None:
+        self._reader, self._assigner, self._timeout_s = reader, assigner, timeout_s
 
     async def profile(self, user_id: str) -> Profile | None:
         """A reader's profile; None if nothing was learned of this reader.
@@ -55,15 +58,16 @@ class ReaderStates:
 
     async def state(self, user_id: str) -> ReaderState:
         """The reader's profile if it may be used, or else the reason why not."""
-        arm = arm_of(self._tenant, user_id, self._control_share)
+        arm, experiment = self._assigner.assign(user_id)
         try:
             profile = await self.profile(user_id)
         except (RedisError, OSError) as error:
             log.warning("profile_unavailable", error=f"{type(error).__name__}: {error}")
-            return ReaderState(Reason.REDIS_UNAVAILABLE, arm)
+            return ReaderState(Reason.REDIS_UNAVAILABLE, arm, experiment=experiment)
         except (InvalidProfile, UnsafeSoftPrompt) as error:
             log.error("profile_unsafe", user_id=user_id, error=str(error))
-            return ReaderState(Reason.UNSAFE_PROFILE, arm)
+            return ReaderState(Reason.UNSAFE_PROFILE, arm, experiment=experiment)
         if profile is None:
-            return ReaderState(Reason.NO_PROFILE, arm)
-        return ReaderState(Reason.CONTROL if arm == Arm.BASE else Reason.PERSONALIZED, arm, profile)
+            return ReaderState(Reason.NO_PROFILE, arm, experiment=experiment)
+        reason = Reason.CONTROL if arm == Arm.BASE else Reason.PERSONALIZED
+        return ReaderState(reason, arm, profile, experiment)

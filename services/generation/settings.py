@@ -1,9 +1,13 @@
 """Settings of the generation service."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from slop.arms import Arm, soft_or_control, usable_weights
+from slop.experiments import ArmAssigner, load_experiments
 from slop.settings import FormerNames, LearningSettings
 
 
@@ -55,7 +59,21 @@ class Settings(LearningSettings):
     generation_min_p: Annotated[float, FormerNames.of("SLOP_MIN_P")] = Field(
         0.05, ge=0, le=1, description="tokens less likely than this share of the likeliest one are left out"
     )
-    control_share: float = Field(0.05, ge=0, le=1, description="share of readers who get plain posts, for comparison")
+    control_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of readers who get plain posts, for comparison; all others get soft prompts. Not read where "
+        "SLOP_ARM_WEIGHTS is set",
+    )
+    arm_weights: dict[Arm, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="how many readers are in each of the arms soft, crowd, base, history and persona, outside of any "
+        'experiment, as `{"soft": 0.8, "history": 0.15, "base": 0.05}`; only the ratios count',
+    )
+    experiments: Path | None = Field(
+        None, description="an experiment's file, or a folder with several: which arms readers are in, and how long"
+    )
 
     generation_composed_posts: Annotated[bool, FormerNames.of("SLOP_COMPOSED_POSTS", "SLOP_COMPOSE")] = Field(
         True,
@@ -83,3 +101,21 @@ class Settings(LearningSettings):
         ge=1024**2,
         description="generated posts that wait for Kafka, with 1 KB of overhead each; more are dropped",
     )
+
+    @model_validator(mode="after")
+    def _weights_are_usable(self) -> Self:
+        usable_weights(self.weights)
+        return self
+
+    @property
+    def weights(self) -> Mapping[Arm, float]:
+        """The weights of the arms outside of any experiment."""
+        return self.arm_weights or soft_or_control(self.control_share)
+
+    def arm_assigner(self) -> ArmAssigner:
+        """Assigns readers to arms.
+
+        Raises:
+            slop.experiments.InvalidExperiment: an experiment can't be used.
+        """
+        return ArmAssigner(self.tenant, self.weights, load_experiments(self.experiments))

@@ -32,7 +32,7 @@ from tests.featurizers import (
 from tests.samples import sample
 
 EPOCH = 77
-WRITTEN_FOR_ANN = PostText("the dog barks", "soft", "ann")
+WRITTEN_FOR_ANN = PostText("the dog barks", "soft", "ann", "autumn")
 DWELL = InteractionType.INTERACTION_TYPE_DWELL
 UNLIKE = InteractionType.INTERACTION_TYPE_UNLIKE
 
@@ -275,6 +275,7 @@ def test_a_signal_carries_the_arm_that_wrote_the_post_for_its_reader(parts: Part
     parts.publish(p1=WRITTEN_FOR_ANN, p2="a star")
     signals = enrich(parts, interaction("p1"), interaction("p1", user_id="bob"), interaction("p2")).signals
     assert [signal.arm for signal in signals] == ["soft", "", ""]
+    assert [signal.experiment for signal in signals] == ["autumn", "", ""]
 
 
 def test_an_interaction_that_was_published_again_says_so(parts: Parts) -> None:

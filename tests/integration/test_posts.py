@@ -27,7 +27,7 @@ from tests.featurizers import BOUNDS, interaction
 
 BASIS, OTHER = random_basis(), random_basis(seed=1)
 POST = PostRef("default", "p")
-GENERATED = PostText("text", "soft", "ann")
+GENERATED = PostText("text", "soft", "ann", "autumn")
 FEATURES = np.linspace(-1, 1, BASIS.text_size).astype(np.float32)
 
 

@@ -29,43 +29,50 @@ POST_TTL_S: Final = 30 * DAY_S
 _EXPIRY: Final = (POST_TTL_S, POST_TTL_S - DAY_S)
 DIGEST_BYTES: Final = 16
 
-# KEYS: text, parked. ARGV: text, arm, for_user_id, digest, time in ms, expiry in s, '1' if it may change a known text.
+# KEYS: text, parked. ARGV: text, arm, for_user_id, experiment, digest, time in ms, expiry in s, '1' if it may change a
+# known text.
 # Returns 1 if the post has another text now than before, else 0; and 1 if interactions are parked under it, else 0.
 _PUT_TEXT: Final = Script("""
 local known, new = redis.call('HMGET', KEYS[1], 'digest', 'at_ms', 'arm'), 0
-local later = tonumber(ARGV[5]) - tonumber(known[2] or '-1')
-if not known[1] or (ARGV[7] == '1' and known[1] ~= ARGV[4] and later >= 0) then
-  redis.call('HSET', KEYS[1], 'text', ARGV[1], 'arm', ARGV[2], 'for_user_id', ARGV[3], 'digest', ARGV[4],
-    'at_ms', ARGV[5])
-  redis.call('EXPIRE', KEYS[1], ARGV[6])
-  new = 1
-elseif ARGV[7] == '1' and known[1] == ARGV[4] then
-  if ARGV[2] ~= '' and (known[3] or '') == '' then
-    redis.call('HSET', KEYS[1], 'arm', ARGV[2], 'for_user_id', ARGV[3])
+local later = tonumber(ARGV[6]) - tonumber(known[2] or '-1')
+local function written()
+  redis.call('HSET', KEYS[1], 'arm', ARGV[2], 'for_user_id', ARGV[3])
+  if ARGV[4] ~= '' then
+    redis.call('HSET', KEYS[1], 'experiment', ARGV[4])
+  else
+    redis.call('HDEL', KEYS[1], 'experiment')
   end
+end
+if not known[1] or (ARGV[8] == '1' and known[1] ~= ARGV[5] and later >= 0) then
+  redis.call('HSET', KEYS[1], 'text', ARGV[1], 'digest', ARGV[5], 'at_ms', ARGV[6])
+  written()
+  redis.call('EXPIRE', KEYS[1], ARGV[7])
+  new = 1
+elseif ARGV[8] == '1' and known[1] == ARGV[5] then
+  if ARGV[2] ~= '' and (known[3] or '') == '' then written() end
   if later > 0 then
-    redis.call('HSET', KEYS[1], 'at_ms', ARGV[5])
-    redis.call('EXPIRE', KEYS[1], ARGV[6])
+    redis.call('HSET', KEYS[1], 'at_ms', ARGV[6])
+    redis.call('EXPIRE', KEYS[1], ARGV[7])
   end
 end
 return {new, redis.call('EXISTS', KEYS[2])}
 """)
 
-# KEYS: text, features. ARGV: _EXPIRY. Returns false for an unknown post, else the text, its arm, its reader, and its
-# features or false. It also works on a Redis that refuses writes, where nothing is renewed.
+# KEYS: text, features. ARGV: _EXPIRY. Returns false for an unknown post, else the text, its arm, its reader, its
+# experiment, and its features or false. It also works on a Redis that refuses writes, where nothing is renewed.
 _FIND: Final = Script("""
-local post = redis.call('HMGET', KEYS[1], 'text', 'arm', 'for_user_id', 'digest')
+local post = redis.call('HMGET', KEYS[1], 'text', 'arm', 'for_user_id', 'experiment', 'digest')
 if not post[1] then return false end
 local function used(key)
   if redis.call('TTL', key) < tonumber(ARGV[2]) then redis.pcall('EXPIRE', key, ARGV[1]) end
 end
 local features = redis.call('GET', KEYS[2])
 used(KEYS[1])
-if features and post[4] and features:sub(1, #post[4]) == post[4] then
+if features and post[5] and features:sub(1, #post[5]) == post[5] then
   used(KEYS[2])
-  return {post[1], post[2], post[3], features:sub(#post[4] + 1)}
+  return {post[1], post[2], post[3], post[4], features:sub(#post[5] + 1)}
 end
-return {post[1], post[2], post[3], false}
+return {post[1], post[2], post[3], post[4], false}
 """)
 
 
@@ -114,15 +121,27 @@ def parked_key(post: PostRef) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PostText:
-    """The text of a post; of a generated post also the arm that it was written in and the reader that it is for."""
+    """The text of a post, and of a generated post who it is for and how it came to be written so.
+
+    Attributes:
+        text: the text.
+        arm: that it was written in. Any string: an arm of another release is one too.
+        for_user_id: the reader that it is for.
+        experiment: that had assigned the arm; empty outside of any.
+    """
 
     text: str
     arm: str = ""
     for_user_id: str = ""
+    experiment: str = ""
 
     def arm_for(self, user_id: str) -> str:
         """The arm in which it was written for this reader; empty if it was not written for this reader."""
         return self.arm if self.for_user_id == user_id else ""
+
+    def experiment_for(self, user_id: str) -> str:
+        """The experiment that had assigned that arm; empty if none did, or if there is no such arm."""
+        return self.experiment if self.arm_for(user_id) else ""
 
 
 class Origin(StrEnum):
@@ -151,7 +170,7 @@ class SentText:
         text, is_post = self.text, self.origin is Origin.POST
         at_ms = max(0, self.at_ms) if is_post else -1  # earlier than that of any text of the origin POST
         digest = text_digest(text.text)
-        arguments = [text.text, text.arm, text.for_user_id, digest, at_ms, POST_TTL_S, int(is_post)]
+        arguments = [text.text, text.arm, text.for_user_id, text.experiment, digest, at_ms, POST_TTL_S, int(is_post)]
         return Call([text_key(post), parked_key(post)], arguments)
 
 
@@ -242,7 +261,8 @@ def ref_of(post: Post) -> PostRef:
 
 def sent_text(post: Post) -> SentText:
     """The text of a post, to be stored."""
-    return SentText(PostText(post.text, post.arm, post.for_user_id), post.created_at_ms, Origin.POST)
+    text = PostText(post.text, post.arm, post.for_user_id, post.experiment)
+    return SentText(text, post.created_at_ms, Origin.POST)
 
 
 def delete_features(redis: Redis, text_version: str, batch: int = 1_000) -> Iterator[int]:
@@ -257,8 +277,8 @@ def _find_call(text_version: str, post: PostRef) -> Call:
 def _found(answer: "Sequence[bytes | None] | None", size: int) -> FoundPost | None:
     if answer is None:
         return None
-    text, arm, for_user_id, features = answer
-    known = PostText(*((value or b"").decode(errors="replace") for value in (text, arm, for_user_id)))
+    *written, features = answer
+    known = PostText(*((value or b"").decode(errors="replace") for value in written))
     if features is None or len(features) != 4 * size:
         return FoundPost(known)
     vector = np.frombuffer(features, dtype="<f4").astype(np.float32)

@@ -49,7 +49,8 @@ def required(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_setting_of_one_service_begins_with_its_name_or_with_what_it_is_about(service: str) -> None:
     allowed = (f"{service}_", *{"generation": ("engine_", "vllm_", "featurizer_")}.get(service, ()))
     own = set(inspect.get_annotations(SERVICES[service])) & SERVICES[service].model_fields.keys()
-    assert {name for name in own if not name.startswith(allowed)} <= {"reward_weights", "control_share"}
+    chosen_by_the_product = {"reward_weights", "control_share", "arm_weights", "arm_upstreams", "experiments"}
+    assert {name for name in own if not name.startswith(allowed)} <= chosen_by_the_product
 
 
 def test_there_are_settings_with_former_names() -> None:
