@@ -11,6 +11,7 @@ learned from the start of the log beside the live one.
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -98,7 +99,8 @@ class Worker:
                     log.warning("a batch is given up, and comes again", records=len(records), reason=str(error))
                     return 0
                 retry(lambda: self._outbox.publish(unlearned), (KafkaError,), stop, "publish rejected signals")
-                self._commits.done()
+                if not self._commits.done():
+                    self._take_back(records, stop)
             BATCH_SIGNALS.observe(len(records))
         return len(records)
 
@@ -121,6 +123,16 @@ class Worker:
             return self._counted(BatchOutcome(LearnedSignals(), rejected=(failure,)), [record])
 
         return isolated(learned, records, failed, but=(Stopped, OtherRun))
+
+    def _take_back(self, records: Sequence[ConsumerRecord], stop: threading.Event) -> None:
+        """Delete the profiles that records were learned into, since Redis was emptied meanwhile.
+
+        They lack what was learned before, and would take it for replays when it comes again.
+        """
+        log.warning("Redis was emptied: what a batch has learned is deleted, and comes again", records=len(records))
+        values = [record.value for record in records]
+        with suppress(OtherRun):
+            retry(lambda: self._learner.forget(values), (RedisError,), stop, "delete what a batch has learned")
 
     def _counted(self, outcome: BatchOutcome, records: Sequence[ConsumerRecord]) -> list[ProducerRecord]:
         """Count an outcome; returns the rejected records as they are published."""

@@ -202,6 +202,15 @@ class Learner:
             rows = defaultdict(list, {reader.user: reader.rows for reader in readers if reader.user in again})
         raise WatchError(f"{len(rows)} profiles were written by somebody else {TRIES} times")
 
+    def forget(self, values: Sequence[bytes | None]) -> None:
+        """Delete the profiles of the readers whose signals these records are.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away; the call may be repeated.
+        """
+        signals = SignalBatch.of(values, self._version, self._size).signals
+        self._profiles.delete({User(signal.tenant, signal.user_id) for signal in signals})
+
     def _readers(self, rows: Mapping[User, list[int]]) -> list[_Reader]:
         stored = self._profiles.read(list(rows))
         return [

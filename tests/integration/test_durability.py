@@ -19,6 +19,7 @@ from slop.redis.persistence import OtherRun
 from slop.settings import CommonSettings
 from tests.learners import wait_until
 from tests.servers import HOST, KafkaServer, Server, redis_server
+from tests.waiting import eventually
 
 
 class Numbers:
@@ -204,6 +205,47 @@ def test_where_redis_has_lost_everything_all_is_read_again_or_it_stays(tansu: Fi
     expected = set(range(15)) if when_lost is WhenLost.BEGINNING else set(range(10, 15))
     worker.work_until(lambda: worker.numbers() == expected and worker.committed() == 15)
     worker.close()
+
+
+@pytest.mark.parametrize("when_lost", list(WhenLost))
+def test_a_redis_that_is_emptied_within_its_run_is_noticed(tansu: Fixture, when_lost: WhenLost) -> None:
+    worker = tansu.worker(when_lost)
+    tansu.log.send(0, 10)
+    worker.work_until(lambda: worker.committed() == 10)
+    worker.redis.flushall()
+    tansu.log.send(10, 5)
+    expected = set(range(15)) if when_lost is WhenLost.BEGINNING else set(range(10, 15))
+    worker.work_until(lambda: worker.numbers() == expected and worker.committed() == 15)
+    worker.polled.clear()
+    for _ in range(5):
+        worker.step()
+    assert worker.polled == []  # it has gone back once
+    worker.close()
+
+
+def test_a_redis_that_is_emptied_while_a_batch_is_under_way_is_told_by_done(tansu: Fixture) -> None:
+    worker = tansu.worker()
+    tansu.log.send(0, 10)
+    worker.work_until(lambda: worker.committed() == 10)
+    tansu.log.send(10, 5)
+    found = eventually(lambda: worker.commits.poll(0.2, 100))
+    worker.redis.flushall()
+    worker.commits.redis.sadd("numbers", *(int(record.value or b"") for record in found))
+    assert not worker.commits.done()
+    worker.redis.delete("numbers")
+    worker.work_until(lambda: worker.numbers() == set(range(15)) and worker.committed() == 15)
+    worker.close()
+
+
+def test_who_is_started_again_beside_a_redis_that_was_emptied_meanwhile_goes_back_too(apache: Fixture) -> None:
+    worker = apache.worker()
+    apache.log.send(0, 10)
+    worker.work_until(lambda: worker.committed() == 10)
+    worker.close()
+    apache.client().flushall()
+    later = apache.worker()
+    later.work_until(lambda: later.numbers() == set(range(10)))
+    later.close()
 
 
 def test_a_redis_in_memory_is_committed_to_at_once_and_learned_again_when_it_comes_back_empty(

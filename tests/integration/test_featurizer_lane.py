@@ -34,6 +34,7 @@ from tests.featurizers import (
     now_ms,
     ref,
 )
+from tests.samples import sample
 from tests.waiting import eventually
 
 
@@ -95,7 +96,12 @@ def fresh() -> str:
 @pytest.fixture(scope="module")
 def stack(kafka_bootstrap: str, redis_url: str) -> Iterator[Stack]:
     create_topics(kafka_bootstrap)
-    settings = featurizer_settings(kafka_bootstrap=kafka_bootstrap, redis_url=redis_url, featurizer_parking_look_s=0.1)
+    settings = featurizer_settings(
+        kafka_bootstrap=kafka_bootstrap,
+        redis_url=redis_url,
+        featurizer_parking_look_s=0.1,
+        featurizer_parked_of_post=3,
+    )
     basis = random_basis(seed=uuid4().int % 2**32)
     with Redis.from_url(redis_url) as redis, closing(KafkaProducer(bootstrap_servers=kafka_bootstrap)) as producer:
         redis.flushall()
@@ -146,6 +152,27 @@ def test_a_reaction_whose_post_does_not_come_within_a_day_is_rejected_and_not_lo
         "featurizer",
     )
     assert rejected.HasField("source_offset")
+
+
+def test_what_is_parked_is_bounded_by_the_settings_and_counted(stack: Stack) -> None:
+    def counted() -> dict[str, float]:
+        outcomes = ("parked", "refused", "redelivered", "expired")
+        return {outcome: sample("slop_featurizer_parking_total", outcome=outcome) for outcome in outcomes}
+
+    def more(before: dict[str, float]) -> dict[str, float]:
+        return {outcome: count - before[outcome] for outcome, count in counted().items()}
+
+    unknown, before = fresh(), counted()
+    likes = [interaction(unknown, user_id=f"reader-{number}") for number in range(4)]
+    stack.send(*likes)
+    eventually(lambda: more(before) == {"parked": 3, "refused": 1, "redelivered": 0, "expired": 0})
+    eventually(lambda: sample("slop_featurizer_parked") == stack.redis.zcard(DUE_KEY) >= 3)
+    stack.send(post(unknown, "a star shines"))
+    eventually(lambda: more(before) == {"parked": 3, "refused": 1, "redelivered": 3, "expired": 0})
+    late = interaction(fresh(), received_at_ms=now_ms() - DAY_MS + 3_000)
+    stack.send(late)
+    stack.rejected(encode(late))
+    eventually(lambda: more(before) == {"parked": 4, "refused": 1, "redelivered": 3, "expired": 1})
 
 
 def test_what_is_no_post_or_has_no_features_is_rejected_and_the_next_post_goes_on(stack: Stack) -> None:

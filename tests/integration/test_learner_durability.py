@@ -5,6 +5,8 @@ import shutil
 import threading
 import zlib
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,10 +19,10 @@ from slop.kafka.topics import SIGNALS
 from slop.v1.signal_pb2 import Signal
 from tests.basis import random_basis
 from tests.learners import Lag, LearnerProcess, everything, publish, wait_until
-from tests.servers import KafkaServer, redis_server
+from tests.servers import KafkaServer, Server, redis_server
 from tests.signals import a_signal
 
-CRASHES, AT_ONCE, USERS = 3, 60, 40
+HARMED, AT_ONCE, USERS = 3, 60, 40
 
 
 @pytest.fixture
@@ -64,8 +66,48 @@ def learned(redis: Redis, group: str) -> int:
     return sum(int(value.split()[1]) for field, value in kept.items() if field.startswith(SIGNALS.name.encode()))
 
 
-def test_a_redis_that_is_killed_under_load_and_loses_writes_leaves_the_profiles_of_a_clean_replay(
-    fresh_kafka: KafkaServer, tmp_path: Path, basis: Basis
+@dataclass
+class UnderLoad:
+    """A learner's Redis, and what is written to its log meanwhile."""
+
+    folder: Path
+    broker: str
+    group: str
+    data: Path
+    server: Server
+    redis: Redis
+    writer: Writer
+
+    def learns_more(self) -> None:
+        """Wait until more is learned than now."""
+        start = learned(self.redis, self.group)
+        wait_until(lambda: learned(self.redis, self.group) > start)
+
+    def loses_writes(self) -> None:
+        """Kill Redis, and have it come back with what was on disk a while ago."""
+        copy = self.folder / f"copy-{uuid4().hex[:8]}"
+        shutil.copytree(self.data, copy)
+        known = learned(self.redis, self.group)
+        with Lag(self.broker, self.group, dict(self.writer.ends)) as lag:
+            committed = lag.total - lag()
+            wait_until(lambda: lag.total - lag() > committed)
+        wait_until(lambda: learned(self.redis, self.group) > known + AT_ONCE)
+        self.server.kill()
+        shutil.rmtree(self.data)
+        shutil.copytree(copy, self.data)
+        self.server.start()
+        assert learned(self.redis, self.group) <= known
+
+    def is_emptied(self) -> None:
+        """Empty Redis within its run, and wait until all that was learned before is learned again."""
+        known = learned(self.redis, self.group)
+        self.redis.flushall()
+        wait_until(lambda: learned(self.redis, self.group) > known)
+
+
+@pytest.mark.parametrize("harm", [UnderLoad.loses_writes, UnderLoad.is_emptied], ids=["killed", "emptied"])
+def test_a_redis_that_loses_what_it_was_told_under_load_leaves_the_profiles_of_a_clean_replay(
+    fresh_kafka: KafkaServer, tmp_path: Path, basis: Basis, harm: Callable[[UnderLoad], None]
 ) -> None:
     broker, group, data = fresh_kafka.bootstrap, f"killed-{uuid4().hex[:8]}", tmp_path / "data"
     server, url = redis_server(tmp_path, data)
@@ -83,21 +125,10 @@ def test_a_redis_that_is_killed_under_load_and_loses_writes_leaves_the_profiles_
             Redis.from_url(calm_url, socket_timeout=5) as clean,
         ):
             writer.start()
-            for crash in range(CRASHES):
-                start = learned(redis, group)
-                wait_until(lambda: learned(redis, group) > start)  # noqa: B023
-                copy = tmp_path / f"copy-{crash}"
-                shutil.copytree(data, copy)
-                known = learned(redis, group)
-                with Lag(broker, group, dict(writer.ends)) as lag:
-                    committed = lag.total - lag()
-                    wait_until(lambda: lag.total - lag() > committed)  # noqa: B023
-                wait_until(lambda: learned(redis, group) > known + AT_ONCE)  # noqa: B023
-                server.kill()
-                shutil.rmtree(data)
-                shutil.copytree(copy, data)
-                server.start()
-                assert learned(redis, group) <= known
+            under_load = UnderLoad(tmp_path, broker, group, data, server, redis, writer)
+            for _ in range(HARMED):
+                under_load.learns_more()
+                harm(under_load)
             writer.stop()
             with Lag(broker, group, writer.ends) as lag:
                 wait_until(lambda: lag() == 0)

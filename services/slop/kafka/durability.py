@@ -8,7 +8,8 @@ itself and its `Subscription`:
     while working:
         records = commits.poll(wait_s, max_records)   # instead of subscription.poll
         ...                                           # write by commits.redis; what comes twice must do no harm
-        commits.done()                                # instead of subscription.commit; never waits
+        if not commits.done():                        # instead of subscription.commit; never waits
+        ...                                       # Redis was emptied meanwhile: take back what was written
     commits.close()                                   # before subscription.close
 
 `done` tells Redis itself how far the worker has got, after what it wrote (`kept_key`). A crash cuts Redis' append-only
@@ -22,6 +23,9 @@ at the most: before anything later is committed, and before anything later is wr
 `commits.redis` sees to that: it writes to the run that the last poll has seen, and raises OtherRun where it finds
 another one; then the batch is to be given up, and the next poll goes back. All this holds of one Redis; a replica that
 takes over may lack what was on the disk of the former one, and is taken at its word.
+
+A Redis that was emptied within its run (FLUSHALL) has lost what `done` told it. The next poll notices and goes back, as
+from a Redis that comes back empty. If it was emptied since the last poll, `done` says so by returning False.
 """
 
 import time
@@ -39,10 +43,23 @@ from redis.exceptions import RedisError
 from slop.kafka.records import ConsumerRecord
 from slop.kafka.subscription import Committed, Subscription
 from slop.redis.persistence import OtherRun, Persistence, RedisState, RunBoundRedis
+from slop.redis.scripts import Call, Script
 
 KEPT_TTL_S: Final = 90 * 24 * 3600
 SETTLE_S: Final = 3.0
 LOOK_S: Final = 0.05
+
+# KEYS: how far a group has got. ARGV: expiry in s, number of fields that were written before, these fields, then each
+# field to write and its value. Writes them and returns 1; returns 0 and writes nothing if a former field is missing.
+_KEEP: Final = Script("""
+local former = tonumber(ARGV[2])
+for at = 3, 2 + former do
+  if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 0 then return 0 end
+end
+for at = 3 + former, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return 1
+""")
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +117,7 @@ class DurableCommits:
         self._done: dict[TopicPartition, int] = {}
         self._asked: PendingCommit | None = None
         self._reached: dict[tuple[TopicPartition, int], int] = {}
+        self._told: set[TopicPartition] = set()  # what this Redis was told of, and must know of
 
     @property
     def redis(self) -> Redis:
@@ -124,17 +142,24 @@ class DurableCommits:
         records, self._held = self._held, []
         return [record for record in records if TopicPartition(record.topic, record.partition) not in rewound]
 
-    def done(self) -> None:
-        """Say that what was polled last is processed and written to Redis."""
+    def done(self) -> bool:
+        """Say that what was polled last is processed and written to Redis.
+
+        Returns:
+            False if Redis was emptied since the last poll. The next poll goes back; what is written until then would be
+            made from nothing, and must be taken back.
+        """
         try:
             offsets = self._subscription.done()
             self._reach(offsets)
+            if not self._keep(offsets):
+                return False
             self._done |= offsets
-            self._keep(offsets)
             if self._asked is None:
                 self._ask()
         except (OtherRun, RedisError, KafkaError) as error:  # it is committed with what comes next, or comes again
             log.warning("offsets not committed yet", error=f"{type(error).__name__}: {error}")
+        return True
 
     def was_read_before(self, record: ConsumerRecord) -> bool:
         """Whether the group had got beyond a record already, before it went back or a process was started again."""
@@ -163,11 +188,14 @@ class DurableCommits:
             log.warning("another run of Redis", group=self._group, before=self._run, now=look.run)
             committed = self._subscription.committed()
             rewound = self._go_back(committed, self._kept(committed))
+        elif self._is_emptied():
+            log.warning("Redis was emptied", group=self._group)
+            committed = self._subscription.committed()
+            rewound = self._go_back(committed, self._kept(committed))
         elif self._assigned:
             kept = self._kept(self._assigned)
             self._reach({at: offset for at, offset in kept.items() if offset is not None})
-            foreign = {at: mark for at, mark in self._assigned.items() if mark.note not in {"", look.run}}
-            rewound = self._go_back(foreign, kept)
+            rewound = self._go_back(self._lost(look.run), kept)
         self._run, self._assigned = look.run, {}
         self._run_bound.move(look.run)
         self._settle(look)
@@ -223,6 +251,7 @@ class DurableCommits:
         if not committed:
             return set()
         self._asked, self._done = None, {}
+        self._told.clear()
         targets = {at: self._target(mark.offset, kept[at]) for at, mark in committed.items()}
         for at, target in targets.items():
             log.warning("going back", partition=f"{at.topic}/{at.partition}", to=target, committed=committed[at].offset)
@@ -242,20 +271,41 @@ class DurableCommits:
             log_of = at, self._epoch(at)
             self._reached[log_of] = max(offset, self._reached.get(log_of, 0))
 
-    def _keep(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Write to Redis how far the group has got."""
-        if offsets:
-            key, pipe = kept_key(self._group), self._run_bound.redis.pipeline(transaction=False)
-            pipe.hset(key, mapping={_field(at): f"{self._epoch(at):08x} {offset}" for at, offset in offsets.items()})
-            pipe.expire(key, KEPT_TTL_S)
-            pipe.execute()
+    def _keep(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Write to Redis how far the group has got; False, and nothing is written, if Redis was emptied."""
+        if not offsets:
+            return True
+        former = [_field(at) for at in self._told]
+        values = [x for at, offset in offsets.items() for x in (_field(at), f"{self._epoch(at):08x} {offset}")]
+        call = Call([kept_key(self._group)], [KEPT_TTL_S, len(former), *former, *values])
+        [kept] = _KEEP.run(self._run_bound.redis, [call])
+        if kept:
+            self._told |= offsets.keys()
+        return bool(kept)
+
+    def _is_emptied(self) -> bool:
+        """Whether this run of Redis has lost what it was told by this process."""
+        return None in self._found(self._told).values()
+
+    def _lost(self, run: str) -> dict[TopicPartition, Committed]:
+        """Of the partitions assigned: those committed under another run, or under this one, which was emptied since."""
+        found = self._found(self._assigned)
+        return {
+            at: mark
+            for at, mark in self._assigned.items()
+            if mark.note not in {"", run} or (mark.note and mark.offset and found[at] is None)
+        }
 
     def _kept(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
         """How far Redis knows to have got in the logs that there are; None: it knows nothing of a partition."""
+        return {at: self._offset(at, value) for at, value in self._found(partitions).items()}
+
+    def _found(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, bytes | None]:
+        """What Redis was told of partitions, of whichever log; None: nothing."""
         if not partitions:
             return {}
         found = cast("list[bytes | None]", self._redis.hmget(kept_key(self._group), [_field(at) for at in partitions]))
-        return {at: self._offset(at, value) for at, value in zip(partitions, found, strict=True)}
+        return dict(zip(partitions, found, strict=True))
 
     def _offset(self, partition: TopicPartition, kept: bytes | None) -> int | None:
         epoch, _, offset = (kept or b"").decode().partition(" ")

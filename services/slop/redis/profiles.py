@@ -1,7 +1,7 @@
 """Keys and scripts of profiles in Redis, and of what is remembered of a reader's latest events and decisions."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
@@ -170,6 +170,13 @@ class Profiles:
         """
         calls = [_call(self._basis, write.user, *self._arguments(write)) for write in writes]
         return [bool(applied) for applied in _APPLY.run(self._redis, calls)]
+
+    def delete(self, users: Iterable[User]) -> None:
+        """Delete all that is stored of readers, in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for user in users:
+            pipe.delete(profile_key(self._basis, *user), recent_key(self._basis, *user))
+        pipe.execute()
 
     def _arguments(self, write: Write) -> tuple[Any, ...]:
         follows = "" if write.follows is None else hashlib.sha1(write.follows, usedforsecurity=False).hexdigest()

@@ -44,8 +44,9 @@ class Commits:
         polled, self.records = self.records[:max_records], self.records[max_records:]
         return polled
 
-    def done(self) -> None:
+    def done(self) -> bool:
         self.done_times += 1
+        return True
 
     def was_read_before(self, record: ConsumerRecord) -> bool:
         return record.offset < self.read_before
