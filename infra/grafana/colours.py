@@ -27,6 +27,7 @@ SLOW: Final = "#ff9830"
 REASONS: Final = {
     "personalized": GENERATION,
     "control": GREY,
+    "no_user": GREY,
     "no_profile": COLLECTOR,
     "no_taste": FEATURIZER,
     "redis_unavailable": ENGINE,

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from generation.contracts import GenerateRequest, GenerateResponse, ProfileResponse, RankRequest, RankResponse
 from generation.events import EVENT_STREAM, EXAMPLE, event_stream
+from generation.generate import answer_of, writing_request_of
 from generation.serving import BasisSwitch
 from generation.tasks import while_connected
 from kit.openapi import problem_responses
@@ -50,9 +51,10 @@ def generation_router(switch: BasisSwitch) -> APIRouter:
     @router.post("/generate", response_model=GenerateResponse, responses=_GENERATE, tags=["posts"])
     async def generate(request: GenerateRequest) -> Response | GenerateResponse:
         """Write posts in a reader's taste; plain posts where there is no profile that may be used."""
+        asked = writing_request_of(request)
         if request.stream:
-            return await event_stream(switch.serving.writer.stream(request))
-        return await switch.serving.writer.write(request)
+            return await event_stream(switch.serving.writer.stream(asked))
+        return answer_of(await switch.serving.writer.write(asked))
 
     @router.post("/rank", responses=_RANK, tags=["posts"])
     async def rank(request: RankRequest, http: Request) -> RankResponse:

@@ -23,6 +23,9 @@ class GenerateRequest(Request):
     """Posts for a reader."""
 
     user_id: Id = Field(description="the reader", examples=["ada"])
+    system: Text | None = Field(
+        None, description="your system text, which the reader's taste comes after", examples=[None]
+    )
     prompt: Annotated[Text, Field(max_length=MAX_PROMPT)] | None = Field(
         None, description="what to write; by default any short post", examples=[None]
     )
@@ -42,6 +45,7 @@ class Reason(StrEnum):
     NO_PROFILE = "no_profile"
     NO_TASTE = "no_taste"
     CONTROL = "control"
+    NO_USER = "no_user"
     UNSAFE_PROFILE = "unsafe_profile"
     REDIS_UNAVAILABLE = "redis_unavailable"
 

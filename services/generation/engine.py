@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import httpx
 import structlog
 from httpx_sse import EventSource
 
+from generation.completions import CompletedText, Completion, CompletionRequest, Delta, Usage
 from generation.engine_progress import EngineProgress
 from generation.engine_refusals import problem_of, reason_of, refuses_soft_prompt, unavailable
 from generation.tasks import gathered
@@ -31,42 +31,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 class BasisMismatch(RuntimeError):  # noqa: N818
     """The engine refuses the soft prompts of the basis: its model is another one, or it takes no soft prompts."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionRequest:
-    """`n` texts for the same messages. There is no seed: it ends vLLM's CPU engine."""
-
-    messages: list[dict[str, Any]]
-    n: int
-    max_tokens: int
-    temperature: float
-    min_p: float
-
-    @property
-    def has_soft_prompt(self) -> bool:
-        """Whether the system message is a soft prompt."""
-        return not isinstance(self.messages[0]["content"], str)
-
-    def body(self, model: str, *, stream: bool) -> dict[str, Any]:
-        """The request's JSON."""
-        return {
-            "model": model,
-            "messages": self.messages,
-            "n": self.n,
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "min_p": self.min_p,
-            "stream": stream,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """A piece of the `index`-th text of a request."""
-
-    index: int
-    text: str
 
 
 class EngineClient:
@@ -105,8 +69,17 @@ class EngineClient:
             trust_env=False,
         )
 
-    async def complete(self, request: CompletionRequest) -> list[str]:
-        """The texts, in order.
+    async def served_model(self) -> str:
+        """The engine's name of its model.
+
+        Raises:
+            Problem: it can't be asked now.
+        """
+        async with _understood(), asyncio.timeout(self._timeout_s):
+            return await self._served_model()
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """The texts, in order, and their usage.
 
         Raises:
             Problem: there are none, and why.
@@ -114,8 +87,8 @@ class EngineClient:
         self._refuse_while_it_hangs()
         return await self._completed(request, self._timeout_s)
 
-    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
-        """The texts in pieces, as they are written.
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta | Usage, None]:
+        """The texts in pieces, as they are written, and at last their usage.
 
         Raises:
             Problem: they end early, and why.
@@ -128,10 +101,12 @@ class EngineClient:
                 chunk = event.json()
                 if "error" in chunk:
                     raise unavailable(f"the engine stopped: {reason_of(event.data)}")
-                for choice in chunk["choices"]:
-                    if text := choice["delta"].get("content"):
+                for delta in map(_delta, chunk["choices"]):
+                    if delta.text or delta.finish_reason:
                         self._progress.wrote()
-                        yield Delta(choice["index"], text)
+                        yield delta
+                if usage := chunk.get("usage"):
+                    yield Usage.of(usage)
 
     async def check(self) -> None:
         """Raise if the server does not answer, refuses the basis' soft prompts, or the engine behind it writes nothing.
@@ -201,33 +176,26 @@ class EngineClient:
             waited_s = self._progress.waited_s
             raise self._progress.problem or unavailable(f"the engine has written nothing for {waited_s:.0f} s")
 
-    async def _completed(self, request: CompletionRequest, timeout_s: float) -> list[str]:
+    async def _completed(self, request: CompletionRequest, timeout_s: float) -> Completion:
         async with self._response(request, timeout_s, stream=False) as response:
             answer = json.loads(await response.aread())
             choices = sorted(answer["choices"], key=lambda choice: choice["index"])
             self._progress.wrote()
-            return [choice["message"]["content"] or "" for choice in choices]
+            return Completion(tuple(map(_completed_text, choices)), Usage.of(answer.get("usage")))
 
     @asynccontextmanager
     async def _response(
         self, request: CompletionRequest, timeout_s: float, *, stream: bool
     ) -> AsyncIterator[httpx.Response]:
-        try:
-            async with asyncio.timeout(timeout_s):
-                body = request.body(await self._served_model(), stream=stream)
-                answered = self._client.stream("POST", "chat/completions", json=body)
-                with self._progress.request():
-                    async with answered as response:
-                        await self._refuse_errors(response)
-                        if request.has_soft_prompt:
-                            self._mismatch = ""
-                        yield response
-        except (httpx.RequestError, TimeoutError) as error:
-            log.warning("engine_unavailable", error=repr(error))
-            raise unavailable("the engine does not answer") from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            log.error("engine_not_understood", error=repr(error))
-            raise Problem(HTTPStatus.BAD_GATEWAY, "the engine's answer was not understood") from error
+        async with _understood(), asyncio.timeout(timeout_s):
+            body = request.body(await self._served_model(), stream=stream)
+            answered = self._client.stream("POST", "chat/completions", json=body)
+            with self._progress.request():
+                async with answered as response:
+                    await self._refuse_errors(response)
+                    if request.has_soft_prompt:
+                        self._mismatch = ""
+                    yield response
 
     async def _served_model(self) -> str:
         if self._model is None:
@@ -248,3 +216,26 @@ class EngineClient:
             self._mismatch = problem.detail
         log.warning("engine_refused", status=response.status_code, detail=problem.detail)
         raise problem
+
+
+@asynccontextmanager
+async def _understood() -> AsyncIterator[None]:
+    """Raise as a Problem that the engine does not answer, or answers what is not understood."""
+    try:
+        yield
+    except (httpx.RequestError, TimeoutError) as error:
+        log.warning("engine_unavailable", error=repr(error))
+        raise unavailable("the engine does not answer") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        log.error("engine_not_understood", error=repr(error))
+        raise Problem(HTTPStatus.BAD_GATEWAY, "the engine's answer was not understood") from error
+
+
+def _completed_text(choice: dict[str, Any]) -> CompletedText:
+    finish_reason = str(choice.get("finish_reason") or "stop")
+    return CompletedText(choice["message"]["content"] or "", finish_reason, choice.get("logprobs"))
+
+
+def _delta(choice: dict[str, Any]) -> Delta:
+    text = choice["delta"].get("content") or ""
+    return Delta(choice["index"], text, choice.get("finish_reason"), choice.get("logprobs"))

@@ -7,10 +7,11 @@ from typing import Final
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
-from generation.contracts import GenerateResponse, PostDelta
+from generation.generate import answer_of, delta_of
+from generation.writing_request import PostPiece, WrittenPosts
 from kit.problems import Problem
 
-Item = PostDelta | GenerateResponse
+Item = PostPiece | WrittenPosts
 
 EVENT_STREAM: Final = "text/event-stream"
 EXAMPLE: Final = """data: {"post":0,"text":"Repotted the"}
@@ -57,5 +58,6 @@ async def _events(first: Item, rest: AsyncGenerator[Item, None]) -> AsyncGenerat
 
 
 def _event(item: Item) -> str:
-    name = "event: done\n" if isinstance(item, GenerateResponse) else ""
-    return f"{name}data: {item.model_dump_json()}\n\n"
+    if isinstance(item, WrittenPosts):
+        return f"event: done\ndata: {answer_of(item).model_dump_json()}\n\n"
+    return f"data: {delta_of(item).model_dump_json()}\n\n" if item.text else ""

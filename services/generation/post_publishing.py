@@ -10,8 +10,10 @@ from redis import asyncio as aioredis
 from redis.exceptions import RedisError
 
 from generation import metrics
-from generation.contracts import GeneratedPost, GenerateResponse, Personalization
+from generation.completions import CompletedText
+from generation.contracts import Personalization
 from generation.variety import Variety
+from generation.writing_request import WrittenPost
 from slop.kafka.publisher import Publisher
 from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import GENERATED, POSTS, encode, key_of
@@ -29,16 +31,20 @@ class PostPublisher:
         self._tenant, self._publisher, self._variety = tenant, publisher, Variety()
         self._redis, self._timeout_s = redis, timeout_s
 
-    async def posts(self, user_id: str, texts: Sequence[str], personalization: Personalization) -> GenerateResponse:
-        """Give each text an id, store and publish it; returns the answer. An empty text gets an id only."""
-        posts = [GeneratedPost(post_id=GENERATED + uuid.uuid4().hex, text=text.strip()) for text in texts]
-        written = [self._post(user_id, post, personalization) for post in posts if post.text]
+    async def posts(
+        self, user_id: str | None, texts: Sequence[CompletedText], personalization: Personalization
+    ) -> tuple[WrittenPost, ...]:
+        """Give each text an id, store and publish it. An empty text gets an id only."""
+        posts = tuple(
+            WrittenPost(GENERATED + uuid.uuid4().hex, one.text, one.finish_reason, one.logprobs) for one in texts
+        )
+        written = [self._post(user_id, post, personalization) for post in posts if post.text.strip()]
         self._variety.add(personalization.arm, (post.text for post in written))
         if written:
             await self._store(written)
             records = [ProducerRecord(POSTS, key_of(post), encode(post)) for post in written]
             self._publisher.publish_soon(records, metrics.UNPUBLISHED.inc)
-        return GenerateResponse(posts=posts, personalization=personalization)
+        return posts
 
     async def _store(self, posts: Sequence[Post]) -> None:
         """Store the texts where the featurizer finds them; without Redis it reads them from Kafka, a moment later."""
@@ -50,13 +56,13 @@ class PostPublisher:
             metrics.UNSTORED.inc(len(posts))
             log.warning("posts_not_stored", error=f"{type(error).__name__}: {error}")
 
-    def _post(self, user_id: str, post: GeneratedPost, personalization: Personalization) -> Post:
+    def _post(self, user_id: str | None, post: WrittenPost, personalization: Personalization) -> Post:
         return Post(
             post_id=post.post_id,
             tenant=self._tenant,
-            text=post.text,
+            text=post.text.strip(),
             created_at_ms=time.time_ns() // 1_000_000,
-            for_user_id=user_id,
+            for_user_id=user_id or "",
             arm=personalization.arm,
             basis=personalization.basis,
             experiment=personalization.experiment or "",

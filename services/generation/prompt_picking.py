@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from generation import metrics
-from generation.contracts import GenerateRequest, Personalization, Reason
-from generation.engine import CompletionRequest
+from generation.completions import CompletionRequest
+from generation.contracts import Personalization, Reason
 from generation.reader_state import ReaderState
 from generation.settings import Settings
+from generation.writing_request import Role, Turn, WritingRequest
 from slop.basis import Basis
 from slop.composing import Choice, Composer, Pair, checked_pair, of_mixture
 from slop.rollout.live import BasisRef
@@ -72,7 +73,7 @@ class PromptPicker:
         composer = Composer.of(style_subject)
         self._draw = of_mixture if composer is None else composer.draw
 
-    def pick(self, request: GenerateRequest, state: ReaderState) -> PickedPrompts:
+    def pick(self, request: WritingRequest, state: ReaderState) -> PickedPrompts:
         """Pick a soft prompt for each post; posts under the same one are asked for together."""
         drawn = self._drawn(request, state)
         if drawn is None and state.reason == Reason.PERSONALIZED:
@@ -90,30 +91,39 @@ class PromptPicker:
 
     def probe(self) -> CompletionRequest:
         """One token under the first prompt of the basis: the least that shows that the engine takes its prompts."""
-        messages = self._messages(0, self._basis.template.request)
+        messages = self._messages(0, WritingRequest(user_id=None))
         return CompletionRequest(messages, n=1, max_tokens=1, temperature=0.0, min_p=0.0)
 
-    def _drawn(self, request: GenerateRequest, state: ReaderState) -> list[Choice] | None:
+    def _drawn(self, request: WritingRequest, state: ReaderState) -> list[Choice] | None:
         if state.reason != Reason.PERSONALIZED or state.profile is None:
             return None
         share = shares(state.profile, self._basis.size, request.strength)
         return None if share is None else self._draw(share, request.n, self._rng)
 
-    def _completion(self, request: GenerateRequest, choice: Choice | None, n: int) -> CompletionRequest:
+    def _completion(self, request: WritingRequest, choice: Choice | None, n: int) -> CompletionRequest:
         settings = self._settings
         if choice is not None:
             metrics.ROW_NORM.observe(self._row_norms[choice])
         return CompletionRequest(
-            messages=self._messages(choice, request.prompt or self._basis.template.request),
+            messages=self._messages(choice, request),
             n=n,
             max_tokens=request.max_tokens or settings.generation_max_tokens,
             temperature=settings.generation_temperature if request.temperature is None else request.temperature,
             min_p=settings.generation_min_p,
+            options=request.options,
         )
 
-    def _messages(self, choice: Choice | None, user: str) -> list[dict[str, Any]]:
-        system = self._basis.template.plain_system if choice is None else self._parts[choice]
-        return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    def _messages(self, choice: Choice | None, request: WritingRequest) -> list[dict[str, Any]]:
+        system = self._system(choice, request.system)
+        turns = request.turns or (Turn(Role.USER, self._basis.template.request),)
+        chat = [{"role": str(turn.role), "content": turn.text} for turn in turns]
+        return [{"role": "system", "content": system}, *chat] if system else chat
+
+    def _system(self, choice: Choice | None, text: str | None) -> str | list[dict[str, str]]:
+        """The content of the system message: the caller's text and after it the soft prompt; empty if there is none."""
+        if choice is None:
+            return self._basis.template.plain_system if text is None else text
+        return [{"type": "text", "text": text}, *self._parts[choice]] if text else self._parts[choice]
 
 
 def style_subject_of(ref: BasisRef, basis: Basis, settings: Settings) -> StyleSubjectBasis | None:

@@ -56,8 +56,10 @@ class ReaderStates:
             usable_latent(profile)
         return profile
 
-    async def state(self, user_id: str) -> ReaderState:
-        """The reader's profile if it may be used, or else the reason why not."""
+    async def state(self, user_id: str | None) -> ReaderState:
+        """The reader's profile if it may be used, or else the reason why not; None is no reader in particular."""
+        if user_id is None:
+            return ReaderState(Reason.NO_USER, Arm.BASE)
         arm, experiment = self._assigner.assign(user_id)
         try:
             profile = await self.profile(user_id)

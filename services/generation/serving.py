@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from generation import metrics
-from generation.engine import CompletionRequest
+from generation.completions import CompletionRequest
 from generation.profiles import ProfileDescriber
 from generation.ranking import Ranker
 from generation.writing import Writer

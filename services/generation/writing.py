@@ -1,4 +1,4 @@
-"""From a generate request to its posts, whole or streamed."""
+"""From a request to its posts, whole or streamed."""
 
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
@@ -6,13 +6,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from generation import metrics
-from generation.contracts import GenerateRequest, GenerateResponse, PostDelta
+from generation.completions import CompletedText, Usage
 from generation.engine import EngineClient
 from generation.post_publishing import PostPublisher
 from generation.prompt_picking import PickedPrompts, PostsOfPrompt, PromptPicker
 from generation.reader_state import ReaderStates
 from generation.request_limit import RequestLimit
 from generation.tasks import gathered, merged
+from generation.writing_request import PostPiece, WritingRequest, WrittenPosts
 from slop.copies import KnownPosts
 
 
@@ -28,7 +29,7 @@ class CopyFilter:
     known: KnownPosts
     rewrites: int
 
-    def again(self, written: Iterable[PostsOfPrompt], texts: Sequence[str]) -> Iterator[PostsOfPrompt]:
+    def again(self, written: Iterable[PostsOfPrompt], texts: Sequence[CompletedText]) -> Iterator[PostsOfPrompt]:
         """Of the posts that were written, those to be written again.
 
         Args:
@@ -36,7 +37,7 @@ class CopyFilter:
             texts: of all posts of the answer.
         """
         for some in written:
-            posts = tuple(post for post in some.posts if self._is_refused(texts[post]))
+            posts = tuple(post for post in some.posts if self._is_refused(texts[post].text))
             if posts and some.request.temperature > 0:
                 yield PostsOfPrompt(replace(some.request, n=len(posts)), posts)
 
@@ -59,7 +60,7 @@ class Writer:
         self._readers, self._picker, self._engine, self._limit = readers, picker, engine, limit
         self._post_publisher, self._copies = post_publisher, copies
 
-    async def write(self, request: GenerateRequest) -> GenerateResponse:
+    async def write(self, request: WritingRequest) -> WrittenPosts:
         """All posts, once they are complete.
 
         Raises:
@@ -68,50 +69,62 @@ class Writer:
         with metrics.GENERATE_SECONDS.time():
             picked = await self._picked(request)
             async with self._limit.turn():
-                texts = await self._written(picked.by_prompt, request.n)
-            return await self._published(request, texts, picked)
+                texts, usage = await self._written(picked.by_prompt, request.n)
+            return await self._published(request, texts, usage, picked)
 
-    async def stream(self, request: GenerateRequest) -> AsyncGenerator[PostDelta | GenerateResponse, None]:
-        """Pieces of posts as they are written, then the answer that `write` gives.
+    async def stream(self, request: WritingRequest) -> AsyncGenerator[PostPiece | WrittenPosts, None]:
+        """Pieces of posts as they are written, then what `write` gives, but for `logprobs`, which the pieces have.
 
         Raises:
             Problem: as `write` does, at any point.
         """
         started = time.perf_counter()
         picked = await self._picked(request)
-        texts = [""] * request.n
+        texts, usage, wrote = [CompletedText("")] * request.n, Usage(), False
         pieces = merged([self._pieces(some) for some in picked.by_prompt])
         async with self._limit.turn(), aclosing(pieces):
-            async for delta in pieces:
-                if not any(texts):
+            async for piece in pieces:
+                if isinstance(piece, Usage):
+                    usage += piece
+                    continue
+                if not wrote:
                     metrics.FIRST_TOKEN_SECONDS.observe(time.perf_counter() - started)
-                texts[delta.post] += delta.text
-                yield delta
+                    wrote = True
+                before = texts[piece.post]
+                texts[piece.post] = CompletedText(before.text + piece.text, piece.finish_reason or before.finish_reason)
+                yield piece
         metrics.GENERATE_SECONDS.observe(time.perf_counter() - started)
-        yield await self._published(request, texts, picked)
+        yield await self._published(request, texts, usage, picked)
 
-    async def _picked(self, request: GenerateRequest) -> PickedPrompts:
+    async def _picked(self, request: WritingRequest) -> PickedPrompts:
         return self._picker.pick(request, await self._readers.state(request.user_id))
 
-    async def _written(self, by_prompt: Sequence[PostsOfPrompt], posts: int) -> list[str]:
+    async def _written(self, by_prompt: Sequence[PostsOfPrompt], posts: int) -> tuple[list[CompletedText], Usage]:
         """The texts of so many posts. What `copies` refuses is written again, as often as it allows."""
-        texts, rewrites = [""] * posts, 0
+        texts, usage, rewrites = [CompletedText("")] * posts, Usage(), 0
         while by_prompt:
             written = await gathered(self._engine.complete(some.request) for some in by_prompt)
-            for some, some_texts in zip(by_prompt, written, strict=True):
-                for post, text in zip(some.posts, some_texts, strict=True):
+            for some, completion in zip(by_prompt, written, strict=True):
+                usage += completion.usage
+                for post, text in zip(some.posts, completion.texts, strict=True):
                     texts[post] = text
             by_prompt = list(self._copies.again(by_prompt, texts)) if rewrites < self._copies.rewrites else []
             metrics.REWRITTEN.inc(sum(len(some.posts) for some in by_prompt))
             rewrites += 1
-        return texts
+        return texts, usage
 
-    async def _pieces(self, some: PostsOfPrompt) -> AsyncGenerator[PostDelta, None]:
+    async def _pieces(self, some: PostsOfPrompt) -> AsyncGenerator[PostPiece | Usage, None]:
         async with aclosing(self._engine.stream(some.request)) as deltas:
             async for delta in deltas:
-                yield PostDelta(post=some.posts[delta.index], text=delta.text)
+                if isinstance(delta, Usage):
+                    yield delta
+                else:
+                    yield PostPiece(some.posts[delta.index], delta.text, delta.finish_reason, delta.logprobs)
 
-    async def _published(self, request: GenerateRequest, texts: list[str], picked: PickedPrompts) -> GenerateResponse:
+    async def _published(
+        self, request: WritingRequest, texts: Sequence[CompletedText], usage: Usage, picked: PickedPrompts
+    ) -> WrittenPosts:
         metrics.POSTS.labels(picked.personalization.arm, picked.personalization.reason).inc(request.n)
         metrics.COMPOSED.inc(picked.composed)
-        return await self._post_publisher.posts(request.user_id, texts, picked.personalization)
+        posts = await self._post_publisher.posts(request.user_id, texts, picked.personalization)
+        return WrittenPosts(posts, usage, picked.personalization)

@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from generation.engine import CompletionRequest, Delta, EngineClient
+from generation.completions import CompletionRequest, Delta, Usage
+from generation.engine import EngineClient
 from generation.engine_refusals import problem_of
 from kit.problems import Problem
 
@@ -49,7 +50,9 @@ def chunk(index: int, text: str) -> dict[str, Any]:
     return {"choices": [{"index": index, "delta": {"content": text}}]}
 
 
-async def streamed(monkeypatch: pytest.MonkeyPatch, *data: str, line_end: str = "\n", size: int = 5) -> list[Delta]:
+async def streamed(
+    monkeypatch: pytest.MonkeyPatch, *data: str, line_end: str = "\n", size: int = 5
+) -> list[Delta | Usage]:
     """What generation gets of a stream of events that arrives `size` bytes at a time."""
     events = "".join(f": ping{line_end * 2}data: {each}{line_end * 2}" for each in (*data, "[DONE]")).encode()
 
@@ -76,6 +79,21 @@ async def test_a_stream_may_arrive_in_parts_of_any_size_and_with_any_text(
     data = [json.dumps(chunk(index, text), ensure_ascii=False) for index, text in enumerate(texts)]
     deltas = await streamed(monkeypatch, *data, line_end=line_end, size=size)
     assert deltas == [Delta(index, text) for index, text in enumerate(texts)]
+
+
+async def test_a_stream_ends_each_text_with_its_reason_and_all_with_the_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    logprobs = {"content": [{"token": "Rain", "logprob": -0.5}]}
+    data = [
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},
+        {"choices": [{"index": 0, "delta": {"content": "Rain"}, "logprobs": logprobs}]},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}], "usage": None},
+        {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}},
+    ]
+    assert await streamed(monkeypatch, *map(json.dumps, data)) == [
+        Delta(0, "Rain", None, logprobs),
+        Delta(0, "", "length"),
+        Usage(prompt_tokens=9, completion_tokens=1),
+    ]
 
 
 async def test_an_engine_that_stops_within_a_stream_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

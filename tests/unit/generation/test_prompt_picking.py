@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generation.contracts import GenerateRequest, Reason
+from generation.contracts import Reason
 from generation.prompt_picking import PickedPrompts, PromptPicker, style_subject_of
 from generation.reader_state import ReaderState
 from generation.settings import Settings
+from generation.writing_request import Role, Turn, WritingRequest
 from slop.arms import Arm
 from slop.basis import Basis
 from slop.composing import Choice, Pair
@@ -54,7 +55,7 @@ def drawn(picked: PickedPrompts) -> Counter[Choice]:
 
 
 def test_a_reader_with_one_taste_gets_one_order_for_all_posts() -> None:
-    picked = picker().pick(GenerateRequest(user_id="ada", n=8), reader(-1, 2, -1, -1))
+    picked = picker().pick(WritingRequest("ada", n=8), reader(-1, 2, -1, -1))
     assert drawn(picked) == {1: 8}
     assert picked.personalization.applied
     assert picked.personalization.reason == Reason.PERSONALIZED
@@ -63,7 +64,7 @@ def test_a_reader_with_one_taste_gets_one_order_for_all_posts() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_two_equal_tastes_get_equal_shares_of_a_batch(seed: int) -> None:
-    picked = picker(seed=seed).pick(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    picked = picker(seed=seed).pick(WritingRequest("ada", n=8), reader(1, 0, 1, 0))
     assert drawn(picked) == {0: 4, 2: 4}
 
 
@@ -74,7 +75,7 @@ def test_two_equal_tastes_get_equal_shares_of_a_batch(seed: int) -> None:
     strength=st.floats(0.1, 4),
 )
 def test_every_post_is_ordered_once(weights: list[float], n: int, strength: float) -> None:
-    request = GenerateRequest(user_id="ada", n=n, strength=strength)
+    request = WritingRequest("ada", n=n, strength=strength)
     picked = picker().pick(request, reader(*weights))
     assert sorted(post for some in picked.by_prompt for post in some.posts) == list(range(n))
     assert all(some.request.n == len(some.posts) for some in picked.by_prompt)
@@ -82,7 +83,7 @@ def test_every_post_is_ordered_once(weights: list[float], n: int, strength: floa
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_reader_who_likes_a_style_and_a_subject_gets_both_in_every_post(seed: int) -> None:
-    request, both = GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0)
+    request, both = WritingRequest("ada", n=8), reader(1, 0, 1, 0)
     picked = picker(seed=seed, style_subject=STYLE_SUBJECT).pick(request, both)
     assert drawn(picked) == {Pair(1, 0): 8}
     assert picked.composed == 8
@@ -90,13 +91,13 @@ def test_a_reader_who_likes_a_style_and_a_subject_gets_both_in_every_post(seed: 
 
 
 def test_several_styles_or_subjects_share_the_composed_posts() -> None:
-    picked = picker(style_subject=STYLE_SUBJECT).pick(GenerateRequest(user_id="ada", n=8), reader(1, 1, 1, 0))
+    picked = picker(style_subject=STYLE_SUBJECT).pick(WritingRequest("ada", n=8), reader(1, 1, 1, 0))
     assert drawn(picked) == {Pair(1, 0): 4, Pair(1, 3): 4}
 
 
 @pytest.mark.parametrize("weights", [(1, 1, 0, 0), (0, 0, 1, 1), (3, -1, 1, -1)])
 def test_readers_of_subjects_or_of_styles_alone_get_the_mixture(weights: tuple[float, ...]) -> None:
-    request = GenerateRequest(user_id="ada", n=8)
+    request = WritingRequest("ada", n=8)
     picked = picker(style_subject=STYLE_SUBJECT).pick(request, reader(*weights))
     assert picked == picker().pick(request, reader(*weights))
     assert picked.composed == 0
@@ -104,20 +105,20 @@ def test_readers_of_subjects_or_of_styles_alone_get_the_mixture(weights: tuple[f
 
 def test_who_likes_nothing_or_is_not_known_gets_plain_posts_beside_style_subject_prompts_too() -> None:
     for state in (reader(-1, -1, -1, -1), ReaderState(Reason.NO_PROFILE, Arm.SOFT)):
-        picked = picker(style_subject=STYLE_SUBJECT).pick(GenerateRequest(user_id="ada", n=2), state)
+        picked = picker(style_subject=STYLE_SUBJECT).pick(WritingRequest("ada", n=2), state)
         assert picked.by_prompt[0].request.messages[0]["content"] == BASIS.template.plain_system
         assert picked.composed == 0
 
 
 def test_the_row_norm_of_a_composed_prompt_is_told() -> None:
     before = sample("slop_soft_prompt_row_norm_sum")
-    picker(style_subject=STYLE_SUBJECT).pick(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    picker(style_subject=STYLE_SUBJECT).pick(WritingRequest("ada", n=8), reader(1, 0, 1, 0))
     told = sample("slop_soft_prompt_row_norm_sum") - before
     assert told == pytest.approx(max(np.linalg.norm(row) for row in STYLE_SUBJECT.prompt(1, 0)))
 
 
 def test_each_basis_is_drawn_from_with_the_style_subject_prompts_in_its_own_folder(tmp_path: Path) -> None:
-    request, both = GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0)
+    request, both = WritingRequest("ada", n=8), reader(1, 0, 1, 0)
     for name in ("with", "without"):
         BASIS.save(tmp_path / name)
     STYLE_SUBJECT.save(tmp_path / "with")
@@ -130,14 +131,14 @@ def test_each_basis_is_drawn_from_with_the_style_subject_prompts_in_its_own_fold
 def test_beside_style_subject_prompts_of_another_basis_the_mixture_is_drawn_from(tmp_path: Path) -> None:
     BASIS.save(tmp_path)
     replace(STYLE_SUBJECT, mixture="another").save(tmp_path)
-    picked = picker_at(BasisRef.of(tmp_path)).pick(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
+    picked = picker_at(BasisRef.of(tmp_path)).pick(WritingRequest("ada", n=8), reader(1, 0, 1, 0))
     assert drawn(picked) == {0: 4, 2: 4}
 
 
 def test_the_largest_row_norm_of_every_soft_prompt_ordered_is_told() -> None:
     before = sample("slop_soft_prompt_row_norm_count"), sample("slop_soft_prompt_row_norm_sum")
-    picker().pick(GenerateRequest(user_id="ada", n=8), reader(1, 0, 1, 0))
-    picker().pick(GenerateRequest(user_id="ada"), reader(-1, -1, -1, -1))
+    picker().pick(WritingRequest("ada", n=8), reader(1, 0, 1, 0))
+    picker().pick(WritingRequest("ada"), reader(-1, -1, -1, -1))
     after = sample("slop_soft_prompt_row_norm_count"), sample("slop_soft_prompt_row_norm_sum")
     norms = [max(np.linalg.norm(row) for row in BASIS.prompts[prompt]) for prompt in (0, 2)]
     assert (after[0] - before[0], after[1] - before[1]) == (2, pytest.approx(sum(norms)))
@@ -145,14 +146,14 @@ def test_the_largest_row_norm_of_every_soft_prompt_ordered_is_told() -> None:
 
 def test_a_higher_strength_leaves_less_to_the_weaker_taste() -> None:
     weaker = {
-        strength: drawn(picker().pick(GenerateRequest(user_id="ada", n=16, strength=strength), reader(1, 0.8, 0, 0)))[1]
+        strength: drawn(picker().pick(WritingRequest("ada", n=16, strength=strength), reader(1, 0.8, 0, 0)))[1]
         for strength in (0.25, 1.0, 4.0)
     }
     assert weaker[0.25] > weaker[1.0] > weaker[4.0]
 
 
 def test_a_reader_who_likes_nothing_gets_plain_posts() -> None:
-    picked = picker().pick(GenerateRequest(user_id="ada", n=3), reader(-1, -2, -1, 0))
+    picked = picker().pick(WritingRequest("ada", n=3), reader(-1, -2, -1, 0))
     (some,) = picked.by_prompt
     assert some.request.messages[0] == {"role": "system", "content": BASIS.template.plain_system}
     assert some.request.n == 3
@@ -162,21 +163,21 @@ def test_a_reader_who_likes_nothing_gets_plain_posts() -> None:
 @pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.PERSONALIZED}))
 def test_whatever_the_reason_for_no_profile_posts_are_plain(reason: Reason) -> None:
     state = ReaderState(reason, Arm.BASE, profile_of(BASIS, (1, 1, 1, 1)) if reason == Reason.CONTROL else None)
-    picked = picker().pick(GenerateRequest(user_id="ada"), state)
+    picked = picker().pick(WritingRequest("ada"), state)
     assert picked.by_prompt[0].request.messages[0]["content"] == BASIS.template.plain_system
     assert not picked.personalization.applied
     assert picked.personalization.reason == reason
 
 
 def test_a_request_has_the_last_word_on_how_to_draw_tokens() -> None:
-    request = GenerateRequest(user_id="ada", prompt="Write about rain.", max_tokens=7, temperature=0)
+    request = WritingRequest("ada", (Turn(Role.USER, "Write about rain."),), max_tokens=7, temperature=0)
     completion = picker().pick(request, reader(1, 0, 0, 0)).by_prompt[0].request
     assert completion.messages[1] == {"role": "user", "content": "Write about rain."}
     assert (completion.max_tokens, completion.temperature) == (7, 0)
 
 
 def test_what_is_sent_to_the_engine_has_no_seed() -> None:
-    completion = picker().pick(GenerateRequest(user_id="ada"), reader(1, 0, 0, 0)).by_prompt[0].request
+    completion = picker().pick(WritingRequest("ada"), reader(1, 0, 0, 0)).by_prompt[0].request
     assert completion.body("slop", stream=False).keys() == {
         *("model", "messages", "n", "max_tokens", "temperature", "min_p", "stream")
     }
@@ -190,7 +191,7 @@ def test_the_probe_is_one_token_under_a_prompt_of_the_basis() -> None:
 
 def test_only_what_is_written_under_a_prompt_has_a_soft_prompt() -> None:
     for state, has_soft_prompt in ((reader(1, 0, 0, 0), True), (reader(-1, -1, -1, -1), False)):
-        (some,) = picker().pick(GenerateRequest(user_id="ada"), state).by_prompt
+        (some,) = picker().pick(WritingRequest("ada"), state).by_prompt
         assert some.request.has_soft_prompt == has_soft_prompt
 
 

@@ -1,13 +1,14 @@
 import pytest
 
-from generation.engine import CompletionRequest
+from generation.completions import CompletedText, CompletionRequest
 from generation.prompt_picking import PostsOfPrompt
 from generation.writing import CopyFilter
 from slop.copies import KnownPosts
 
 KNOWN = "The basil has forgiven me again."
 COPIES = CopyFilter(KnownPosts.of([KNOWN]), rewrites=2)
-TEXTS = ["Soup is new here.", KNOWN, "", "the basil has forgiven me, I hope", "A new star was found."]
+WRITTEN = ["Soup is new here.", KNOWN, "", "the basil has forgiven me, I hope", "A new star was found."]
+TEXTS = [CompletedText(text) for text in WRITTEN]
 
 
 def posts_of_prompt(*posts: int, temperature: float = 0.8) -> PostsOfPrompt:

@@ -1,0 +1,28 @@
+"""The generate call: from its body to what the writer is asked for, and from what was written to its answer."""
+
+from generation.contracts import GeneratedPost, GenerateRequest, GenerateResponse, PostDelta
+from generation.writing_request import PostPiece, Role, Turn, WritingRequest, WrittenPosts
+
+
+def writing_request_of(request: GenerateRequest) -> WritingRequest:
+    """What a generate request asks for."""
+    return WritingRequest(
+        user_id=request.user_id,
+        turns=() if request.prompt is None else (Turn(Role.USER, request.prompt),),
+        system=request.system,
+        n=request.n,
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        strength=request.strength,
+    )
+
+
+def answer_of(written: WrittenPosts) -> GenerateResponse:
+    """The whole answer. Texts have no blanks around them."""
+    posts = [GeneratedPost(post_id=post.post_id, text=post.text.strip()) for post in written.posts]
+    return GenerateResponse(posts=posts, personalization=written.personalization)
+
+
+def delta_of(piece: PostPiece) -> PostDelta:
+    """A piece of a streamed answer."""
+    return PostDelta(post=piece.post, text=piece.text)
