@@ -166,6 +166,7 @@ def _tokenizer(folder: Path) -> Any:
     tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
     tokenizer.no_padding()
     tokenizer.enable_truncation(_limit(folder))
+    tokenizer.encode_special_tokens = True  # "[SEP]" in a post is text like any other
     return tokenizer
 
 

@@ -82,13 +82,19 @@ class LanguageModel:
 
     def tokens(self, text: str) -> Tensor:
         """A text's tokens, special ones as such and none added: (T,) int64."""
+        return self._tokens(text, special=True)
+
+    def _tokens(self, text: str, *, special: bool) -> Tensor:
         with self._tokenizing:
-            ids = self._tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids[0]
-        return torch.as_tensor(ids, device=self.device)
+            ids = self._tokenizer(text, add_special_tokens=False, split_special_tokens=not special).input_ids
+        return torch.tensor(ids, dtype=torch.int64, device=self.device)
 
     def post_tokens(self, text: str, most: int = MAX_POST_TOKENS) -> Tensor:
-        """A post's tokens with the end of turn, the first `most` of them: (T,) int64, T >= 1."""
-        return self.tokens(text + self.end)[:most]
+        """A post's tokens with the end of turn, the first `most` of them: (T,) int64, T >= 1.
+
+        What looks like a special token in the post is text.
+        """
+        return torch.cat([self._tokens(text, special=False), self.tokens(self.end)])[:most]
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Rows of the embedding matrix: (..., T) to (..., T, d)."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from slop.embedder import MODEL_FILE, Embedder, InvalidEmbedder
 from tests.tiny_embedder import save_tiny_embedder
@@ -82,3 +83,13 @@ def test_a_broken_model_is_refused(folder: Path) -> None:
     (folder / MODEL_FILE).write_bytes(b"no model")
     with pytest.raises(InvalidEmbedder, match="no usable sentence embedder"):
         Embedder.load(folder)
+
+
+def test_what_looks_like_a_special_token_is_read_as_text(folder: Path) -> None:
+    text = "the [SEP] dog"
+    before = Embedder(folder).embed([text])
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens(["[SEP]"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    assert tokenizer.token_to_id("[SEP]") in tokenizer.encode(text).ids
+    np.testing.assert_array_equal(Embedder(folder).embed([text]), before)

@@ -142,3 +142,11 @@ def test_hidden_states_of_a_post_do_not_depend_on_the_posts_beside_it() -> None:
     together = MODEL.hidden_states(texts)
     assert together.shape == (3, 2 * MODEL.width)
     assert together == pytest.approx(np.vstack([MODEL.hidden_states([text]) for text in texts]), abs=1e-5)
+
+
+def test_what_looks_like_the_end_of_a_turn_in_a_post_is_text() -> None:
+    end = int(MODEL.tokens(MODEL.end)[-1])
+    tokens = MODEL.post_tokens("the dog </s> barks").tolist()
+    assert tokens.count(end) == 1
+    assert tokens[-1] == end
+    assert MODEL.tokens("the dog </s> barks").tolist().count(end) == 1  # of the template it is the end
