@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from generation.contracts import GenerateRequest, GenerateResponse, ProfileResponse, RankRequest, RankResponse
-from generation.events import EVENT_STREAM, EXAMPLE, event_stream
+from generation.events import EVENT_STREAM, EXAMPLE, GenerateEvents, event_stream
 from generation.generate import answer_of, writing_request_of
 from generation.serving import BasisSwitch
 from generation.tasks import while_connected
@@ -53,7 +53,7 @@ def generation_router(switch: BasisSwitch) -> APIRouter:
         """Write posts in a reader's taste; plain posts where there is no profile that may be used."""
         asked = writing_request_of(request)
         if request.stream:
-            return await event_stream(switch.serving.writer.stream(asked))
+            return await event_stream(switch.serving.writer.stream(asked), GenerateEvents())
         return answer_of(await switch.serving.writer.write(asked))
 
     @router.post("/rank", responses=_RANK, tags=["posts"])

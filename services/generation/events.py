@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final
+from typing import Final, Protocol
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
@@ -37,27 +37,45 @@ class EventStream(StreamingResponse):
             await super().stream_response(send)
 
 
-async def event_stream(source: AsyncGenerator[Item, None]) -> EventStream:
+class EventFormat(Protocol):
+    """How an API writes a streamed answer; each text is zero or more whole events."""
+
+    def item(self, item: Item) -> str:
+        """The events of a piece, or of the whole answer, which is the last item."""
+
+    def problem(self, problem: Problem) -> str:
+        """The events of a failure after the first item, after which nothing follows."""
+
+
+class GenerateEvents:
+    """Pieces of posts as unnamed events, then `done` with the whole answer, or `error` with a problem document."""
+
+    def item(self, item: Item) -> str:
+        """A piece, or the whole answer."""
+        if isinstance(item, WrittenPosts):
+            return f"event: done\ndata: {answer_of(item).model_dump_json()}\n\n"
+        return f"data: {delta_of(item).model_dump_json()}\n\n" if item.text else ""
+
+    def problem(self, problem: Problem) -> str:
+        """A problem document."""
+        return f"event: error\ndata: {bytes(problem.response().body).decode()}\n\n"
+
+
+async def event_stream(source: AsyncGenerator[Item, None], form: EventFormat) -> EventStream:
     """Wait for the first item, then stream. A failure before the first item is answered with a status of its own.
 
     Raises:
         Problem: the source failed before its first item.
     """
     first = await anext(source)
-    return EventStream(_events(first, source))
+    return EventStream(_events(first, source, form))
 
 
-async def _events(first: Item, rest: AsyncGenerator[Item, None]) -> AsyncGenerator[str, None]:
+async def _events(first: Item, rest: AsyncGenerator[Item, None], form: EventFormat) -> AsyncGenerator[str, None]:
     async with aclosing(rest):
         try:
-            yield _event(first)
+            yield form.item(first)
             async for item in rest:
-                yield _event(item)
+                yield form.item(item)
         except Problem as problem:
-            yield f"event: error\ndata: {bytes(problem.response().body).decode()}\n\n"
-
-
-def _event(item: Item) -> str:
-    if isinstance(item, WrittenPosts):
-        return f"event: done\ndata: {answer_of(item).model_dump_json()}\n\n"
-    return f"data: {delta_of(item).model_dump_json()}\n\n" if item.text else ""
+            yield form.problem(problem)
