@@ -31,7 +31,7 @@ from slop.kafka.outbox import Outbox
 from slop.kafka.records import ConsumerRecord, ProducerRecord
 from slop.kafka.subscription import BACKGROUND_FETCH_WAIT_MS, Subscription
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, encode, key_of
-from slop.redis.parking import Claim, Parked, Parking
+from slop.redis.parking import Claim, Parked, Parking, published_again
 from slop.v1.interaction_pb2 import Interaction, Rejected
 
 log = structlog.get_logger(__name__)
@@ -261,9 +261,8 @@ def _failed(record: ConsumerRecord, error: Exception) -> list[Rejected]:
 
 
 def _again(interaction: Interaction) -> ProducerRecord:
-    """An interaction to be published again, with `redeliveries` + 1 and its former time of receipt."""
-    interaction.redeliveries += 1
-    return ProducerRecord(INTERACTIONS, key_of(interaction), encode(interaction))
+    again = published_again(interaction)
+    return ProducerRecord(INTERACTIONS, key_of(again), encode(again))
 
 
 def _refused(parked: Parked, reason: str, detail: str) -> Rejected:

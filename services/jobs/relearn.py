@@ -9,6 +9,7 @@ goes on where it was.
 
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Final, cast
@@ -21,9 +22,13 @@ from jobs.snapshot_file import InvalidSnapshot, read_snapshot
 from jobs.snapshots import restore_snapshot, snapshots
 from slop.basis import RELEARNING_FILE, Basis
 from slop.kafka.group_lag import GroupLag
-from slop.kafka.topics import INTERACTIONS, SIGNALS
+from slop.kafka.outbox import Outbox
+from slop.kafka.records import ProducerRecord
+from slop.kafka.topics import INTERACTIONS, SIGNALS, encode, key_of
+from slop.redis.parking import published_again
 from slop.redis.profiles import ProfileArchive
 from slop.rollout.live import BasisRef, groups_of
+from slop.v1.interaction_pb2 import Interaction
 
 UNDER_WAY: Final = "slop:relearning"
 """The key of the generation that is prepared and not live yet."""
@@ -110,4 +115,19 @@ def _prepare(settings: JobsSettings, rollout: Rollout, basis: Basis, snapshot: P
     stored, _ = restore_snapshot(snapshot, archive, basis.version, replace=True, each=rollout.keep)
     with closing(GroupLag(settings, groups.interactions, INTERACTIONS)) as interactions:
         interactions.begin_at(header.taken_at_ms - round(1_000 * settings.relearn_margin_s))
+    _publish_parked(settings, map(Interaction.FromString, header.parked))
     say(f"{basis.version} begins with {stored:,} profiles of {snapshot.name} and the log after it")
+
+
+def _publish_parked(settings: JobsSettings, parked: Iterable[Interaction]) -> None:
+    """Publish interactions again that were parked when a snapshot was taken: Redis may have lost them since.
+
+    The log has them before others that the profiles have applied, so they would be taken for replays. Those that were
+    published again before, as their posts came, are known by their event ids.
+    """
+    outbox = Outbox(settings)
+    try:
+        again = map(published_again, parked)
+        outbox.publish([ProducerRecord(INTERACTIONS, key_of(one), encode(one)) for one in again])
+    finally:
+        outbox.close()

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
 
 from slop.redis.profiles import ArchivedUser, User
+from slop.v1.interaction_pb2 import Interaction
 from slop.v1.snapshot_pb2 import SnapshotHeader, SnapshotUser
 
 FORMAT: Final = 1
@@ -21,12 +22,17 @@ class InvalidSnapshot(ValueError):  # noqa: N818
     """A file that is no snapshot, is of another format, or is damaged."""
 
 
-def write_snapshot(target: IO[bytes], basis: str, taken_at_ms: int, users: Iterable[ArchivedUser]) -> int:
-    """Write a snapshot; returns how many users are in it."""
+def write_snapshot(
+    target: IO[bytes], basis: str, taken_at_ms: int, users: Iterable[ArchivedUser], parked: Iterable[Interaction] = ()
+) -> int:
+    """Write a snapshot, with the interactions that are parked; returns how many users are in it."""
     count = 0
+    waiting = [interaction.SerializeToString(deterministic=True) for interaction in parked]
     with gzip.GzipFile(fileobj=target, mode="wb", compresslevel=COMPRESSION, mtime=0) as packed:
         output = cast("BytesIO", packed)  # the stub asks for BytesIO; any buffered file works
-        serialize_length_prefixed(SnapshotHeader(format=FORMAT, basis=basis, taken_at_ms=taken_at_ms), output)
+        serialize_length_prefixed(
+            SnapshotHeader(format=FORMAT, basis=basis, taken_at_ms=taken_at_ms, parked=waiting), output
+        )
         for user in users:
             serialize_length_prefixed(_record(user), output)
             count += 1

@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 from jobs.limits import JobLimits
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot, write_snapshot
 from slop.redis.profiles import ArchivedUser, ProfileArchive
+from slop.v1.interaction_pb2 import Interaction
 from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 BATCH: Final = 500
@@ -66,9 +67,17 @@ def snapshots(folder: Path, basis: str, *, every: bool = False) -> list[Snapshot
 
 
 def take_snapshot(
-    archive: ProfileArchive, basis: str, folder: Path, kept: int, limits: JobLimits, least_share: float = 0.0
+    archive: ProfileArchive,
+    basis: str,
+    folder: Path,
+    kept: int,
+    limits: JobLimits,
+    least_share: float = 0.0,
+    parked: Iterable[Interaction] = (),
 ) -> Snapshot:
     """Write all profiles into a new file, and remove what is older than the `kept` newest of this basis.
+
+    The interactions that are parked, `parked`, are written first. Those that are parked meanwhile are not in it.
 
     Without any profile no file is written: snapshots of a Redis that has lost everything would push out the good ones.
     For the same reason a snapshot is refused that has fewer profiles than `least_share` times the newest one's, where
@@ -86,7 +95,7 @@ def take_snapshot(
     descriptor, unfinished = tempfile.mkstemp(prefix=".unfinished-", dir=folder)  # for its owner alone
     try:
         with os.fdopen(descriptor, "wb") as target:
-            count = write_snapshot(target, basis, round(begun.timestamp() * 1_000), _exported(archive, limits))
+            count = write_snapshot(target, basis, round(begun.timestamp() * 1_000), _exported(archive, limits), parked)
             target.flush()
             os.fsync(target.fileno())
         snapshot = Snapshot(basis, begun, count, folder)

@@ -15,10 +15,11 @@ from jobs.basis_build import BuildFailed, BuildOptions, FactorsOptions, fit_basi
 from jobs.census import take_census
 from jobs.kafka_disk import DiskUse, disk_use
 from jobs.limits import Interrupted, JobLimits
-from jobs.redis_clients import live_archive
+from jobs.redis_clients import connected, live_archive
 from jobs.settings import JobsSettings
 from jobs.snapshots import SnapshotRefused, take_snapshot
 from slop.basis import Basis
+from slop.redis.parking import all_parked
 
 PROGRESS: Final = "PROGRESS"
 BUILD_RETRIES: Final = 2
@@ -57,10 +58,14 @@ def snapshot_profiles() -> dict[str, Any]:
     """
     settings = JobsSettings()
     limits = JobLimits(settings.snapshot_timeout_s, STOPPING)
-    with live_archive(settings) as (archive, basis), _again_if_interrupted():
+    with (
+        live_archive(settings) as (archive, basis),
+        connected(settings.redis_url, settings) as redis,
+        _again_if_interrupted(),
+    ):
         folder, kept, share = settings.snapshots_dir, settings.snapshots_kept, settings.snapshot_least_share
         try:
-            snapshot = take_snapshot(archive, basis.version, folder, kept, limits, share)
+            snapshot = take_snapshot(archive, basis.version, folder, kept, limits, share, all_parked(redis))
         except SnapshotRefused as error:
             metrics.SNAPSHOT_REFUSED.inc()
             log.error("snapshot refused", reason=str(error))

@@ -202,9 +202,7 @@ def test_a_decision_is_held_for_the_window(learner: Learner, redis_client: Redis
 def test_a_received_time_far_in_the_future_does_not_empty_what_is_held(learner: Learner, redis_client: Redis) -> None:
     before = stored(redis_client)
     learn(learner, a_decision(BASIS, 3, LIKE, decided=1))
-    wild = a_signal(BASIS, 4, at_ms=2**62)
-    wild.weight = 0.0
-    learn(learner, wild)
+    learn(learner, a_decision(BASIS, 4, LIKE, weight=0.0, decided=1, decision=2, at_ms=2**62))
     learn(learner, a_decision(BASIS, 5, UNLIKE, decided=2))
     assert np.abs(stored(redis_client).mean - before.mean).max() < 0.05
 

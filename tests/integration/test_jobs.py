@@ -11,12 +11,16 @@ from redis import Redis
 from jobs.app import create_app
 from jobs.names import CENSUS, FIT_BASIS, FIT_FACTORS, HEAVY, LIGHT, SNAPSHOT_PROFILES
 from jobs.settings import JobsSettings
+from jobs.snapshot_file import read_snapshot
 from learner.learning import Learner
 from slop.basis import Basis
 from slop.kafka.brokers import create_topics
 from slop.kafka.topics import encode
+from slop.redis.parking import Parked, Parking
 from slop.redis.profiles import Profiles
+from slop.v1.interaction_pb2 import Rejected
 from tests.basis import random_basis
+from tests.featurizers import BOUNDS, interaction
 from tests.jobs import JobsProcess, command, jobs_settings
 from tests.learners import wait_until
 from tests.posts import people_posts, publish_posts
@@ -99,10 +103,14 @@ def test_a_job_asked_for_by_hand_is_done_and_its_result_printed(
 ) -> None:
     worker.start()
     learn(redis_client, ["ann", "bob"])
+    like = interaction("unknown")
+    parked = Parked.of(like, Rejected(payload=encode(like)), encode(like))
+    Parking(redis_client, BASIS, BOUNDS).park([parked], for_features=False)
     done = command(settings, "run", SNAPSHOT_PROFILES)
     result = json.loads(done.stdout)
     assert result["profiles"] == 2
-    assert Path(result["path"]).is_file()
+    header, _ = read_snapshot(Path(result["path"]))
+    assert list(header.parked) == [encode(like)]
 
 
 def test_a_job_that_fails_is_told_with_its_reason_and_counted(worker: JobsProcess, settings: JobsSettings) -> None:

@@ -36,7 +36,7 @@ from slop.kafka.brokers import create_topics
 from slop.kafka.log import whole_log
 from slop.kafka.log_epochs import LogEpochs
 from slop.kafka.topics import INTERACTIONS, POSTS, encode, key_of
-from slop.redis.parking import Parking
+from slop.redis.parking import Parking, all_parked
 from slop.redis.posts import PostRef, Posts, PostText, SentText, features_key
 from slop.redis.profiles import ProfileArchive, Profiles, profile_key
 from slop.rewards import Rewards
@@ -44,6 +44,7 @@ from slop.rollout.live import Bases, BasisRef, LiveBases
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from slop.v1.post_pb2 import Post
 from tests.basis import basis_of
+from tests.featurizers import interaction as interaction_of
 from tests.jobs import environment, jobs_settings
 from tests.learners import everything
 from tests.servers import HOST, KafkaServer, Server
@@ -172,6 +173,13 @@ def publish_reactions(bootstrap: str, reactions: int) -> None:
                     received_at_ms=round(1_000 * time.time()),
                 )
                 producer.send(INTERACTIONS.name, key=key_of(interaction), value=encode(interaction)).get(timeout=30)
+
+
+def publish_like(bootstrap: str, user_id: str, post_id: str) -> None:
+    """Publish one like."""
+    like = interaction_of(post_id, user_id=user_id)
+    with closing(KafkaProducer(bootstrap_servers=bootstrap)) as producer:
+        producer.send(INTERACTIONS.name, key=key_of(like), value=encode(like)).get(timeout=30)
 
 
 def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[bytes, object]:
@@ -474,6 +482,25 @@ def test_a_redis_that_was_emptied_is_brought_back_from_the_log_or_a_snapshot_and
     with Redis.from_url(redis_url.replace("/0", "/1")) as empty:
         assert learned(redis_client, new) == relearned(settings, new, empty)
     assert running.knows_all_posts()
+
+
+def test_what_was_parked_when_the_snapshot_was_taken_is_learned_after_redis_was_emptied(
+    settings: JobsSettings, running: Running, redis_client: Redis
+) -> None:
+    old, late = Basis.load(settings.basis_dir), Post(post_id="late", tenant="default", text=TEXTS["post-1"])
+    publish_posts(settings.kafka_bootstrap)
+    eventually(running.knows_all_posts)
+    publish_like(settings.kafka_bootstrap, READERS[0], late.post_id)
+    publish_reactions(settings.kafka_bootstrap, 3)
+    eventually(lambda: running.everybody_has(3))
+    archive = ProfileArchive(redis_client, old.version, 1_000 * settings.seen_window_s)
+    limits, parked = JobLimits(60, threading.Event()), all_parked(redis_client)
+    take_snapshot(archive, old.version, settings.snapshots_dir, 7, limits, parked=parked)
+    redis_client.flushall()
+    with closing(KafkaProducer(bootstrap_servers=settings.kafka_bootstrap)) as producer:
+        producer.send(POSTS.name, key=key_of(late), value=encode(late)).get(timeout=30)
+    relearn(settings, NEWEST, lambda _: None)
+    eventually(lambda: [running.interactions(reader) for reader in READERS] == [4, 3, 3, 3, 3, 3])
 
 
 def test_relearning_that_was_interrupted_goes_on_where_it_was(settings: JobsSettings, redis_client: Redis) -> None:

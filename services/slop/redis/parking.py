@@ -8,7 +8,7 @@ interaction without an entry. All calls may be repeated.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
@@ -273,6 +273,32 @@ class Parking:
         now_ms, lease_ms = _now_ms(), self._bounds.lease_ms
         [claimed] = _CLAIM.run(self._redis, [Call([key], [now_ms, lease_ms, most])])
         return now_ms + lease_ms, [member.decode() for member in claimed]
+
+
+def all_parked(redis: Redis, batch: int = 1_000) -> Iterator[Interaction]:
+    """All interactions that are parked. One that is parked or removed meanwhile may be missing, and one may come twice.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away.
+    """
+    cursor = None
+    while cursor != 0:
+        cursor, found = redis.zscan(DUE_KEY, cursor or 0, count=batch)
+        pipe = redis.pipeline(transaction=False)
+        for member, _ in found:
+            entry = Entry.of(member.decode())
+            pipe.hget(parked_key(entry.post), entry.name)
+        for value in cast("list[bytes | None]", pipe.execute()):
+            if value is not None:
+                yield Interaction.FromString(Rejected.FromString(value).payload)
+
+
+def published_again(interaction: Interaction) -> Interaction:
+    """An interaction as it is published again: with `redeliveries` + 1 and its former time of receipt."""
+    again = Interaction()
+    again.CopyFrom(interaction)
+    again.redeliveries += 1
+    return again
 
 
 def _parked(name: str, post: PostRef, value: bytes) -> Parked:

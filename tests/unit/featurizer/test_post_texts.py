@@ -1,12 +1,14 @@
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from featurizer.post_texts import MOST_UNSORTED, ReactedPosts, TextStore, is_old
 from slop.redis.posts import POST_TTL_S, PostRef, SentText, StoredText
+from slop.v1.interaction_pb2 import Interaction
 from slop.v1.post_pb2 import Post
-from tests.featurizers import Polled
+from tests.featurizers import Polled, featurizer_settings
 
 NOW_MS = round(1_000 * time.time())
 OLD_MS = NOW_MS - 1_000 * POST_TTL_S - 60_000
@@ -59,3 +61,25 @@ def test_posts_that_were_reacted_to_are_known_again_by_eight_bytes_each(
     assert all(post in reacted for post in posts)
     assert PostRef("t", "another") not in reacted
     assert PostRef("t", "p0") not in ReactedPosts()
+
+
+def test_the_log_is_read_record_by_record_and_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    most_alive = 0
+
+    class Read(Polled):
+        """A record that is counted while anybody holds it."""
+
+    def log(*_: object) -> Iterator[Read]:
+        nonlocal most_alive
+        alive = weakref.WeakSet[Read]()
+        for number in range(5_000):
+            record = Read(Interaction(tenant="t", post_id=f"p{number}").SerializeToString(), number)
+            alive.add(record)
+            most_alive = max(most_alive, len(alive))
+            yield record
+
+    monkeypatch.setattr("featurizer.post_texts.whole_log", log)
+    reacted = ReactedPosts.of_log(featurizer_settings())
+    assert len(reacted) == 5_000
+    assert PostRef("t", "p4999") in reacted
+    assert most_alive <= 3

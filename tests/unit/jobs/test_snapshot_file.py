@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot, write_snapshot
 from slop.redis.profiles import ArchivedUser, User
+from slop.v1.interaction_pb2 import Interaction
 
 NOON_MS = 1_790_000_000_000
 IDS = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=20)
@@ -32,6 +33,15 @@ def test_what_is_written_is_read_again(tmp_path: Path, users: list[ArchivedUser]
     header, found = read_snapshot(written(tmp_path, *users))
     assert (header.basis, header.taken_at_ms) == ("abc123", NOON_MS)
     assert list(found) == users
+
+
+def test_what_was_parked_is_read_again(tmp_path: Path) -> None:
+    parked = [Interaction(event_id=name, post_id="p") for name in "ab"]
+    with (tmp_path / "snapshot").open("wb") as target:
+        write_snapshot(target, "abc123", NOON_MS, [ANN], parked)
+    header, users = read_snapshot(tmp_path / "snapshot")
+    assert [Interaction.FromString(one) for one in header.parked] == parked
+    assert list(users) == [ANN]
 
 
 def test_a_file_that_was_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
