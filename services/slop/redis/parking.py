@@ -285,7 +285,7 @@ def all_parked(redis: Redis, batch: int = 1_000) -> Iterator[Interaction]:
     while cursor != 0:
         cursor, found = redis.zscan(DUE_KEY, cursor or 0, count=batch)
         pipe = redis.pipeline(transaction=False)
-        for member, _ in found:
+        for member, _ in cast("list[tuple[bytes, float]]", found):
             entry = Entry.of(member.decode())
             pipe.hget(parked_key(entry.post), entry.name)
         for value in cast("list[bytes | None]", pipe.execute()):
