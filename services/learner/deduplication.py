@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from slop.profiles import MOST_SOURCES, Applied, Profile
 from slop.recent import Recent, RememberedDecision, Window, seconds
 from slop.signals import signal_digest
 from slop.v1.signal_pb2 import Signal
+
+NEUTRAL: Final = 0.5  # the label that says neither liked nor disliked
+# A signal of at least this weight says whether its post is liked: a like, a comment, a dwell of full weight; no click.
+LIKED_WEIGHT: Final = 0.5
 
 
 class SignalFate(StrEnum):
@@ -95,6 +99,10 @@ class SignalJudge:
         """
         recent = self.recent
         recent.steps += 1
+        if signal.weight >= LIKED_WEIGHT and signal.label > NEUTRAL:
+            recent.like(signal.post_id, self.window)
+        elif signal.weight >= LIKED_WEIGHT and signal.label < NEUTRAL:
+            recent.no_longer_like(signal.post_id)
         if signal.decision:
             self._decide(signal, RememberedDecision(0, 0, signal.label, signal.weight, recent.steps, beliefs))
 
@@ -125,6 +133,8 @@ class SignalJudge:
         learned = held if held and held.step else None
         if signal.withdraws:
             self._decide(signal, RememberedDecision(0, 0))
+            if learned and learned.label > NEUTRAL:
+                self.recent.no_longer_like(signal.post_id)
             return JudgedSignal(SignalFate.WITHDRAWN, learned)
         if learned and (learned.label, learned.weight) == (signal.label, signal.weight):
             self._decide(signal, learned)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import structlog
 from redis.exceptions import WatchError
 
-from learner.deduplication import SignalFate, SignalJudge
+from learner.deduplication import NEUTRAL, SignalFate, SignalJudge
 from slop.basis import Basis
 from slop.latent import Prior, learned
 from slop.profiles import InvalidProfile, Profile
@@ -26,7 +26,6 @@ from slop.undoing import RememberedSignals, undone
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-NEUTRAL: Final = 0.5  # the label that says neither liked nor disliked
 TRIES: Final = 20  # of writing a profile that another process writes too
 
 log = structlog.get_logger(__name__)

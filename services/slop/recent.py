@@ -1,8 +1,11 @@
-"""What is remembered of a reader: the latest events, to recognise retries, and decisions, to undo them.
+"""What is remembered of a reader: the latest events, to recognise retries; decisions, to undo them; and liked posts.
 
-It is kept packed, as it is stored: little-endian, a header, the events and then the decisions, each newest last.
+It is kept packed, as it is stored: little-endian, a header, the liked posts, the events and then the decisions, each
+newest last.
 
-- header: format (uint8), number of the latent's blocks (uint8), number of events (uint16), steps (uint32)
+- header: format (uint8), number of the latent's blocks (uint8), number of events (uint16), steps (uint32); in format 2
+  also the size of the liked posts in bytes (uint16). Format 1 has no liked posts.
+- liked post: length of its id in bytes (uint16), its id (UTF-8)
 - event: digest (8 bytes), time of receipt (uint32, seconds since the Unix epoch)
 - decision: key (uint64), time of the decision (int64, milliseconds since the Unix epoch), time of receipt (uint32,
   seconds), label (float32), weight (float32), step (uint32), and for each block the probability and the spread that
@@ -15,12 +18,16 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
 FORMAT: Final = 1
+FORMAT_WITH_LIKED: Final = 2
 MOST_DECISIONS: Final = 128
+MOST_LIKED: Final = 16
+LONGEST_ID: Final = 1_024  # bytes of the id of a liked post
 # So many of the newest are kept whatever their time, so that one time of receipt far in the future empties nothing.
 FEWEST_KEPT: Final = 64
 LATEST_S: Final = 2**32 - 1  # the largest time that a uint32 holds
 
 _HEADER: Final = struct.Struct("<BBHI")
+_LIKED_SIZE: Final = struct.Struct("<H")
 _EVENT: Final = struct.Struct("<8sI")
 _TIME: Final = struct.Struct("<I")
 _KEY: Final = struct.Struct("<Q")
@@ -40,11 +47,13 @@ class Window(NamedTuple):
         ms: for how long, in milliseconds between times of receipt.
         events: how many of the newest events at most; below 2^16.
         decisions: how many of the newest decisions at most.
+        liked: how many of the posts that were liked last at most.
     """
 
     ms: int
     events: int = 512
     decisions: int = MOST_DECISIONS
+    liked: int = MOST_LIKED
 
 
 class RememberedDecision(NamedTuple):
@@ -99,12 +108,14 @@ class Recent:
         steps: how many signals were learned, without those that were undone before another one was learned.
         events: packed, newest last.
         decisions: packed, newest last.
+        liked: ids of the posts that were liked last and still are, newest last.
     """
 
     blocks: int
     steps: int = 0
     events: bytes = b""
     decisions: bytes = b""
+    liked: tuple[str, ...] = ()
 
     @classmethod
     def from_bytes(cls, data: bytes | None, blocks: int) -> Self:
@@ -118,15 +129,32 @@ class Recent:
         if len(data) < _HEADER.size:
             raise InvalidRecent(f"{len(data)} bytes")
         number, of_blocks, events, steps = _HEADER.unpack_from(data)
-        end = _HEADER.size + events * _EVENT.size
-        if (number, of_blocks) != (FORMAT, blocks) or len(data) < end or (len(data) - end) % _size_of(blocks):
+        liked, start = _unpacked_liked(data) if number == FORMAT_WITH_LIKED else ((), _HEADER.size)
+        end = start + events * _EVENT.size
+        known = number in {FORMAT, FORMAT_WITH_LIKED} and of_blocks == blocks
+        if not known or len(data) < end or (len(data) - end) % _size_of(blocks):
             raise InvalidRecent(f"format {number}, {of_blocks} blocks, {events} events in {len(data)} bytes")
-        return cls(blocks, steps, data[_HEADER.size : end], data[end:])
+        return cls(blocks, steps, data[start:end], data[end:], liked)
 
     def to_bytes(self) -> bytes:
         """The bytes that are stored."""
-        header = _HEADER.pack(FORMAT, self.blocks, len(self.events) // _EVENT.size, self.steps)
-        return header + self.events + self.decisions
+        number = FORMAT_WITH_LIKED if self.liked else FORMAT
+        header = _HEADER.pack(number, self.blocks, len(self.events) // _EVENT.size, self.steps)
+        return header + _packed_liked(self.liked) + self.events + self.decisions
+
+    def like(self, post_id: str, window: Window) -> None:
+        """Remember a post as the one that was liked last, and drop those that are too many.
+
+        An id of more than LONGEST_ID bytes is not remembered.
+        """
+        self.no_longer_like(post_id)
+        if len(post_id.encode()) <= LONGEST_ID and window.liked:
+            self.liked = (*self.liked, post_id)[-window.liked :]
+
+    def no_longer_like(self, post_id: str) -> None:
+        """Forget that a post was liked, if it was."""
+        if post_id in self.liked:
+            self.liked = tuple(liked for liked in self.liked if liked != post_id)
 
     def was_seen(self, digest: bytes, received_ms: int, window: Window) -> bool:
         """Whether an event is remembered that was received after `received_ms`, or at most a window before it."""
@@ -171,6 +199,41 @@ class _Layouts(dict[int, struct.Struct]):
 
 
 _LAYOUTS: Final = _Layouts()
+
+
+def liked_posts(data: bytes) -> tuple[str, ...]:
+    """The liked posts among the stored bytes of a `Recent`, newest last.
+
+    Raises:
+        InvalidRecent: as `Recent.from_bytes` does.
+    """
+    if len(data) < _HEADER.size or data[0] not in {FORMAT, FORMAT_WITH_LIKED}:
+        raise InvalidRecent(f"format {data[:1]!r} in {len(data)} bytes")
+    return _unpacked_liked(data)[0] if data[0] == FORMAT_WITH_LIKED else ()
+
+
+def _packed_liked(liked: tuple[str, ...]) -> bytes:
+    """With their size before them; empty if there are none."""
+    ids = [post_id.encode() for post_id in liked]
+    packed = b"".join(_LIKED_SIZE.pack(len(post_id)) + post_id for post_id in ids)
+    return _LIKED_SIZE.pack(len(packed)) + packed if packed else b""
+
+
+def _unpacked_liked(data: bytes) -> tuple[tuple[str, ...], int]:
+    """The liked posts in stored bytes, and where they end."""
+    try:
+        at = _HEADER.size + _LIKED_SIZE.size
+        end = at + _LIKED_SIZE.unpack_from(data, _HEADER.size)[0]
+        liked = []
+        while at < end:
+            start = at + _LIKED_SIZE.size
+            at = start + _LIKED_SIZE.unpack_from(data, at)[0]
+            liked.append(data[start:at].decode())
+    except (struct.error, UnicodeDecodeError) as error:
+        raise InvalidRecent(f"liked posts: {error}") from error
+    if at != end or end > len(data):
+        raise InvalidRecent(f"liked posts that end at {at}, not {end}, in {len(data)} bytes")
+    return tuple(liked), end
 
 
 def _size_of(blocks: int) -> int:

@@ -20,8 +20,8 @@ from slop.factors import Factors
 from slop.kafka.topics import encode
 from slop.latent import MAX_FEATURE, MAX_WEIGHT
 from slop.profiles import Profile
-from slop.recent import MOST_DECISIONS
-from slop.redis.profiles import ProfileArchive, Profiles, StoredUser, User, profile_key
+from slop.recent import MOST_DECISIONS, liked_posts
+from slop.redis.profiles import ProfileArchive, Profiles, StoredUser, User, profile_key, recent_key
 from slop.v1.signal_pb2 import Signal
 from tests.basis import random_basis
 from tests.learners import everything
@@ -319,3 +319,27 @@ def test_what_is_stored_is_finite_and_does_not_depend_on_the_batches(
     assert everything(redis_client) == one_by_one
     learner.learn(values)
     assert everything(redis_client) == one_by_one
+
+
+def about(post_id: str, signal: Signal) -> Signal:
+    signal.post_id = post_id
+    return signal
+
+
+def test_the_posts_that_a_reader_likes_are_remembered_as_long_as_they_are_liked(redis_client: Redis) -> None:
+    learner = learner_on(redis_client)
+    weak = about("weak", a_decision(BASIS, 0, LIKE, decided=0, decision=1, weight=0.2))
+    likes = [
+        about(f"p{number}", a_decision(BASIS, number, LIKE, decided=number, decision=10 + number))
+        for number in range(1, 6)
+    ]
+    learn(learner, weak, *likes)
+    learn(
+        learner,
+        about("p2", a_decision(BASIS, 6, UNLIKE, decided=6, decision=12)),
+        about("p3", a_decision(BASIS, 7, DISLIKE, decided=7, decision=13)),
+        about("p1", a_decision(BASIS, 8, LIKE, decided=8, decision=20, weight=1.2)),  # saved, say
+    )
+    data = redis_client.get(recent_key(BASIS.version, "default", "ann"))
+    assert isinstance(data, bytes)
+    assert liked_posts(data) == ("p4", "p5", "p1")

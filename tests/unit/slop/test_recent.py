@@ -5,17 +5,21 @@ from hypothesis import strategies as st
 from slop.recent import (
     FEWEST_KEPT,
     LATEST_S,
+    LONGEST_ID,
     MOST_DECISIONS,
+    MOST_LIKED,
     InvalidRecent,
     Recent,
     RememberedDecision,
     Window,
     content_of,
     event_digest,
+    liked_posts,
     seconds,
 )
 
 WINDOW = Window(ms=10_000_000, events=100)
+WITH_LIKED = Recent(1, liked=("a", "b")).to_bytes()
 
 
 def floats() -> st.SearchStrategy[float]:
@@ -40,9 +44,12 @@ def test_what_is_remembered_comes_back_as_it_was_stored(data: st.DataObject, blo
     held = data.draw(st.dictionaries(st.integers(1, 2**64 - 1), decisions(blocks), max_size=FEWEST_KEPT))
     for key, decision in held.items():
         recent.decide(key, decision, WINDOW)
+    for post_id in data.draw(st.lists(st.text(max_size=300), max_size=2 * MOST_LIKED)):
+        recent.like(post_id, WINDOW)
     recent.see(event_digest("e"), 5_000, WINDOW)
     back = Recent.from_bytes(recent.to_bytes(), blocks)
     assert back == recent
+    assert liked_posts(recent.to_bytes()) == recent.liked
     assert back.was_seen(event_digest("e"), 5_000, WINDOW)
     for key, decision in held.items():
         assert back.decision(key, 1_000 * decision.received_s, WINDOW) == decision
@@ -52,7 +59,9 @@ def test_nothing_stored_is_nothing_remembered() -> None:
     assert Recent.from_bytes(None, 2) == Recent(2)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x01", Recent(2).to_bytes(), Recent(1).to_bytes() + b"x", b"\x02" + bytes(7)])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x01", Recent(2).to_bytes(), Recent(1).to_bytes() + b"x", b"\x02" + bytes(7), WITH_LIKED[:-1]]
+)
 def test_bytes_of_another_form_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidRecent):
         Recent.from_bytes(data, 1)
@@ -112,3 +121,31 @@ def test_the_same_event_that_says_something_else_is_another() -> None:
 )
 def test_times_are_whole_seconds_within_range(milliseconds: int, expected: int) -> None:
     assert seconds(milliseconds) == expected
+
+
+def test_of_liked_posts_so_many_are_held_and_those_liked_last_stay() -> None:
+    recent = Recent(1)
+    for number in range(MOST_LIKED + 2):
+        recent.like(f"p{number}", WINDOW)
+    recent.like("p5", WINDOW)
+    assert recent.liked == (*(f"p{number}" for number in range(2, MOST_LIKED + 2) if number != 5), "p5")
+    recent.no_longer_like("p2")
+    recent.no_longer_like("never")
+    assert recent.liked[0] == "p3"
+
+
+def test_an_id_that_is_too_long_is_not_remembered() -> None:
+    recent = Recent(1)
+    recent.like("\N{BANANA}" * (LONGEST_ID // 4), WINDOW)
+    recent.like("\N{BANANA}" * (LONGEST_ID // 4) + "x", WINDOW)
+    assert len(recent.liked) == 1
+
+
+@pytest.mark.parametrize("size", [0, 4, 5, 12, 2**16 - 1])
+def test_liked_posts_of_another_size_than_they_say_are_refused(size: int) -> None:
+    data = WITH_LIKED[:8] + size.to_bytes(2, "little") + WITH_LIKED[10:]
+    with pytest.raises(InvalidRecent):
+        Recent.from_bytes(data, 1)
+    if size:
+        with pytest.raises(InvalidRecent):
+            liked_posts(data)
