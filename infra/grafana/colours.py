@@ -30,6 +30,8 @@ REASONS: Final = {
     "no_user": GREY,
     "no_profile": COLLECTOR,
     "no_taste": FEATURIZER,
+    "no_likes": PROFILES,
+    "crowd": LEARNER,
     "redis_unavailable": ENGINE,
     "unsafe_profile": RED,
 }

@@ -19,7 +19,7 @@ from generation.post_publishing import PostPublisher
 from generation.profiles import ProfileDescriber
 from generation.prompt_picking import PromptPicker, style_subject_of
 from generation.ranking import Ranker
-from generation.reader_state import ReaderStates
+from generation.reader_state import Crowd, LikedTexts, ReaderStates
 from generation.request_limit import RequestLimit
 from generation.serving import BasisSwitch, Serving
 from generation.settings import Settings
@@ -64,7 +64,9 @@ def create_app(settings: Settings) -> FastAPI:
     def serving_of(ref: BasisRef) -> Serving:
         basis = ref.load()
         reader = ProfileReader(redis, basis, settings.tenant)
-        readers = ReaderStates(reader, assigner, settings.redis_timeout_s)
+        liked = LikedTexts(redis, settings.tenant, settings.generation_history_posts)
+        crowd = Crowd(redis, settings.tenant, basis)
+        readers = ReaderStates(reader, liked, crowd, assigner, settings.redis_timeout_s)
         posts = RankedPosts(redis, basis, settings.tenant)
         try:
             picker = PromptPicker(basis, settings, rng, style_subject_of(ref, basis, settings))

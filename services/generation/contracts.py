@@ -44,6 +44,8 @@ class Reason(StrEnum):
     PERSONALIZED = "personalized"
     NO_PROFILE = "no_profile"
     NO_TASTE = "no_taste"
+    NO_LIKES = "no_likes"
+    CROWD = "crowd"
     CONTROL = "control"
     NO_USER = "no_user"
     UNSAFE_PROFILE = "unsafe_profile"

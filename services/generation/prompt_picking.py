@@ -3,11 +3,12 @@
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from generation import metrics
+from generation.arm_messages import Manner, manner_of
 from generation.completions import CompletionRequest
 from generation.contracts import Personalization, Reason
 from generation.reader_state import ReaderState
@@ -16,9 +17,11 @@ from generation.writing_request import Role, Turn, WritingRequest
 from slop.basis import Basis
 from slop.composing import Choice, Composer, Pair, checked_pair, of_mixture
 from slop.rollout.live import BasisRef
-from slop.soft_prompts import Floats, checked, shares
+from slop.soft_prompts import Floats, checked
 from slop.style_subject import StyleSubjectBasis
 from slop.tensor_wire import torch_base64
+
+PROBE: Final = Manner(Reason.CONTROL)  # says nothing of any reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +78,15 @@ class PromptPicker:
 
     def pick(self, request: WritingRequest, state: ReaderState) -> PickedPrompts:
         """Pick a soft prompt for each post; posts under the same one are asked for together."""
-        drawn = self._drawn(request, state)
-        if drawn is None and state.reason == Reason.PERSONALIZED:
-            state = replace(state, reason=Reason.NO_TASTE)
+        manner = manner_of(state, self._basis, request.strength)
+        state = replace(state, reason=manner.reason)
+        drawn = None if manner.shares is None else self._draw(manner.shares, request.n, self._rng)
         choices: list[Choice] | list[None] = drawn or [None] * request.n
         posts_of: dict[Choice | None, list[int]] = defaultdict(list)
         for post, choice in enumerate(choices):
             posts_of[choice].append(post)
         by_prompt = [
-            PostsOfPrompt(self._completion(request, choice, len(posts)), tuple(posts))
+            PostsOfPrompt(self._completion(request, manner, choice, len(posts)), tuple(posts))
             for choice, posts in posts_of.items()
         ]
         composed = sum(isinstance(choice, Pair) for choice in choices)
@@ -91,21 +94,15 @@ class PromptPicker:
 
     def probe(self) -> CompletionRequest:
         """One token under the first prompt of the basis: the least that shows that the engine takes its prompts."""
-        messages = self._messages(0, WritingRequest(user_id=None))
+        messages = self._messages(0, WritingRequest(user_id=None), PROBE)
         return CompletionRequest(messages, n=1, max_tokens=1, temperature=0.0, min_p=0.0)
 
-    def _drawn(self, request: WritingRequest, state: ReaderState) -> list[Choice] | None:
-        if state.reason != Reason.PERSONALIZED or state.profile is None:
-            return None
-        share = shares(state.profile, self._basis.size, request.strength)
-        return None if share is None else self._draw(share, request.n, self._rng)
-
-    def _completion(self, request: WritingRequest, choice: Choice | None, n: int) -> CompletionRequest:
+    def _completion(self, request: WritingRequest, manner: Manner, choice: Choice | None, n: int) -> CompletionRequest:
         settings = self._settings
         if choice is not None:
             metrics.ROW_NORM.observe(self._row_norms[choice])
         return CompletionRequest(
-            messages=self._messages(choice, request),
+            messages=self._messages(choice, request, manner),
             n=n,
             max_tokens=request.max_tokens or settings.generation_max_tokens,
             temperature=settings.generation_temperature if request.temperature is None else request.temperature,
@@ -113,16 +110,17 @@ class PromptPicker:
             options=request.options,
         )
 
-    def _messages(self, choice: Choice | None, request: WritingRequest) -> list[dict[str, Any]]:
-        system = self._system(choice, request.system)
+    def _messages(self, choice: Choice | None, request: WritingRequest, manner: Manner) -> list[dict[str, Any]]:
+        system = self._system(choice, request.system, manner.about)
         turns = request.turns or (Turn(Role.USER, self._basis.template.request),)
-        chat = [{"role": str(turn.role), "content": turn.text} for turn in turns]
+        chat = [{"role": str(turn.role), "content": turn.text} for turn in (*manner.before, *turns)]
         return [{"role": "system", "content": system}, *chat] if system else chat
 
-    def _system(self, choice: Choice | None, text: str | None) -> str | list[dict[str, str]]:
+    def _system(self, choice: Choice | None, text: str | None, about: str) -> str | list[dict[str, str]]:
         """The content of the system message: the caller's text and after it the soft prompt; empty if there is none."""
         if choice is None:
-            return self._basis.template.plain_system if text is None else text
+            system = self._basis.template.plain_system if text is None else text
+            return "\n".join(part for part in (system, about) if part)
         return [{"type": "text", "text": text}, *self._parts[choice]] if text else self._parts[choice]
 
 

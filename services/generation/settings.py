@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from slop.arms import Arm, soft_or_control, usable_weights
 from slop.experiments import ArmAssigner, load_experiments
+from slop.recent import MOST_LIKED
 from slop.settings import FormerNames, LearningSettings
 
 
@@ -70,6 +71,12 @@ class Settings(LearningSettings):
         default_factory=dict,
         description="how many readers are in each of the arms soft, crowd, base, history and persona, outside of any "
         'experiment, as `{"soft": 0.8, "history": 0.15, "base": 0.05}`; only the ratios count',
+    )
+    generation_history_posts: int = Field(
+        6,
+        ge=1,
+        le=MOST_LIKED,
+        description="how many of the posts that a reader liked last the arm history shows to the model",
     )
     experiments: Path | None = Field(
         None, description="an experiment's file, or a folder with several: which arms readers are in, and how long"

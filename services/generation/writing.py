@@ -97,7 +97,7 @@ class Writer:
         yield await self._published(request, texts, usage, picked)
 
     async def _picked(self, request: WritingRequest) -> PickedPrompts:
-        return self._picker.pick(request, await self._readers.state(request.user_id))
+        return self._picker.pick(request, await self._readers.state_to_write(request.user_id))
 
     async def _written(self, by_prompt: Sequence[PostsOfPrompt], posts: int) -> tuple[list[CompletedText], Usage]:
         """The texts of so many posts. What `copies` refuses is written again, as often as it allows."""

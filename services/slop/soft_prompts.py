@@ -51,7 +51,12 @@ def shares(profile: Profile, prompts: int, strength: float = 1.0) -> npt.NDArray
     Raises:
         UnsafeSoftPrompt: the latent is not finite, or its norm is above MAX_WEIGHT_NORM.
     """
-    positive = np.maximum(usable_latent(profile)[:prompts], 0)
+    return shares_of(usable_latent(profile)[:prompts], strength)
+
+
+def shares_of(weights: npt.ArrayLike, strength: float = 1.0) -> npt.NDArray[np.float64] | None:
+    """`shares`, of (K,) weights over the prompts that are finite."""
+    positive = np.maximum(np.asarray(weights, np.float64), 0)
     if not positive.any():
         return None
     powers = (positive / positive.max()) ** (POWER * strength)

@@ -254,6 +254,19 @@ async def put_texts_async(redis: aioredis.Redis, texts: Sequence[tuple[PostRef, 
     await _PUT_TEXT.run_async(redis, [text.call(post) for post, text in texts])
 
 
+async def read_texts_async(redis: aioredis.Redis, posts: Sequence[PostRef]) -> list[str | None]:
+    """The texts of posts, in their order, in one round trip; None for a post that has none. This is no use of them.
+
+    Raises:
+        redis.exceptions.RedisError: Redis does not answer.
+    """
+    pipe = redis.pipeline(transaction=False)
+    for post in posts:
+        pipe.hget(text_key(post), "text")
+    texts: list[bytes | None] = await pipe.execute()
+    return [None if text is None else text.decode(errors="replace") for text in texts]
+
+
 def ref_of(post: Post) -> PostRef:
     """The tenant and `post_id` of a post."""
     return PostRef(post.tenant, post.post_id)

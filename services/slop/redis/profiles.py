@@ -14,6 +14,7 @@ from redis import asyncio as aioredis
 
 from slop.basis import Basis
 from slop.profiles import Profile
+from slop.recent import liked_posts
 from slop.redis.scripts import Call, Script
 from slop.v1.profile_pb2 import Profile as ProfileRecord
 
@@ -254,3 +255,13 @@ class ProfileReader:
         key = profile_key(self._version, self._tenant, user_id)
         data = cast("bytes | None", await self._redis.hget(key, "profile"))
         return None if data is None else Profile.from_bytes(data, self._basis.dimensions)
+
+    async def liked_posts(self, user_id: str) -> tuple[str, ...]:
+        """The ids of the posts that a reader liked last, newest last.
+
+        Raises:
+            slop.recent.InvalidRecent: what is remembered of the reader must not be used.
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        data = cast("bytes | None", await self._redis.get(recent_key(self._version, self._tenant, user_id)))
+        return () if data is None else liked_posts(data)

@@ -160,7 +160,7 @@ def test_a_reader_who_likes_nothing_gets_plain_posts() -> None:
     assert (picked.personalization.applied, picked.personalization.reason) == (False, Reason.NO_TASTE)
 
 
-@pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.PERSONALIZED}))
+@pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.PERSONALIZED, Reason.CROWD}))
 def test_whatever_the_reason_for_no_profile_posts_are_plain(reason: Reason) -> None:
     state = ReaderState(reason, Arm.BASE, profile_of(BASIS, (1, 1, 1, 1)) if reason == Reason.CONTROL else None)
     picked = picker().pick(WritingRequest("ada"), state)
