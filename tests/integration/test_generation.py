@@ -84,6 +84,7 @@ def test_posts_are_scored_by_the_readers_profile_in_the_order_given(service: htt
         "interactions": 16,
         "basis": BASIS.version,
         "arm": "soft",
+        "experiment": None,
     }
 
 
