@@ -23,6 +23,7 @@ from generation.reader_state import Crowd, LikedTexts, ReaderStates
 from generation.request_limit import RequestLimit
 from generation.serving import BasisSwitch, Serving
 from generation.settings import Settings
+from generation.upstreams import UpstreamClient, Upstreams
 from generation.writing import CopyFilter, Writer
 from kit.body_guard import BodyGuard
 from kit.health import health_router
@@ -50,14 +51,12 @@ def create_app(settings: Settings) -> FastAPI:
     configured = BasisRef.of(settings.basis_dir)
     assigner = settings.arm_assigner()
     redis = pooled_client(settings.redis_url, settings.redis_timeout_s, settings.generation_redis_connections)
-    engine = engine_of(settings)
+    engine, upstreams = engine_of(settings), upstreams_of(settings)
     featurizer = FeaturizerClient(settings.featurizer_url, settings.generation_features_timeout_s)
     publisher = Publisher(settings.kafka_bootstrap, "slop-generation", PublisherLimits(settings.generation_queue_bytes))
     metrics.watch(publisher)
 
-    limit = RequestLimit(
-        settings.generation_max_concurrency, settings.generation_max_waiting, settings.generation_max_wait_s
-    )
+    limit = _limit_of(settings)
     post_publisher = PostPublisher(settings.tenant, publisher, redis, settings.redis_timeout_s)
     rng = np.random.default_rng()
 
@@ -74,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
             raise InvalidBasis(f"a prompt must not reach the engine: {error}") from error
         copies = CopyFilter(KnownPosts.beside(Path(ref.folder)), settings.generation_rewrites)
         return Serving(
-            writer=Writer(readers, picker, engine, limit, post_publisher, copies),
+            writer=Writer(readers, picker, engine, limit, post_publisher, copies, upstreams),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
             describer=ProfileDescriber(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),
@@ -94,9 +93,13 @@ def create_app(settings: Settings) -> FastAPI:
             stack.push_async_callback(redis.aclose)
             stack.push_async_callback(featurizer.close)
             stack.push_async_callback(engine.close)
+            stack.push_async_callback(upstreams.close)
             await stack.enter_async_context(_at_work(switch.run(settings.follow_s)))
             await stack.enter_async_context(_at_work(engine.watch(lambda: switch.serving.probe)))
             yield
+
+    async def upstreams_answer() -> None:
+        await upstreams.check(assigner.arms_now)
 
     app = documented_app(
         title="SLOP generation",
@@ -111,10 +114,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(generation_router(switch))
     app.include_router(
         health_router(
-            {"engine": engine.check},
+            {"engine": engine.check, **({"upstreams": upstreams_answer} if upstreams.clients else {})},
             degradable={
                 "redis": partial(require_writable_async, redis, "generation"),  # posts' texts are handed on through it
                 "kafka": publisher.check,
+                **{f"upstream of {arm}": client.check for arm, client in upstreams.clients.items()},
             },
         )
     )
@@ -143,6 +147,32 @@ def engine_of(settings: Settings) -> EngineClient:
         timeout_s=settings.engine_timeout_s,
         connections=settings.engine_connections,
         silent_s=settings.engine_silent_s,
+    )
+
+
+def upstreams_of(settings: Settings) -> Upstreams:
+    """Clients of the upstreams that the settings name, but for those that are the engine."""
+    upstreams = {
+        arm: upstream
+        for arm, upstream in settings.arm_upstreams.items()
+        if upstream.url.rstrip("/") != settings.vllm_url.rstrip("/") or upstream.model is not None
+    }
+    clients = {
+        arm: UpstreamClient(
+            arm,
+            upstream,
+            connect_timeout_s=settings.engine_connect_timeout_s,
+            timeout_s=settings.engine_timeout_s,
+            connections=settings.engine_connections,
+        )
+        for arm, upstream in upstreams.items()
+    }
+    return Upstreams(clients, {arm: _limit_of(settings) for arm in clients})
+
+
+def _limit_of(settings: Settings) -> RequestLimit:
+    return RequestLimit(
+        settings.generation_max_concurrency, settings.generation_max_waiting, settings.generation_max_wait_s
     )
 
 

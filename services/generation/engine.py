@@ -188,7 +188,7 @@ class EngineClient:
         self, request: CompletionRequest, timeout_s: float, *, stream: bool
     ) -> AsyncIterator[httpx.Response]:
         async with _understood(), asyncio.timeout(timeout_s):
-            body = request.body(await self._served_model(), stream=stream)
+            body = self._body(request, await self._served_model(), stream=stream)
             answered = self._client.stream("POST", "chat/completions", json=body)
             with self._progress.request():
                 async with answered as response:
@@ -196,6 +196,9 @@ class EngineClient:
                     if request.has_soft_prompt:
                         self._mismatch = ""
                     yield response
+
+    def _body(self, request: CompletionRequest, model: str, *, stream: bool) -> dict[str, Any]:
+        return request.body(model, stream=stream)
 
     async def _served_model(self) -> str:
         if self._model is None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
 
+from generation.upstreams import Upstream, usable_upstreams
 from slop.arms import Arm, soft_or_control, usable_weights
 from slop.experiments import ArmAssigner, load_experiments
 from slop.recent import MOST_LIKED
@@ -14,6 +16,8 @@ from slop.settings import FormerNames, LearningSettings
 
 class Settings(LearningSettings):
     """Where the engine is, how posts are drawn, and how long anything may take."""
+
+    model_config = SettingsConfigDict(hide_input_in_errors=True)  # there are keys among them
 
     generation_port: int = Field(8002, ge=0, le=65535, description="port of the HTTP API")
     generation_shutdown_s: Annotated[int, FormerNames.of("SLOP_SHUTDOWN_TIMEOUT_S")] = Field(
@@ -72,6 +76,12 @@ class Settings(LearningSettings):
         description="how many readers are in each of the arms soft, crowd, base, history and persona, outside of any "
         'experiment, as `{"soft": 0.8, "history": 0.15, "base": 0.05}`; only the ratios count',
     )
+    arm_upstreams: dict[Arm, Upstream] = Field(
+        default_factory=dict,
+        description="other OpenAI-compatible servers that write for the arms base, history and persona, as "
+        '`{"persona": {"url": "https://api.openai.com/v1", "model": "gpt-5", "key": "…"}}`; further members are '
+        "`max_tokens_name`, `leave_out` and `more` (docs/operations.md)",
+    )
     generation_history_posts: int = Field(
         6,
         ge=1,
@@ -110,8 +120,9 @@ class Settings(LearningSettings):
     )
 
     @model_validator(mode="after")
-    def _weights_are_usable(self) -> Self:
+    def _arms_are_usable(self) -> Self:
         usable_weights(self.weights)
+        usable_upstreams(self.arm_upstreams, self.vllm_url)
         return self
 
     @property

@@ -13,6 +13,7 @@ from generation.prompt_picking import PickedPrompts, PostsOfPrompt, PromptPicker
 from generation.reader_state import ReaderStates
 from generation.request_limit import RequestLimit
 from generation.tasks import gathered, merged
+from generation.upstreams import Upstreams
 from generation.writing_request import PostPiece, WritingRequest, WrittenPosts
 from slop.copies import KnownPosts
 
@@ -56,9 +57,10 @@ class Writer:
         limit: RequestLimit,
         post_publisher: PostPublisher,
         copies: CopyFilter,
+        upstreams: Upstreams,
     ) -> None:
         self._readers, self._picker, self._engine, self._limit = readers, picker, engine, limit
-        self._post_publisher, self._copies = post_publisher, copies
+        self._post_publisher, self._copies, self._upstreams = post_publisher, copies, upstreams
 
     async def write(self, request: WritingRequest) -> WrittenPosts:
         """All posts, once they are complete.
@@ -68,8 +70,8 @@ class Writer:
         """
         with metrics.GENERATE_SECONDS.time():
             picked = await self._picked(request)
-            async with self._limit.turn():
-                texts, usage = await self._written(picked.by_prompt, request.n)
+            async with self._limit_of(picked).turn():
+                texts, usage = await self._written(self._engine_of(picked), picked.by_prompt, request.n)
             return await self._published(request, texts, usage, picked)
 
     async def stream(self, request: WritingRequest) -> AsyncGenerator[PostPiece | WrittenPosts, None]:
@@ -81,8 +83,8 @@ class Writer:
         started = time.perf_counter()
         picked = await self._picked(request)
         texts, usage, wrote = [CompletedText("")] * request.n, Usage(), False
-        pieces = merged([self._pieces(some) for some in picked.by_prompt])
-        async with self._limit.turn(), aclosing(pieces):
+        pieces = merged([self._pieces(self._engine_of(picked), some) for some in picked.by_prompt])
+        async with self._limit_of(picked).turn(), aclosing(pieces):
             async for piece in pieces:
                 if isinstance(piece, Usage):
                     usage += piece
@@ -99,11 +101,19 @@ class Writer:
     async def _picked(self, request: WritingRequest) -> PickedPrompts:
         return self._picker.pick(request, await self._readers.state_to_write(request.user_id))
 
-    async def _written(self, by_prompt: Sequence[PostsOfPrompt], posts: int) -> tuple[list[CompletedText], Usage]:
+    def _engine_of(self, picked: PickedPrompts) -> EngineClient:
+        return self._upstreams.clients.get(picked.personalization.arm, self._engine)
+
+    def _limit_of(self, picked: PickedPrompts) -> RequestLimit:
+        return self._upstreams.limits.get(picked.personalization.arm, self._limit)
+
+    async def _written(
+        self, engine: EngineClient, by_prompt: Sequence[PostsOfPrompt], posts: int
+    ) -> tuple[list[CompletedText], Usage]:
         """The texts of so many posts. What `copies` refuses is written again, as often as it allows."""
         texts, usage, rewrites = [CompletedText("")] * posts, Usage(), 0
         while by_prompt:
-            written = await gathered(self._engine.complete(some.request) for some in by_prompt)
+            written = await gathered(engine.complete(some.request) for some in by_prompt)
             for some, completion in zip(by_prompt, written, strict=True):
                 usage += completion.usage
                 for post, text in zip(some.posts, completion.texts, strict=True):
@@ -113,8 +123,8 @@ class Writer:
             rewrites += 1
         return texts, usage
 
-    async def _pieces(self, some: PostsOfPrompt) -> AsyncGenerator[PostPiece | Usage, None]:
-        async with aclosing(self._engine.stream(some.request)) as deltas:
+    async def _pieces(self, engine: EngineClient, some: PostsOfPrompt) -> AsyncGenerator[PostPiece | Usage, None]:
+        async with aclosing(engine.stream(some.request)) as deltas:
             async for delta in deltas:
                 if isinstance(delta, Usage):
                     yield delta
