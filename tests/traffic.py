@@ -43,6 +43,8 @@ def _read_on(stack: LocalStack, stop: threading.Event) -> None:
             for reader in (_reader(Arm.SOFT), _reader(Arm.BASE)):
                 _react(collector, reader, turn, next(catalogue), written.get(reader, []))
                 written[reader] = _ask(generation, reader)
+                _scroll(generation, reader)
+            _scroll(generation, f"visitor-{turn}")
             if stop.wait(PAUSE_S):
                 return
 
@@ -75,6 +77,11 @@ def _ask(generation: httpx.Client, reader: str) -> list[str]:
     if ranked:
         _rank(generation, reader, ranked)
     return [post["post_id"] for post in answer["posts"] if post["text"]]
+
+
+def _scroll(generation: httpx.Client, reader: str) -> None:
+    """Ask for the next post of the feed; who has not asked before waits until it is written."""
+    generation.get(f"/v1/users/{reader}/feed", params={"n": 1}).raise_for_status()
 
 
 def _rank(generation: httpx.Client, reader: str, posts: list[dict[str, str]]) -> None:

@@ -141,6 +141,42 @@ def generation() -> list[AnyPanel]:
         ),
         lines(
             Words(
+                "Time to posts of the feed, 95%",
+                "s",
+                "From a request for posts of the feed to its answer: all written ahead, or some live.",
+                "Most answers are live: the queues are not filled in time.",
+            ),
+            Query(quantile(0.95, "slop_feed_seconds", 'source="queue"'), "written ahead", colours.USUAL),
+            Query(quantile(0.95, "slop_feed_seconds", 'source="live"'), "live", colours.SLOW),
+            span=8,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Posts of the feed by source",
+                PER_S,
+                "Posts of the feed a second.",
+                "Live ones, but for readers who have just come.",
+            ),
+            Query(rate("slop_feed_posts_total", by="source"), "{{source}}"),
+            span=8,
+            height=8,
+            stacked=True,
+        ),
+        lines(
+            Words(
+                "Queues of the feed",
+                "short",
+                "Readers who asked for posts of the feed within a quarter of an hour, and those whose queue is low.",
+                "Most of them are low: give the queues more tokens.",
+            ),
+            Query("max(slop_feed_active_readers)", "active readers", colours.GENERATION),
+            Query("max(slop_feed_low_queues)", "low queues", colours.SLOW),
+            span=8,
+            height=8,
+        ),
+        lines(
+            Words(
                 "Posts by why they are personal or not",
                 PER_S,
                 "Posts a second by reason.",

@@ -109,6 +109,7 @@ def running_stack(
     check_ports([part for part in some if part.is_here])
     environment = {
         "SLOP_FEATURIZER_URL": f"http://{settings.host}:{settings.featurizer_port}",
+        "SLOP_JOBS_GENERATION_URL": f"http://{settings.host}:{settings.generation_port}",
         "SLOP_RUN_DIR": str(settings.run_dir),
     }
     names = {part.name for part in some}

@@ -3,11 +3,20 @@
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from generation.contracts import GenerateRequest, GenerateResponse, ProfileResponse, RankRequest, RankResponse
+from generation.contracts import (
+    MAX_POSTS,
+    FeedResponse,
+    GenerateRequest,
+    GenerateResponse,
+    ProfileResponse,
+    RankRequest,
+    RankResponse,
+)
 from generation.events import EVENT_STREAM, EXAMPLE, GenerateEvents, event_stream
+from generation.feed import Feed
 from generation.generate import answer_of, writing_request_of
 from generation.serving import BasisSwitch
 from generation.tasks import while_connected
@@ -34,6 +43,13 @@ _GENERATE: Final[dict[int | str, dict[str, Any]]] = {
 _RANK: Final = problem_responses(
     _BAD_BODY | {HTTPStatus.BAD_GATEWAY: _NOT_UNDERSTOOD, HTTPStatus.SERVICE_UNAVAILABLE: _AWAY}
 )
+_FEED: Final = problem_responses(
+    {
+        HTTPStatus.UNPROCESSABLE_ENTITY: "the id or `n` is not valid",
+        HTTPStatus.BAD_GATEWAY: _NOT_UNDERSTOOD,
+        HTTPStatus.SERVICE_UNAVAILABLE: _AWAY,
+    }
+)
 _PROFILE: Final = problem_responses(
     {
         HTTPStatus.NOT_FOUND: "nothing has been learned of this reader",
@@ -44,7 +60,7 @@ _PROFILE: Final = problem_responses(
 )
 
 
-def generation_router(switch: BasisSwitch) -> APIRouter:
+def generation_router(switch: BasisSwitch, feed: Feed) -> APIRouter:
     """The routes of the service. A request is answered to its end under the basis that was live when it came."""
     router = APIRouter(prefix="/v1")
 
@@ -60,6 +76,15 @@ def generation_router(switch: BasisSwitch) -> APIRouter:
     async def rank(request: RankRequest, http: Request) -> RankResponse:
         """Score posts by how much they are to a reader's taste, or to the crowd's where no profile may be used."""
         return await while_connected(http, switch.serving.ranker.rank(request))
+
+    @router.get("/users/{user_id:path}/feed", responses=_FEED, tags=["posts"])
+    async def next_posts(
+        user_id: Annotated[Id, Path(description="the reader", examples=["ada"])],
+        http: Request,
+        n: Annotated[int, Query(ge=1, le=MAX_POSTS, description="how many posts")] = 5,
+    ) -> FeedResponse:
+        """The next posts of a reader's feed, each of which is given out once; written ahead for active readers."""
+        return await while_connected(http, feed.posts(user_id, n, switch.serving.writer))
 
     @router.get("/users/{user_id:path}/profile", responses=_PROFILE, tags=["readers"])
     async def profile(user_id: Annotated[Id, Path(description="the reader", examples=["ada"])]) -> ProfileResponse:

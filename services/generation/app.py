@@ -15,6 +15,7 @@ from generation import metrics
 from generation.api import generation_router
 from generation.engine import EngineClient
 from generation.features import FeaturizerClient
+from generation.feed import Feed
 from generation.post_publishing import PostPublisher
 from generation.profiles import ProfileDescriber
 from generation.prompt_picking import PromptPicker, style_subject_of
@@ -34,6 +35,7 @@ from slop.basis import InvalidBasis
 from slop.copies import KnownPosts
 from slop.kafka.publisher import Publisher, PublisherLimits
 from slop.redis.client import pooled_client, redis_client
+from slop.redis.feed_queue import FeedReader
 from slop.redis.posts import RankedPosts
 from slop.redis.profiles import ProfileReader
 from slop.redis.writable import require_writable_async
@@ -111,7 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         BodyGuard, max_bytes=settings.generation_body_bytes, timeout_s=settings.generation_body_timeout_s
     )
-    app.include_router(generation_router(switch))
+    app.include_router(generation_router(switch, Feed(FeedReader(redis, settings.tenant), settings.redis_timeout_s)))
     app.include_router(
         health_router(
             {"engine": engine.check, **({"upstreams": upstreams_answer} if upstreams.clients else {})},

@@ -77,6 +77,19 @@ class GenerateResponse(BaseModel):
     personalization: Personalization
 
 
+class FeedPost(GeneratedPost):
+    """A post of a reader's feed."""
+
+    arm: str = Field(description="of the experiment; it was written in", examples=["soft"])
+    pregenerated: bool = Field(description="whether it was written before it was asked for")
+
+
+class FeedResponse(BaseModel):
+    """The next posts of a reader's feed, each of which is given out once."""
+
+    posts: list[FeedPost]
+
+
 class PostDelta(BaseModel):
     """A streamed piece of a post; `post` is the post's index in the final answer."""
 

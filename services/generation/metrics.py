@@ -33,6 +33,15 @@ DISTINCT2: Final = Gauge(
     "Variety: different word pairs by all word pairs of an arm's last 200 posts; 0 before the first.",
     ["arm"],
 )
+FEED_POSTS: Final = Counter(
+    "slop_feed_posts", "Posts of the feed: written ahead (queue), or while the reader waited (live).", ["source"]
+)
+FEED_SECONDS: Final = Histogram(
+    "slop_feed_seconds",
+    "From a request for posts of the feed to its answer, by whether all were written ahead (queue) or not (live).",
+    ["source"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 4, 16, 64),
+)
 UNPUBLISHED: Final = Counter("slop_unpublished_posts", "Generated posts that did not reach Kafka.")
 UNSTORED: Final = Counter(
     "slop_untold_posts", "Generated posts whose text Redis did not take in time; the featurizer has it from Kafka."
@@ -41,6 +50,9 @@ PUBLISHING: Final = Gauge("slop_publishing_posts", "Generated posts that Kafka h
 
 LIVE_GROUP: Final = Gauge("slop_live_group", "1 for each consumer group that learns under the live basis.", ["group"])
 
+for _source in ("queue", "live"):
+    FEED_POSTS.labels(_source)
+    FEED_SECONDS.labels(_source)
 for _arm in Arm:
     DISTINCT2.labels(_arm)
     for _reason in Reason:

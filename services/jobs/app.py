@@ -10,7 +10,7 @@ from celery import Celery
 from celery.schedules import crontab
 
 from jobs import tasks
-from jobs.names import CENSUS, FIT_BASIS, FIT_FACTORS, HEAVY, LIGHT, SNAPSHOT_PROFILES
+from jobs.names import CENSUS, FIT_BASIS, FIT_FACTORS, HEAVY, LIGHT, PREGENERATE, SNAPSHOT_PROFILES
 from jobs.settings import JobsSettings
 
 RESULTS_KEPT_S: Final = 7 * 24 * 3600
@@ -57,9 +57,14 @@ def configuration(settings: JobsSettings) -> dict[str, Any]:
 def schedule(settings: JobsSettings) -> dict[str, Any]:
     """What beat sends and when; a job that still waits when the next one is due expires."""
     nightly = crontab(minute=str(SNAPSHOT_MINUTE), hour=str(settings.snapshot_hour))
-    every_s = settings.census_every_s
+    every_s, pregenerate_s = settings.census_every_s, settings.pregeneration_every_s
     return {
         "census": {"task": CENSUS, "schedule": every_s, "options": {"expires": every_s}},
+        "pregeneration": {
+            "task": PREGENERATE,
+            "schedule": pregenerate_s,
+            "options": {"expires": pregenerate_s},
+        },
         "nightly snapshot": {"task": SNAPSHOT_PROFILES, "schedule": nightly, "options": {"expires": SNAPSHOT_LATEST_S}},
     }
 
@@ -69,6 +74,7 @@ def create_app(settings: JobsSettings) -> Celery:
     made = Celery("slop")
     made.conf.update(configuration(settings))
     made.task(tasks.census, name=CENSUS, ignore_result=True)
+    made.task(tasks.pregenerate, name=PREGENERATE, ignore_result=True)
     made.task(tasks.snapshot_profiles, name=SNAPSHOT_PROFILES)
     made.task(tasks.build_basis, name=FIT_BASIS, bind=True)
     made.task(tasks.build_factors, name=FIT_FACTORS, bind=True)

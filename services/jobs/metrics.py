@@ -39,6 +39,9 @@ SNAPSHOT_REFUSED: Final = Counter(
     "slop_snapshot_refused", "Snapshots that were refused, since far fewer profiles were left than in the one before."
 )
 SNAPSHOT_PROFILES: Final = Gauge("slop_snapshot_profiles", "Profiles in the last snapshot.")
+FEED_POSTS: Final = Counter("slop_feed_written_posts", "Posts written ahead, into the queues of active readers.")
+FEED_ACTIVE: Final = Gauge("slop_feed_active_readers", "Readers who asked for posts of the feed lately.")
+FEED_LOW: Final = Gauge("slop_feed_low_queues", "Active readers whose queue is to be filled, at the last look.")
 
 _OUTCOMES: Final = {"SUCCESS": "success", "FAILURE": "failure", "RETRY": "retry", "REJECTED": "retry"}
 

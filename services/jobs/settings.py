@@ -50,6 +50,39 @@ class JobsSettings(LearningSettings):
     )
     snapshot_timeout_s: float = Field(3_600.0, gt=0, description="how long a snapshot or a census may take")
 
+    jobs_generation_url: str = Field(
+        "http://127.0.0.1:8002", description="base URL of the generation service, which writes posts of the feed ahead"
+    )
+    pregeneration_posts: int = Field(
+        12, ge=0, le=1_000, description="posts written ahead for each active reader; 0: none, the feed is written live"
+    )
+    pregeneration_active_s: float = Field(
+        900.0, gt=0, description="how long after asking for posts of the feed a reader is active"
+    )
+    pregeneration_expiry_s: float = Field(
+        24 * 3_600.0, gt=0, description="how long a queue that is not refilled is kept"
+    )
+    pregeneration_distance: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="posts are written anew for a reader whose shares of prompts have moved further than this since: "
+        "half the sum of their differences",
+    )
+    pregeneration_tokens_per_s: float = Field(
+        15.0,
+        gt=0,
+        description="tokens that may be spent on posts written ahead; by default an eighth of what two cores write",
+    )
+    pregeneration_post_tokens: int = Field(
+        60, ge=1, le=512, description="longest post that is written ahead, in tokens"
+    )
+    pregeneration_every_s: float = Field(5.0, ge=0.5, description="pause between two looks for queues to fill")
+    pregeneration_timeout_s: float = Field(60.0, gt=0, description="how long one look may fill queues")
+    pregeneration_request_timeout_s: float = Field(
+        120.0, gt=0, description="how long one request for posts ahead may take"
+    )
+
     relearn_margin_s: float = Field(
         24 * 3_600.0,
         ge=0,

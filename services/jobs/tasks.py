@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import httpx
 import structlog
 from celery.exceptions import Reject
 from kafka.errors import KafkaError
@@ -14,7 +15,8 @@ from jobs import metrics
 from jobs.basis_build import BuildFailed, BuildOptions, FactorsOptions, fit_basis, fit_factors
 from jobs.census import take_census
 from jobs.kafka_disk import DiskUse, disk_use
-from jobs.limits import Interrupted, JobLimits
+from jobs.limits import Interrupted, JobLimits, TookTooLong
+from jobs.pregeneration import GenerationBusy, Pregeneration, only_one
 from jobs.redis_clients import connected, live_archive
 from jobs.settings import JobsSettings
 from jobs.snapshots import SnapshotRefused, take_snapshot
@@ -39,6 +41,34 @@ def census() -> None:
     limits = JobLimits(settings.snapshot_timeout_s, STOPPING)
     with live_archive(settings) as (archive, _), _again_if_interrupted():
         metrics.show_census(take_census(archive, round(1_000 * time.time()), limits))
+
+
+def pregenerate() -> None:
+    """Fill the queues of posts of active readers, unless another worker does."""
+    settings = JobsSettings()
+    if not settings.pregeneration_posts:
+        return
+    limits = JobLimits(settings.pregeneration_timeout_s, STOPPING)
+    with (
+        live_archive(settings) as (archive, basis),
+        connected(settings.redis_url, settings) as redis,
+        only_one(redis, settings.pregeneration_timeout_s + settings.pregeneration_request_timeout_s) as mine,
+        _again_if_interrupted(),
+    ):
+        if mine:
+            _fill(Pregeneration(redis, archive, basis, settings), settings, limits)
+
+
+def _fill(pregeneration: Pregeneration, settings: JobsSettings, limits: JobLimits) -> None:
+    with httpx.Client(
+        base_url=settings.jobs_generation_url, timeout=settings.pregeneration_request_timeout_s, trust_env=False
+    ) as client:
+        try:
+            pregeneration.fill(client, limits)
+        except GenerationBusy as error:
+            log.info("queues stay as they are", reason=str(error))
+        except TookTooLong:
+            log.info("queues are filled on by the next job")
 
 
 def _disk_use(settings: JobsSettings) -> dict[int, DiskUse]:
