@@ -1,4 +1,4 @@
-"""An engine that can hang behind its API, as vLLM's can: a real server, which goes on answering `models`."""
+"""Engines of the tests' own, each a real server: one that can hang behind its API, as vLLM's can, and one by script."""
 
 import asyncio
 import json
@@ -74,16 +74,98 @@ class HangingEngine:
 def hanging_engine() -> Iterator[HangingEngine]:
     """One that runs, in a thread of this process."""
     engine = HangingEngine()
-    port = int(engine.url.rsplit(":", 1)[1].split("/")[0])
-    server = uvicorn.Server(uvicorn.Config(engine.app, host=HOST, port=port, log_config=None, access_log=False))
+    with _running(engine.app, engine.url):
+        try:
+            yield engine
+        finally:
+            engine.hangs.clear()
+            engine.starves.clear()
+
+
+@contextmanager
+def _running(app: FastAPI, url: str) -> Iterator[None]:
+    """Serve an OpenAI API at its URL, in a thread of this process."""
+    port = int(url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
+    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    eventually(lambda: http_answers(f"{engine.url}/models"))
+    eventually(lambda: http_answers(f"{url}/models"))
     try:
-        yield engine
+        yield
     finally:
-        engine.hangs.clear()
-        engine.starves.clear()
         server.should_exit = True
         server.force_exit = True
         thread.join(10)
+
+
+class ScriptedEngine:
+    """An OpenAI API that writes what a test says, at once.
+
+    Attributes:
+        text: what every answer is, written word by word.
+        refusal: status and error document that are answered instead, where there is one.
+        breaks: whether a stream ends in an error after its first word.
+        bodies: of all chats that were asked for, but the probes.
+    """
+
+    def __init__(self) -> None:
+        self.text, self.breaks = "Rain is new here.", False
+        self.refusal: tuple[int, dict[str, Any]] | None = None
+        self.bodies = list[dict[str, Any]]()
+        self.url = f"http://{HOST}:{free_port()}/v1"
+        self.app = FastAPI()
+        self.app.get("/v1/models")(self.models)
+        self.app.post("/v1/chat/completions")(self.complete)
+
+    async def models(self) -> dict[str, Any]:
+        """What it serves."""
+        return {"data": [{"id": "slop"}]}
+
+    async def complete(self, request: Request) -> Response:
+        """The text, as often as it is asked for."""
+        body = await request.json()
+        if body["max_tokens"] > 1:
+            self.bodies.append(body)
+            if self.refusal is not None:
+                return JSONResponse(self.refusal[1], self.refusal[0])
+        if body["stream"]:
+            return StreamingResponse(self._events(body), media_type="text/event-stream")
+        logprobs = {"content": [_logprob(word) for word in self._words()]} if body.get("logprobs") else None
+        message = {"role": "assistant", "content": self.text}
+        choice = {"message": message, "logprobs": logprobs, "finish_reason": "stop"}
+        choices = [choice | {"index": index} for index in range(body["n"])]
+        return JSONResponse({"choices": choices, "usage": self._usage(body)})
+
+    async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        for word in self._words():
+            logprobs = {"content": [_logprob(word)]} if body.get("logprobs") else None
+            for index in range(body["n"]):
+                choice = {"index": index, "delta": {"content": word}, "logprobs": logprobs, "finish_reason": None}
+                yield f"data: {json.dumps({'choices': [choice]})}\n\n"
+            if self.breaks:
+                yield f"data: {json.dumps({'error': {'message': 'EngineDeadError', 'code': 500}})}\n\n"
+                return
+        for index in range(body["n"]):
+            yield f"data: {json.dumps({'choices': [{'index': index, 'delta': {}, 'finish_reason': 'stop'}]})}\n\n"
+        if body["stream_options"]["include_usage"]:
+            yield f"data: {json.dumps({'choices': [], 'usage': self._usage(body)})}\n\n"
+        yield "data: [DONE]\n\n"
+
+    def _words(self) -> list[str]:
+        first, *rest = self.text.split(" ")
+        return [first, *(f" {word}" for word in rest)]
+
+    def _usage(self, body: dict[str, Any]) -> dict[str, int]:
+        return {"prompt_tokens": 9, "completion_tokens": len(self._words()) * body["n"], "total_tokens": 0}
+
+
+def _logprob(word: str) -> dict[str, Any]:
+    return {"token": word, "logprob": -0.5, "bytes": list(word.encode()), "top_logprobs": []}
+
+
+@contextmanager
+def scripted_engine() -> Iterator[ScriptedEngine]:
+    """One that runs, in a thread of this process."""
+    engine = ScriptedEngine()
+    with _running(engine.app, engine.url):
+        yield engine

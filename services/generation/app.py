@@ -16,6 +16,8 @@ from generation.api import generation_router
 from generation.engine import EngineClient
 from generation.features import FeaturizerClient
 from generation.feed import Feed
+from generation.openai.errors import OpenAIErrors
+from generation.openai.routes import openai_router
 from generation.post_publishing import PostPublisher
 from generation.profiles import ProfileDescriber
 from generation.prompt_picking import PromptPicker, style_subject_of
@@ -75,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
             raise InvalidBasis(f"a prompt must not reach the engine: {error}") from error
         copies = CopyFilter(KnownPosts.beside(Path(ref.folder)), settings.generation_rewrites)
         return Serving(
+            version=basis.version,
             writer=Writer(readers, picker, engine, limit, post_publisher, copies, upstreams),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
             describer=ProfileDescriber(basis, readers, settings.prior_variance),
@@ -113,7 +116,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         BodyGuard, max_bytes=settings.generation_body_bytes, timeout_s=settings.generation_body_timeout_s
     )
+    app.add_middleware(OpenAIErrors)
     app.include_router(generation_router(switch, Feed(FeedReader(redis, settings.tenant), settings.redis_timeout_s)))
+    app.include_router(openai_router(switch, engine, settings.generation_chat_max_tokens))
     app.include_router(
         health_router(
             {"engine": engine.check, **({"upstreams": upstreams_answer} if upstreams.clients else {})},

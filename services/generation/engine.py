@@ -69,12 +69,14 @@ class EngineClient:
             trust_env=False,
         )
 
-    async def served_model(self) -> str:
-        """The engine's name of its model.
+    async def served_model(self, *, anew: bool = False) -> str:
+        """The engine's name of its model, as it was last asked, or is asked `anew`.
 
         Raises:
             Problem: it can't be asked now.
         """
+        if anew:
+            self._model = self._configured_model
         async with _understood(), asyncio.timeout(self._timeout_s):
             return await self._served_model()
 

@@ -23,6 +23,7 @@ class Serving:
     """All that depends on the basis.
 
     Attributes:
+        version: of the basis.
         writer: writes posts.
         ranker: ranks posts.
         describer: describes profiles.
@@ -30,6 +31,7 @@ class Serving:
         probe: asks the engine for a token under a prompt of the basis.
     """
 
+    version: str
     writer: Writer
     ranker: Ranker
     describer: ProfileDescriber

@@ -58,6 +58,9 @@ class Settings(LearningSettings):
     generation_max_tokens: Annotated[int, FormerNames.of("SLOP_MAX_TOKENS")] = Field(
         60, gt=0, le=512, description="longest post, where the request doesn't say"
     )
+    generation_chat_max_tokens: int = Field(
+        512, gt=0, description="longest answer of a chat completion, where the request doesn't say"
+    )
     generation_temperature: Annotated[float, FormerNames.of("SLOP_TEMPERATURE")] = Field(
         0.8, ge=0, le=2, description="temperature, where the request doesn't say"
     )

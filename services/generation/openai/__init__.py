@@ -1,0 +1,1 @@
+"""OpenAI's API of chat completions, for clients that are written against it."""
