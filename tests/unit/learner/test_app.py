@@ -38,6 +38,7 @@ class Commits:
     records: list[Signal]
     read_before: int = 0
     done_times: int = 0
+    emptied: bool = False
 
     def poll(self, wait_s: float, max_records: int) -> list[Signal]:
         del wait_s
@@ -46,7 +47,7 @@ class Commits:
 
     def done(self) -> bool:
         self.done_times += 1
-        return True
+        return not self.emptied
 
     def was_read_before(self, record: ConsumerRecord) -> bool:
         return record.offset < self.read_before
@@ -60,6 +61,10 @@ class Fussy:
     refuses: bytes = b""
     unremembered: int = 0
     learned: list[bytes] = field(default_factory=list)
+    forgotten: list[bytes | None] = field(default_factory=list)
+
+    def forget(self, values: Sequence[bytes | None]) -> None:
+        self.forgotten += values
 
     def learn(self, values: Sequence[bytes | None]) -> BatchOutcome:
         for value in values:
@@ -155,3 +160,11 @@ def test_replays_are_unexplained_unless_their_records_were_read_before(read_befo
     worker, _ = a_worker(learner, commits)
     worker.step(threading.Event())
     assert sample("slop_learner_unexplained_replays_total") - before == counted
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_what_is_learned_while_redis_is_emptied_is_taken_back(emptied: bool) -> None:
+    commits, learner = Commits(some_records(b"a", b"b"), emptied=emptied), Fussy({})
+    worker, _ = a_worker(learner, commits)
+    worker.step(threading.Event())
+    assert learner.forgotten == ([b"a", b"b"] if emptied else [])
