@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
+from generation.callers import caller_of
 from generation.contracts import (
     MAX_POSTS,
     FeedResponse,
@@ -30,7 +31,8 @@ _BAD_BODY: Final = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the body was not sent as application/json",
     HTTPStatus.UNPROCESSABLE_ENTITY: "a field is missing, unknown, or not valid; `errors` says which",
 }
-_AWAY: Final = "the engine, or what else is needed, does not answer or is overloaded; see Retry-After"
+_TOO_MUCH: Final = "too much for one reader, API key or address at a time; see Retry-After"
+_AWAY: Final = "the engine, or what else is needed, does not answer, is overloaded, or takes too long; see Retry-After"
 _NOT_UNDERSTOOD: Final = "the engine or the featurizer does not fit this service's basis"
 
 _GENERATE: Final[dict[int | str, dict[str, Any]]] = {
@@ -39,13 +41,21 @@ _GENERATE: Final[dict[int | str, dict[str, Any]]] = {
         "or `error` with a problem document",
         "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": EXAMPLE}},
     }
-} | problem_responses(_BAD_BODY | {HTTPStatus.BAD_GATEWAY: _NOT_UNDERSTOOD, HTTPStatus.SERVICE_UNAVAILABLE: _AWAY})
+} | problem_responses(
+    _BAD_BODY
+    | {
+        HTTPStatus.TOO_MANY_REQUESTS: _TOO_MUCH,
+        HTTPStatus.BAD_GATEWAY: _NOT_UNDERSTOOD,
+        HTTPStatus.SERVICE_UNAVAILABLE: _AWAY,
+    }
+)
 _RANK: Final = problem_responses(
     _BAD_BODY | {HTTPStatus.BAD_GATEWAY: _NOT_UNDERSTOOD, HTTPStatus.SERVICE_UNAVAILABLE: _AWAY}
 )
 _FEED: Final = problem_responses(
     {
         HTTPStatus.UNPROCESSABLE_ENTITY: "the id or `n` is not valid",
+        HTTPStatus.TOO_MANY_REQUESTS: _TOO_MUCH,
         HTTPStatus.BAD_GATEWAY: _NOT_UNDERSTOOD,
         HTTPStatus.SERVICE_UNAVAILABLE: _AWAY,
     }
@@ -65,12 +75,12 @@ def generation_router(switch: BasisSwitch, feed: Feed) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     @router.post("/generate", response_model=GenerateResponse, responses=_GENERATE, tags=["posts"])
-    async def generate(request: GenerateRequest) -> Response | GenerateResponse:
+    async def generate(request: GenerateRequest, http: Request) -> Response | GenerateResponse:
         """Write posts in a reader's taste; plain posts where there is no profile that may be used."""
-        asked = writing_request_of(request)
+        asked = writing_request_of(request, caller_of(http))
         if request.stream:
-            return await event_stream(switch.serving.writer.stream(asked), GenerateEvents())
-        return answer_of(await switch.serving.writer.write(asked))
+            return await event_stream(http, switch.serving.writer.stream(asked), GenerateEvents())
+        return answer_of(await while_connected(http, switch.serving.writer.write(asked)))
 
     @router.post("/rank", responses=_RANK, tags=["posts"])
     async def rank(request: RankRequest, http: Request) -> RankResponse:
@@ -84,7 +94,7 @@ def generation_router(switch: BasisSwitch, feed: Feed) -> APIRouter:
         n: Annotated[int, Query(ge=1, le=MAX_POSTS, description="how many posts")] = 5,
     ) -> FeedResponse:
         """The next posts of a reader's feed, each of which is given out once; written ahead for active readers."""
-        return await while_connected(http, feed.posts(user_id, n, switch.serving.writer))
+        return await while_connected(http, feed.posts(user_id, n, switch.serving.writer, caller_of(http)))
 
     @router.get("/users/{user_id:path}/profile", responses=_PROFILE, tags=["readers"])
     async def profile(user_id: Annotated[Id, Path(description="the reader", examples=["ada"])]) -> ProfileResponse:

@@ -13,6 +13,8 @@ from fastapi import FastAPI
 
 from generation import metrics
 from generation.api import generation_router
+from generation.callers import Allowance, CallerLimit
+from generation.copy_filter import CopyFilter
 from generation.engine import EngineClient
 from generation.features import FeaturizerClient
 from generation.feed import Feed
@@ -27,7 +29,7 @@ from generation.request_limit import RequestLimit
 from generation.serving import BasisSwitch, Serving
 from generation.settings import Settings
 from generation.upstreams import UpstreamClient, Upstreams
-from generation.writing import CopyFilter, Writer
+from generation.writing import Writer, WritingLimits
 from kit.body_guard import BodyGuard
 from kit.health import health_router
 from kit.problems import install_problems
@@ -60,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
     publisher = Publisher(settings.kafka_bootstrap, "slop-generation", PublisherLimits(settings.generation_queue_bytes))
     metrics.watch(publisher)
 
-    limit = _limit_of(settings)
+    limits = limits_of(settings)
     post_publisher = PostPublisher(settings.tenant, publisher, redis, settings.redis_timeout_s)
     rng = np.random.default_rng()
 
@@ -75,10 +77,12 @@ def create_app(settings: Settings) -> FastAPI:
             picker = PromptPicker(basis, settings, rng, style_subject_of(ref, basis, settings))
         except UnsafeSoftPrompt as error:
             raise InvalidBasis(f"a prompt must not reach the engine: {error}") from error
-        copies = CopyFilter(KnownPosts.beside(Path(ref.folder)), settings.generation_rewrites)
+        copies = CopyFilter(
+            KnownPosts.beside(Path(ref.folder)), settings.generation_rewrites, settings.generation_stream_held_words
+        )
         return Serving(
             version=basis.version,
-            writer=Writer(readers, picker, engine, limit, post_publisher, copies, upstreams),
+            writer=Writer(readers, picker, engine, limits, post_publisher, copies, upstreams),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
             describer=ProfileDescriber(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),
@@ -174,12 +178,26 @@ def upstreams_of(settings: Settings) -> Upstreams:
         )
         for arm, upstream in upstreams.items()
     }
-    return Upstreams(clients, {arm: _limit_of(settings) for arm in clients})
+    return Upstreams(clients, {arm: _turns_of(settings) for arm in clients})
 
 
-def _limit_of(settings: Settings) -> RequestLimit:
+def _turns_of(settings: Settings) -> RequestLimit:
     return RequestLimit(
         settings.generation_max_concurrency, settings.generation_max_waiting, settings.generation_max_wait_s
+    )
+
+
+def limits_of(settings: Settings) -> WritingLimits:
+    """How long requests may take and how much callers may ask for, as the settings say."""
+    return WritingLimits(
+        deadline_s=settings.generation_deadline_s,
+        publishing_s=settings.redis_timeout_s,
+        turns=_turns_of(settings),
+        callers=CallerLimit(
+            reader=Allowance(settings.generation_reader_requests, settings.generation_reader_tokens),
+            key=Allowance(settings.generation_key_requests, settings.generation_key_tokens),
+            address=Allowance(settings.generation_address_requests, settings.generation_address_tokens),
+        ),
     )
 
 

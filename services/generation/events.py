@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final, Protocol
 
-from fastapi.responses import StreamingResponse
-from starlette.types import Send
+from fastapi import Request
 
 from generation.generate import answer_of, delta_of
+from generation.streaming import EventStream, begun
 from generation.writing_request import PostPiece, WrittenPosts
 from kit.problems import Problem
 
@@ -22,19 +22,6 @@ event: done
 data: {"posts":[{"post_id":"gen-0b9c","text":"Repotted the basil today."}],"personalization":{"applied":true}}
 
 """
-
-
-class EventStream(StreamingResponse):
-    """A streamed answer that closes its source as soon as the client has gone."""
-
-    def __init__(self, events: AsyncGenerator[str, None]) -> None:
-        super().__init__(events, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
-        self._events = events
-
-    async def stream_response(self, send: Send) -> None:
-        """Send all events, as ASGI does."""
-        async with aclosing(self._events):
-            await super().stream_response(send)
 
 
 class EventFormat(Protocol):
@@ -61,21 +48,19 @@ class GenerateEvents:
         return f"event: error\ndata: {bytes(problem.response().body).decode()}\n\n"
 
 
-async def event_stream(source: AsyncGenerator[Item, None], form: EventFormat) -> EventStream:
-    """Wait for the first item, then stream. A failure before the first item is answered with a status of its own.
+async def event_stream(http: Request, source: AsyncGenerator[Item, None], form: EventFormat) -> EventStream:
+    """A streamed answer. A failure before the first item is answered with a status of its own; see `begun`.
 
     Raises:
-        Problem: the source failed before its first item.
+        Problem: the source failed before its first item, or the caller has gone.
     """
-    first = await anext(source)
-    return EventStream(_events(first, source, form))
+    return EventStream(_events(await begun(http, source), form))
 
 
-async def _events(first: Item, rest: AsyncGenerator[Item, None], form: EventFormat) -> AsyncGenerator[str, None]:
-    async with aclosing(rest):
+async def _events(items: AsyncGenerator[Item, None], form: EventFormat) -> AsyncGenerator[str, None]:
+    async with aclosing(items):
         try:
-            yield form.item(first)
-            async for item in rest:
+            async for item in items:
                 yield form.item(item)
         except Problem as problem:
             yield form.problem(problem)

@@ -7,6 +7,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from generation import metrics
+from generation.callers import Caller
 from generation.contracts import FeedPost, FeedResponse
 from generation.writing import Writer
 from generation.writing_request import WritingRequest
@@ -22,7 +23,7 @@ class Feed:
     def __init__(self, queues: FeedReader, timeout_s: float) -> None:
         self._queues, self._timeout_s = queues, timeout_s
 
-    async def posts(self, user_id: str, n: int, writer: Writer) -> FeedResponse:
+    async def posts(self, user_id: str, n: int, writer: Writer, caller: Caller) -> FeedResponse:
         """The next n posts; fewer where some were written ahead and the engine can't write the others now.
 
         Raises:
@@ -32,7 +33,9 @@ class Feed:
         posts = await self._written_ahead(user_id, n)
         source = "queue" if len(posts) == n else "live"
         if source == "live":
-            posts += await self._live(user_id, n - len(posts), writer, needed=not posts)
+            posts += await self._live(
+                WritingRequest(user_id, n=n - len(posts), caller=caller), writer, needed=not posts
+            )
         metrics.FEED_SECONDS.labels(source).observe(time.perf_counter() - started)
         return FeedResponse(posts=posts)
 
@@ -47,15 +50,15 @@ class Feed:
         metrics.FEED_POSTS.labels("queue").inc(len(taken))
         return [FeedPost(post_id=post.post_id, text=post.text, arm=post.arm, pregenerated=True) for post in taken]
 
-    async def _live(self, user_id: str, n: int, writer: Writer, *, needed: bool) -> list[FeedPost]:
+    async def _live(self, request: WritingRequest, writer: Writer, *, needed: bool) -> list[FeedPost]:
         """Posts written now; none while the engine can't write and they are not `needed`."""
         try:
-            written = await writer.write(WritingRequest(user_id, n=n))
+            written = await writer.write(request)
         except Problem:
             if needed:
                 raise
             return []
-        metrics.FEED_POSTS.labels("live").inc(n)
+        metrics.FEED_POSTS.labels("live").inc(request.n)
         arm = written.personalization.arm
         return [
             FeedPost(post_id=post.post_id, text=post.text.strip(), arm=arm, pregenerated=False)

@@ -1,11 +1,12 @@
 """The generate call: from its body to what the writer is asked for, and from what was written to its answer."""
 
+from generation.callers import Caller
 from generation.contracts import GeneratedPost, GenerateRequest, GenerateResponse, PostDelta
 from generation.writing_request import PostPiece, Role, Turn, WritingRequest, WrittenPosts
 
 
-def writing_request_of(request: GenerateRequest) -> WritingRequest:
-    """What a generate request asks for."""
+def writing_request_of(request: GenerateRequest, caller: Caller) -> WritingRequest:
+    """What a generate request of a caller asks for."""
     return WritingRequest(
         user_id=request.user_id,
         turns=() if request.prompt is None else (Turn(Role.USER, request.prompt),),
@@ -14,6 +15,7 @@ def writing_request_of(request: GenerateRequest) -> WritingRequest:
         max_tokens=request.max_tokens,
         temperature=request.temperature,
         strength=request.strength,
+        caller=caller,
     )
 
 

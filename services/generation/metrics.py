@@ -1,5 +1,6 @@
 """The metrics of the generation service."""
 
+from enum import StrEnum
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -50,9 +51,30 @@ PUBLISHING: Final = Gauge("slop_publishing_posts", "Generated posts that Kafka h
 
 LIVE_GROUP: Final = Gauge("slop_live_group", "1 for each consumer group that learns under the live basis.", ["group"])
 
+
+class Refusal(StrEnum):
+    """Why a request to write was refused, or was not answered in time."""
+
+    CALLER = "caller"
+    OVERLOADED = "overloaded"
+    TOO_LONG = "too_long"
+    DEADLINE = "deadline"
+
+
+REFUSED: Final = Counter(
+    "slop_refused_requests",
+    "Requests to write that were refused: caller, too much for one reader, key or address; overloaded, no turn came; "
+    "too_long for the model; deadline, not written in time.",
+    ["reason"],
+)
+CALLERS_GONE: Final = Counter("slop_callers_gone", "Requests whose caller left before the answer was complete.")
+CUT: Final = Counter("slop_cut_posts", "Streamed posts that were ended early, where they began to copy a known post.")
+
 for _source in ("queue", "live"):
     FEED_POSTS.labels(_source)
     FEED_SECONDS.labels(_source)
+for _refusal in Refusal:
+    REFUSED.labels(_refusal)
 for _arm in Arm:
     DISTINCT2.labels(_arm)
     for _reason in Reason:

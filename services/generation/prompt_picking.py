@@ -92,6 +92,10 @@ class PromptPicker:
         composed = sum(isinstance(choice, Pair) for choice in choices)
         return PickedPrompts(tuple(by_prompt), state.personalization(self._version), composed)
 
+    def max_tokens_of(self, request: WritingRequest) -> int:
+        """How long each text of a request may be, in tokens."""
+        return request.max_tokens or self._settings.generation_max_tokens
+
     def probe(self) -> CompletionRequest:
         """One token under the first prompt of the basis: the least that shows that the engine takes its prompts."""
         messages = self._messages(0, WritingRequest(user_id=None), PROBE)
@@ -104,7 +108,7 @@ class PromptPicker:
         return CompletionRequest(
             messages=self._messages(choice, request, manner),
             n=n,
-            max_tokens=request.max_tokens or settings.generation_max_tokens,
+            max_tokens=self.max_tokens_of(request),
             temperature=settings.generation_temperature if request.temperature is None else request.temperature,
             min_p=settings.generation_min_p,
             options=request.options,

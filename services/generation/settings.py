@@ -55,6 +55,33 @@ class Settings(LearningSettings):
         5.0, ge=0, description="how long a generate request waits for its turn before it is refused"
     )
 
+    generation_deadline_s: float = Field(
+        60.0,
+        gt=0,
+        description="how long a generate request may take from its arrival to its last token: waiting, Redis and "
+        "rewrites included; beyond it 503",
+    )
+    generation_reader_requests: int = Field(
+        8, ge=0, description="requests of one reader that may be in flight, waiting ones included; 0: any number"
+    )
+    generation_reader_tokens: int = Field(
+        16_384,
+        ge=0,
+        description="tokens (`n` × `max_tokens`) that one reader's requests in flight may ask for together; 0: any "
+        "number",
+    )
+    generation_key_requests: int = Field(
+        0, ge=0, description="as of a reader, for one API key (`Authorization: Bearer`); 0: any number"
+    )
+    generation_key_tokens: int = Field(0, ge=0, description="as of a reader, for one API key; 0: any number")
+    generation_address_requests: int = Field(
+        0,
+        ge=0,
+        description="as of a reader, for one address that requests come from; 0, any number, is right where a "
+        "product's backend calls for all of its readers",
+    )
+    generation_address_tokens: int = Field(0, ge=0, description="as of a reader, for one address; 0: any number")
+
     generation_max_tokens: Annotated[int, FormerNames.of("SLOP_MAX_TOKENS")] = Field(
         60, gt=0, le=512, description="longest post, where the request doesn't say"
     )
@@ -105,8 +132,14 @@ class Settings(LearningSettings):
         2,
         ge=0,
         le=8,
-        description="how often a post that nearly copies a known one, or is empty, is written again; not where posts "
-        "are streamed, nor at temperature 0",
+        description="how often a post that nearly copies a known one, or is empty, is written again; not at "
+        "temperature 0",
+    )
+    generation_stream_held_words: int = Field(
+        12,
+        ge=0,
+        description="words of a streamed post that are held back until it is clear that it does not begin as a copy; "
+        "0: streams are not checked",
     )
 
     featurizer_url: str = Field(

@@ -1,12 +1,19 @@
 """From a request to its posts, whole or streamed."""
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, contextmanager
 from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
 
 from generation import metrics
+from generation.callers import CallerLimit
 from generation.completions import CompletedText, Usage
+from generation.copy_filter import CopyFilter, HeldPost
+from generation.deadline import DEADLINE, Deadline
 from generation.engine import EngineClient
 from generation.post_publishing import PostPublisher
 from generation.prompt_picking import PickedPrompts, PostsOfPrompt, PromptPicker
@@ -15,35 +22,32 @@ from generation.request_limit import RequestLimit
 from generation.tasks import gathered, merged
 from generation.upstreams import Upstreams
 from generation.writing_request import PostPiece, WritingRequest, WrittenPosts
-from slop.copies import KnownPosts
+from kit.problems import Problem
+
+EARLY_S: Final = 0.5  # so long before the deadline a rewriting is given up, and the draft is served
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class CopyFilter:
-    """Finds texts that are not served: empty ones, and near-copies of known posts.
+class WritingLimits:
+    """How long a request may take, and how much may be written at a time.
 
     Attributes:
-        known: the posts that must not be copied.
-        rewrites: how often such a post is written again, before it is served all the same.
+        deadline_s: from a request's arrival to its last token, seconds.
+        publishing_s: of these, what is kept for storing the posts.
+        turns: who may be at the engine.
+        callers: what each reader, key and address may have in flight.
     """
 
-    known: KnownPosts
-    rewrites: int
+    deadline_s: float
+    publishing_s: float
+    turns: RequestLimit
+    callers: CallerLimit
 
-    def again(self, written: Iterable[PostsOfPrompt], texts: Sequence[CompletedText]) -> Iterator[PostsOfPrompt]:
-        """Of the posts that were written, those to be written again.
-
-        Args:
-            written: the posts, by their prompts. At temperature 0 the same texts would come again: these stay.
-            texts: of all posts of the answer.
-        """
-        for some in written:
-            posts = tuple(post for post in some.posts if self._is_refused(texts[post].text))
-            if posts and some.request.temperature > 0:
-                yield PostsOfPrompt(replace(some.request, n=len(posts)), posts)
-
-    def _is_refused(self, text: str) -> bool:
-        return not text.strip() or self.known.are_copied_by(text)
+    def deadline(self) -> Deadline:
+        """Of a request that arrives now."""
+        return Deadline(self.deadline_s, self.publishing_s)
 
 
 class Writer:
@@ -54,25 +58,26 @@ class Writer:
         readers: ReaderStates,
         picker: PromptPicker,
         engine: EngineClient,
-        limit: RequestLimit,
+        limits: WritingLimits,
         post_publisher: PostPublisher,
         copies: CopyFilter,
         upstreams: Upstreams,
     ) -> None:
-        self._readers, self._picker, self._engine, self._limit = readers, picker, engine, limit
+        self._readers, self._picker, self._engine, self._limits = readers, picker, engine, limits
         self._post_publisher, self._copies, self._upstreams = post_publisher, copies, upstreams
 
     async def write(self, request: WritingRequest) -> WrittenPosts:
         """All posts, once they are complete.
 
         Raises:
-            Problem: the engine can't write them now, or refuses to.
+            Problem: the engine can't write them now or refuses to, it takes too long, or the caller asks for too much.
         """
-        with metrics.GENERATE_SECONDS.time():
+        deadline = self._limits.deadline()
+        with metrics.GENERATE_SECONDS.time(), _counted(), self._admitted(request):
             picked = await self._picked(request)
-            async with self._limit_of(picked).turn():
-                texts, usage = await self._written(self._engine_of(picked), picked.by_prompt, request.n)
-            return await self._published(request, texts, usage, picked)
+            async with self._turn(request, picked, deadline):
+                texts, usage = await self._written(self._engine_of(picked), picked.by_prompt, deadline)
+            return await self._published(request, [texts[post] for post in range(request.n)], usage, picked)
 
     async def stream(self, request: WritingRequest) -> AsyncGenerator[PostPiece | WrittenPosts, None]:
         """Pieces of posts as they are written, then what `write` gives, but for `logprobs`, which the pieces have.
@@ -80,23 +85,29 @@ class Writer:
         Raises:
             Problem: as `write` does, at any point.
         """
-        started = time.perf_counter()
-        picked = await self._picked(request)
+        deadline, started = self._limits.deadline(), time.perf_counter()
         texts, usage, wrote = [CompletedText("")] * request.n, Usage(), False
-        pieces = merged([self._pieces(self._engine_of(picked), some) for some in picked.by_prompt])
-        async with self._limit_of(picked).turn(), aclosing(pieces):
-            async for piece in pieces:
-                if isinstance(piece, Usage):
-                    usage += piece
-                    continue
-                if not wrote:
-                    metrics.FIRST_TOKEN_SECONDS.observe(time.perf_counter() - started)
-                    wrote = True
-                before = texts[piece.post]
-                texts[piece.post] = CompletedText(before.text + piece.text, piece.finish_reason or before.finish_reason)
-                yield piece
-        metrics.GENERATE_SECONDS.observe(time.perf_counter() - started)
-        yield await self._published(request, texts, usage, picked)
+        with _counted(), self._admitted(request):
+            picked = await self._picked(request)
+            pieces = merged([self._pieces(self._engine_of(picked), some, deadline) for some in picked.by_prompt])
+            async with self._turn(request, picked, deadline), aclosing(pieces):
+                while (piece := await _next(pieces, deadline)) is not None:
+                    if isinstance(piece, Usage):
+                        usage += piece
+                        continue
+                    if not wrote:
+                        metrics.FIRST_TOKEN_SECONDS.observe(time.perf_counter() - started)
+                        wrote = True
+                    before = texts[piece.post]
+                    reason = piece.finish_reason or before.finish_reason
+                    texts[piece.post] = CompletedText(before.text + piece.text, reason)
+                    yield piece
+            metrics.GENERATE_SECONDS.observe(time.perf_counter() - started)
+            yield await self._published(request, texts, usage, picked)
+
+    def _admitted(self, request: WritingRequest) -> AbstractContextManager[None]:
+        tokens = request.n * self._picker.max_tokens_of(request)
+        return self._limits.callers.admitted(request.caller, request.user_id, tokens)
 
     async def _picked(self, request: WritingRequest) -> PickedPrompts:
         return self._picker.pick(request, await self._readers.state_to_write(request.user_id))
@@ -104,32 +115,99 @@ class Writer:
     def _engine_of(self, picked: PickedPrompts) -> EngineClient:
         return self._upstreams.clients.get(picked.personalization.arm, self._engine)
 
-    def _limit_of(self, picked: PickedPrompts) -> RequestLimit:
-        return self._upstreams.limits.get(picked.personalization.arm, self._limit)
+    def _turn(
+        self, request: WritingRequest, picked: PickedPrompts, deadline: Deadline
+    ) -> AbstractAsyncContextManager[None]:
+        turns = self._upstreams.limits.get(picked.personalization.arm, self._limits.turns)
+        return turns.turn(request.caller.source, request.user_id or "", deadline.left_s)
 
     async def _written(
-        self, engine: EngineClient, by_prompt: Sequence[PostsOfPrompt], posts: int
-    ) -> tuple[list[CompletedText], Usage]:
-        """The texts of so many posts. What `copies` refuses is written again, as often as it allows."""
-        texts, usage, rewrites = [CompletedText("")] * posts, Usage(), 0
-        while by_prompt:
-            written = await gathered(engine.complete(some.request) for some in by_prompt)
-            for some, completion in zip(by_prompt, written, strict=True):
-                usage += completion.usage
-                for post, text in zip(some.posts, completion.texts, strict=True):
-                    texts[post] = text
-            by_prompt = list(self._copies.again(by_prompt, texts)) if rewrites < self._copies.rewrites else []
+        self, engine: EngineClient, by_prompt: Sequence[PostsOfPrompt], deadline: Deadline
+    ) -> tuple[dict[int, CompletedText], Usage]:
+        """The texts of all posts, by their indices."""
+        started = time.perf_counter()
+        async with deadline.met():
+            texts, usage = await _completed(engine, by_prompt)
+        again, used = await self._rewritten(engine, by_prompt, texts, time.perf_counter() - started, deadline)
+        return texts | again, usage + used
+
+    async def _rewritten(
+        self,
+        engine: EngineClient,
+        by_prompt: Sequence[PostsOfPrompt],
+        drafts: Mapping[int, CompletedText],
+        took_s: float,
+        deadline: Deadline,
+    ) -> tuple[dict[int, CompletedText], Usage]:
+        """Have drafts that are not to be served written again, as often as `copies` and the deadline allow.
+
+        A draft is served all the same where time is short, or the engine fails meanwhile.
+
+        Args:
+            engine: what writes.
+            by_prompt: what was asked for.
+            drafts: what came.
+            took_s: how long that took, seconds.
+            deadline: of the request.
+
+        Returns:
+            The new texts, by their indices.
+        """
+        texts, usage = dict[int, CompletedText](), Usage()
+        for _ in range(self._copies.rewrites):
+            by_prompt = list(self._copies.again(by_prompt, {**drafts, **texts}))
+            if not by_prompt or deadline.left_s < took_s + EARLY_S:
+                break
             metrics.REWRITTEN.inc(sum(len(some.posts) for some in by_prompt))
-            rewrites += 1
+            try:
+                async with deadline.met(EARLY_S):
+                    written, used = await _completed(engine, by_prompt)
+            except Problem as problem:
+                log.warning("draft_served", reason=problem.detail)
+                break
+            texts, usage = texts | written, usage + used
         return texts, usage
 
-    async def _pieces(self, engine: EngineClient, some: PostsOfPrompt) -> AsyncGenerator[PostPiece | Usage, None]:
+    async def _pieces(
+        self, engine: EngineClient, some: PostsOfPrompt, deadline: Deadline
+    ) -> AsyncGenerator[PostPiece | Usage, None]:
+        """Pieces of the posts of one prompt. Posts that are not to be served are written again, and come whole."""
+        held = {post: self._copies.held(post) for post in some.posts}
+        drafts, ended, started = dict[int, CompletedText](), set[int](), time.perf_counter()
         async with aclosing(engine.stream(some.request)) as deltas:
             async for delta in deltas:
                 if isinstance(delta, Usage):
                     yield delta
-                else:
-                    yield PostPiece(some.posts[delta.index], delta.text, delta.finish_reason, delta.logprobs)
+                    continue
+                post = some.posts[delta.index]
+                pieces = held[post].add(PostPiece(post, delta.text, delta.finish_reason, delta.logprobs))
+                for piece in pieces:
+                    yield piece
+                if delta.finish_reason:
+                    ended.add(post)
+                    for piece in self._ended(held[post], drafts):
+                        yield piece
+        for post in held.keys() - ended:
+            for piece in self._ended(held[post], drafts):
+                yield piece
+        if not drafts:
+            return
+        refused = PostsOfPrompt(replace(some.request, n=len(drafts)), tuple(drafts))
+        again, used = await self._rewritten(engine, [refused], drafts, time.perf_counter() - started, deadline)
+        yield used
+        for post in drafts:
+            new = again.get(post)
+            whole = [PostPiece(post, new.text, new.finish_reason, new.logprobs)] if new else held[post].end()
+            for piece in whole:
+                yield piece
+
+    @staticmethod
+    def _ended(post: HeldPost, drafts: dict[int, CompletedText]) -> list[PostPiece]:
+        """What is left to send of a post that has ended; one that is not to be served goes to the drafts instead."""
+        if (draft := post.draft) is None:
+            return post.end()
+        drafts[post.index] = draft
+        return []
 
     async def _published(
         self, request: WritingRequest, texts: Sequence[CompletedText], usage: Usage, picked: PickedPrompts
@@ -138,3 +216,35 @@ class Writer:
         metrics.COMPOSED.inc(picked.composed)
         posts = await self._post_publisher.posts(request.user_id, texts, picked.personalization)
         return WrittenPosts(posts, usage, picked.personalization)
+
+
+async def _completed(
+    engine: EngineClient, by_prompt: Sequence[PostsOfPrompt]
+) -> tuple[dict[int, CompletedText], Usage]:
+    written = await gathered(engine.complete(some.request) for some in by_prompt)
+    texts = {
+        post: text
+        for some, completion in zip(by_prompt, written, strict=True)
+        for post, text in zip(some.posts, completion.texts, strict=True)
+    }
+    return texts, sum((completion.usage for completion in written), Usage())
+
+
+async def _next(pieces: AsyncGenerator[PostPiece | Usage, None], deadline: Deadline) -> PostPiece | Usage | None:
+    """The next piece, if it comes in time; None at the end."""
+    async with deadline.met():
+        return await anext(pieces, None)
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    """Count a caller who leaves, and an answer that comes too late."""
+    try:
+        yield
+    except (asyncio.CancelledError, GeneratorExit):
+        metrics.CALLERS_GONE.inc()
+        raise
+    except Problem as problem:
+        if problem.members.get("code") == DEADLINE:
+            metrics.REFUSED.labels(metrics.Refusal.DEADLINE).inc()
+        raise

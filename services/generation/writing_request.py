@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from generation.callers import NOBODY, Caller
 from generation.completions import Usage
 from generation.contracts import Personalization
 
@@ -38,6 +39,7 @@ class WritingRequest:
         temperature: None: as the settings say.
         strength: below 1 more of the weaker tastes, above 1 more of the strongest.
         options: parameters of OpenAI's for the engine, handed on as they are.
+        caller: who has sent the request.
     """
 
     user_id: str | None
@@ -48,6 +50,7 @@ class WritingRequest:
     temperature: float | None = None
     strength: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    caller: Caller = NOBODY
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ Words = npt.NDArray[np.uint32]
 
 KNOWN_FILE: Final = "known.safetensors"
 _END: Final = 0  # the hash after each post; no word has it
+_LAST_WORD: Final = re.compile(r"\w*\Z")
 
 log = structlog.get_logger(__name__)
 
@@ -37,30 +38,23 @@ class KnownPosts:
         """From the texts of posts."""
         return cls(np.array([word for text in texts for word in (*_hashes(text), _END)], dtype=np.uint32))
 
+    def __len__(self) -> int:
+        """How many words they have together, and posts."""
+        return len(self._words)
+
     def are_copied_by(self, text: str) -> bool:
         """Whether a text is a near-copy of a known post; a text without words is none."""
         words = _hashes(text)
         return bool(words) and 2 * self.longest_run(words) >= len(words)
 
-    def longest_run(self, words: list[int]) -> int:
-        """How many of the hashes stand in one run in a known post: the length of the longest common substring.
-
-        By dynamic programming: for each hash, `ends` are the places of all equal hashes in the known posts, and `runs`
-        the lengths of the common runs that end there. A run goes on where the place before is among the former ends.
-        """
-        longest, ends, runs = 0, np.empty(0, np.intp), np.empty(0, np.intp)
+    def longest_run(self, words: Iterable[int]) -> int:
+        """How many of the hashes stand in one run in a known post: the length of the longest common substring."""
+        run = CommonRun(self)
         for word in words:
-            places = self._places(word)
-            before = np.searchsorted(ends, places - 1)
-            goes_on = before < ends.size
-            goes_on[goes_on] = ends[before[goes_on]] == places[goes_on] - 1
-            lengths = np.ones(places.size, np.intp)
-            lengths[goes_on] += runs[before[goes_on]]
-            ends, runs = places, lengths
-            longest = max(longest, int(runs.max(initial=0)))
-        return longest
+            run.add(word)
+        return run.longest
 
-    def _places(self, word: int) -> npt.NDArray[np.intp]:
+    def places(self, word: int) -> npt.NDArray[np.intp]:
         """The places of a hash in the known posts, in rising order."""
         first, last = (int(np.searchsorted(self._sorted, np.uint32(word), side)) for side in ("left", "right"))
         return self._order[first:last]
@@ -84,6 +78,59 @@ class KnownPosts:
         except (SafetensorError, OSError, KeyError) as error:
             log.error("known_posts_unused", file=str(path), error=repr(error))
             return cls.of([])
+
+
+class CommonRun:
+    """The longest run of words that a text shares with a known post, while the text grows word by word.
+
+    By dynamic programming, as for the longest common substring: for the last word, `ends` are the places of all equal
+    hashes in the known posts, and `runs` the lengths of the common runs that end there. A run goes on where the place
+    before is among the former ends.
+
+    Attributes:
+        longest: its length so far, in words.
+    """
+
+    def __init__(self, known: KnownPosts) -> None:
+        self.longest = 0
+        self._known, self._ends, self._runs = known, np.empty(0, np.intp), np.empty(0, np.intp)
+
+    def add(self, word: int) -> None:
+        """The text goes on with a word of this hash."""
+        places = self._known.places(word)
+        before = np.searchsorted(self._ends, places - 1)
+        goes_on = before < self._ends.size
+        goes_on[goes_on] = self._ends[before[goes_on]] == places[goes_on] - 1
+        lengths = np.ones(places.size, np.intp)
+        lengths[goes_on] += self._runs[before[goes_on]]
+        self._ends, self._runs = places, lengths
+        self.longest = max(self.longest, int(self._runs.max(initial=0)))
+
+
+class GrowingText:
+    """Tells of a text that comes in pieces whether it is a near-copy so far.
+
+    Attributes:
+        words: how many whole words it has; the last one is whole when another character follows it.
+    """
+
+    def __init__(self, known: KnownPosts) -> None:
+        self.words = 0
+        self._run, self._begun = CommonRun(known), ""
+
+    def add(self, piece: str) -> None:
+        """The text goes on."""
+        text = self._begun + piece
+        self._begun = _LAST_WORD.search(text)[0]  # type: ignore[index]  # it matches the empty word too
+        for word in _hashes(text[: len(text) - len(self._begun)]):
+            self._run.add(word)
+            self.words += 1
+
+    @property
+    def is_near_copy(self) -> bool:
+        """Whether at least half of the words stand in one run in a known post, however the last word ends."""
+        begun = bool(self._begun)
+        return 2 * (self._run.longest + begun) >= self.words + begun
 
 
 def _hashes(text: str) -> list[int]:

@@ -396,7 +396,7 @@ def test_requests_are_counted_by_route_and_a_readers_name_is_no_label(service: h
 def test_the_api_describes_itself(service: httpx.Client) -> None:
     document = service.get("/openapi.json").json()
     generate = document["paths"]["/v1/generate"]["post"]["responses"]
-    assert generate.keys() == {"200", "400", "408", "413", "415", "422", "502", "503"}
+    assert generate.keys() == {"200", "400", "408", "413", "415", "422", "429", "502", "503"}
     assert generate["200"]["content"].keys() == {"application/json", "text/event-stream"}
     assert "application/problem+json" in generate["503"]["content"]
     properties = document["components"]["schemas"]["GenerateRequest"]["properties"]

@@ -1,12 +1,14 @@
 """The routes of OpenAI's API."""
 
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from generation.callers import caller_of
 from generation.engine import EngineClient
 from generation.events import EVENT_STREAM, event_stream
 from generation.openai.chat import Chat, fingerprint_of
@@ -24,7 +26,7 @@ data: [DONE]
 
 """
 _NOT_VALID: Final = "the body is not JSON, a parameter is not valid or not supported, or the chat is too long"
-_AWAY: Final = "the engine, or what else is needed, does not answer or is overloaded; see Retry-After"
+_AWAY: Final = "the engine, or what else is needed, does not answer, is overloaded, or takes too long; see Retry-After"
 
 
 def _errors(meanings: dict[HTTPStatus, str]) -> dict[int | str, dict[str, Any]]:
@@ -43,6 +45,7 @@ _CHAT: Final[dict[int | str, dict[str, Any]]] = {
         HTTPStatus.REQUEST_TIMEOUT: "the body did not arrive in time; see Retry-After",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is too large",
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the body was not sent as application/json",
+        HTTPStatus.TOO_MANY_REQUESTS: "too much for one `user`, API key or address at a time; see Retry-After",
         HTTPStatus.BAD_GATEWAY: "the engine does not fit this service's basis, or its answer is not understood",
         HTTPStatus.SERVICE_UNAVAILABLE: _AWAY,
     }
@@ -82,12 +85,12 @@ def openai_router(switch: BasisSwitch, engine: EngineClient, max_tokens: int) ->
         """Answer a chat in the taste of the reader whom `user` names; plainly where there is none or no profile."""
         chat = Chat.of(body, max_tokens)
         await require_model(body.model)
-        serving = switch.serving
+        serving, asked = switch.serving, replace(chat.request, caller=caller_of(http))
         if body.stream:
             include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
             chunks = ChatChunks(chat, fingerprint_of(serving.version), include_usage=include_usage)
-            return await event_stream(serving.writer.stream(chat.request), chunks)
-        return chat.completion(await while_connected(http, serving.writer.write(chat.request)))
+            return await event_stream(http, serving.writer.stream(asked), chunks)
+        return chat.completion(await while_connected(http, serving.writer.write(asked)))
 
     @router.get("/models", responses=_MODELS)
     async def models() -> ModelList:

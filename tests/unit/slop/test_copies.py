@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from slop.copies import KNOWN_FILE, KnownPosts, _hashes
+from slop.copies import KNOWN_FILE, GrowingText, KnownPosts, _hashes
 
 POSTS = ["The basil has forgiven me, again and again.", "What is the best way to train a puppy?", "Soup!"]
 WORDS = st.lists(st.sampled_from("abcd"), max_size=12)
@@ -35,6 +35,16 @@ def test_the_longest_run_is_that_of_the_closest_post(posts: list[list[str]], wor
         (SequenceMatcher(None, post, words, autojunk=False).find_longest_match().size for post in posts), default=0
     )
     assert known.longest_run(_hashes(" ".join(words))) == longest
+
+
+@given(st.lists(WORDS, max_size=4), WORDS, st.integers(1, 5))
+def test_a_text_that_grows_is_told_as_the_whole_text_is(posts: list[list[str]], words: list[str], size: int) -> None:
+    known = KnownPosts.of(" ".join(post) for post in posts)
+    growing, text = GrowingText(known), " ".join([*words, ""])
+    for at in range(0, len(text), size):
+        growing.add(text[at : at + size])
+    assert growing.words == len(words)
+    assert growing.is_near_copy == (known.are_copied_by(text) or not words)
 
 
 def test_known_posts_lie_beside_a_basis(tmp_path: Path) -> None:
