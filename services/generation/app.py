@@ -16,6 +16,7 @@ from generation.api import generation_router
 from generation.callers import Allowance, CallerLimit
 from generation.copy_filter import CopyFilter
 from generation.engine import EngineClient
+from generation.experiment_guard import ExperimentGuard
 from generation.features import FeaturizerClient
 from generation.feed import Feed
 from generation.openai.errors import OpenAIErrors
@@ -31,12 +32,13 @@ from generation.settings import Settings
 from generation.upstreams import UpstreamClient, Upstreams
 from generation.writing import Writer, WritingLimits
 from kit.body_guard import BodyGuard
-from kit.health import health_router
+from kit.health import Check, health_router
 from kit.problems import install_problems
 from kit.request_metrics import observe_requests
 from kit.serving import documented_app
 from slop.basis import InvalidBasis
 from slop.copies import KnownPosts
+from slop.experiments import ArmAssigner
 from slop.kafka.publisher import Publisher, PublisherLimits
 from slop.redis.client import pooled_client, redis_client
 from slop.redis.feed_queue import FeedReader
@@ -89,6 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
             probe=picker.probe(),
         )
 
+    guard = ExperimentGuard(redis, assigner)
     blocking_redis = redis_client(settings.redis_url, settings.redis_timeout_s)  # following blocks, in a thread
     switch = BasisSwitch(LiveBases(blocking_redis, configured), serving_of)
 
@@ -98,17 +101,16 @@ def create_app(settings: Settings) -> FastAPI:
             publisher.start()
             stack.callback(blocking_redis.close)
             await switch.step()
+            await guard.step()
             stack.push_async_callback(asyncio.to_thread, publisher.close)
             stack.push_async_callback(redis.aclose)
             stack.push_async_callback(featurizer.close)
             stack.push_async_callback(engine.close)
             stack.push_async_callback(upstreams.close)
             await stack.enter_async_context(_at_work(switch.run(settings.follow_s)))
+            await stack.enter_async_context(_at_work(guard.run(settings.follow_s)))
             await stack.enter_async_context(_at_work(engine.watch(lambda: switch.serving.probe)))
             yield
-
-    async def upstreams_answer() -> None:
-        await upstreams.check(assigner.arms_now)
 
     app = documented_app(
         title="SLOP generation",
@@ -125,7 +127,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(openai_router(switch, engine, settings.generation_chat_max_tokens))
     app.include_router(
         health_router(
-            {"engine": engine.check, **({"upstreams": upstreams_answer} if upstreams.clients else {})},
+            {"engine": engine.check, **_checks_of_arms(assigner, guard, upstreams)},
             degradable={
                 "redis": partial(require_writable_async, redis, "generation"),  # posts' texts are handed on through it
                 "kafka": publisher.check,
@@ -147,6 +149,16 @@ async def _at_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _checks_of_arms(assigner: ArmAssigner, guard: ExperimentGuard, upstreams: Upstreams) -> dict[str, Check]:
+    """What readiness depends on for the sake of arms."""
+
+    async def upstreams_answer() -> None:
+        await upstreams.check(assigner.arms_now)
+
+    checks: dict[str, Check] = {"upstreams": upstreams_answer} if upstreams.clients else {}
+    return checks | ({"experiments": guard.check} if assigner.experiments else {})
 
 
 def engine_of(settings: Settings) -> EngineClient:
