@@ -1,4 +1,4 @@
-"""`python -m jobs worker|beat|run|restore|relearn|rollout|rollback|rejected`: the processes, and what people do."""
+"""`python -m jobs worker|beat|run|restore|relearn|rollout|rollback|lift|rejected`: processes, and what people do."""
 
 import argparse
 import json
@@ -46,6 +46,8 @@ def _arguments() -> argparse.Namespace:
         default="",
         help="to begin with: a file, or the newest good one",
     )
+    lift = commands.add_parser("lift", help="how much more readers like the posts of each arm than the control's")
+    lift.add_argument("--json", action="store_true", help="for machines")
     rejected.add_arguments(commands)
     return parser.parse_args()
 
@@ -89,6 +91,10 @@ def main() -> None:
             from jobs import by_hand
 
             by_hand.relearn(settings, arguments.snapshot)
+        case "lift":
+            from jobs import lift
+
+            lift.run(settings, as_json=arguments.json)
         case "rejected":
             sys.exit(rejected.run(settings, arguments))
 

@@ -58,6 +58,7 @@ class Worker:
         learner: Learner,
         settings: LearnerSettings,
         is_live: Callable[[], bool] = lambda: True,
+        redis: Redis | None = None,
     ) -> None:
         """A worker under one basis.
 
@@ -67,8 +68,9 @@ class Worker:
             settings: of the process.
             is_live: whether the basis is live. Under another one nothing is counted or rejected, since the learner of
                 the live basis does that with the same interactions.
+            redis: where the lift's sums are kept; None: nowhere.
         """
-        self._commits, self._learner, self._is_live = commits, learner, is_live
+        self._commits, self._learner, self._is_live, self._redis = commits, learner, is_live, redis
         self._metrics, self._outbox = LearnerMetrics(), Outbox(settings)
         self._wait_s, self._max_records = settings.learner_wait_s, settings.learner_batch
 
@@ -157,6 +159,8 @@ class Worker:
         if not self._is_live():
             return
         self._metrics.count(outcome, now_ms=time.time() * 1_000)
+        if self._redis is not None:
+            self._metrics.keep_lift(self._redis)
         if not any(map(self._commits.was_read_before, records)):
             UNEXPLAINED_REPLAYS.inc(outcome.unremembered)
         if outcome.rejected:
@@ -229,7 +233,7 @@ def run(settings: LearnerSettings, stop: threading.Event) -> None:
         def is_live() -> bool:
             return lanes.is_live(basis.version)
 
-        worker = Worker(commits, learner, settings, is_live)
+        worker = Worker(commits, learner, settings, is_live, redis)
         log.info("learning", group=group, basis=basis.version)
         return LearnerLane(worker, commits, subscription, is_live)
 

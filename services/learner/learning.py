@@ -40,6 +40,7 @@ class LearnedSignals:
             were parked: they say nothing of freshness.
         arms: of each whose label is not NEUTRAL, as in the lists below: the arm that wrote its post for its reader;
             empty if none did.
+        experiments: that had assigned these arms; empty if none did.
         liked: whether its label is above NEUTRAL.
         predicted: the probability of a like that was predicted before it was learned.
         readers: whose signal it is.
@@ -47,6 +48,7 @@ class LearnedSignals:
 
     received_ms: list[int] = field(default_factory=list)
     arms: list[str] = field(default_factory=list)
+    experiments: list[str] = field(default_factory=list)
     liked: list[bool] = field(default_factory=list)
     predicted: list[float] = field(default_factory=list)
     readers: list[User] = field(default_factory=list)
@@ -302,6 +304,7 @@ def _outcome(readers: Sequence[_Reader], batch: SignalBatch, predicted: Doubles)
     signals = LearnedSignals(
         received_ms=[batch.signals[row].received_at_ms for row in rows if not batch.signals[row].redelivered],
         arms=[batch.signals[row].arm for row in told],
+        experiments=[batch.signals[row].experiment for row in told],
         liked=(batch.labels[told] > NEUTRAL).tolist(),
         predicted=predicted[told].tolist(),
         readers=[User(batch.signals[row].tenant, batch.signals[row].user_id) for row in told],

@@ -1,41 +1,54 @@
-"""Counters from which Prometheus computes the lift and its interval, which takes readers as the unit.
+"""Counting reactions for the lift (`slop.lift`): for Prometheus, and in Redis for good.
 
-The reactions of one reader are alike, so they are no independent samples. If reader u has n_u reactions to an arm's
-posts, l_u of them likes, then p = sum(l_u) / n with n = sum(n_u) is the liked share, a ratio estimate. Its variance is
-sum((l_u - p n_u)^2) / n^2 = (sum(l_u^2) - 2 p sum(l_u n_u) + p^2 sum(n_u^2)) / n^2 (Cochran 1977, "Sampling
-techniques", chapter 6). The three sums only grow and are additive over replicas, and so they are counters. Each day of
-a reader counts as another reader.
+The sums are additive over replicas, and so they are counters.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+import structlog
 from prometheus_client import Counter
+from redis import Redis
+from redis.exceptions import RedisError
 
-from slop.arms import Arm
+from slop.arms import CONTROL, Arm
+from slop.lift import ArmOfExperiment, LiftSums
+from slop.redis.lift import add_lift
 from slop.redis.profiles import User
 
 MOST_A_DAY: Final = 20  # reactions of a reader to an arm's posts are counted
-MOST_READERS: Final = 50_000  # pairs of reader and arm are remembered
+MOST_READERS: Final = 50_000  # tallies are remembered
 DAY_MS: Final = 24 * 3600 * 1000
 
 COUNTED: Final = Counter(
     "slop_learner_counted_reactions",
     f"Reactions to an arm's posts by what they say, of each reader {MOST_A_DAY} a day at most.",
-    ["arm", "observed"],
+    ["arm", "experiment", "observed"],
 )
 PAIRS: Final = Counter(
     "slop_learner_counted_pairs",
     "Pairs of a reader's counted reactions of a day, itself included: both liked, a liked one and any, any two.",
-    ["arm", "pair"],
+    ["arm", "experiment", "pair"],
 )
-for _arm in Arm:
-    for _observed in ("liked", "not_liked"):
-        COUNTED.labels(_arm, _observed)
-    for _pair in ("liked", "liked_any", "any"):
-        PAIRS.labels(_arm, _pair)
+_ARMS: Final = frozenset(map(str, Arm))
+
+log = structlog.get_logger(__name__)
+
+
+class Reaction(NamedTuple):
+    """A learned reaction.
+
+    Attributes:
+        reader: whose it is.
+        at: the arm that wrote the post for this reader, and its experiment; without an arm if none did.
+        liked: whether it is a like.
+    """
+
+    reader: User
+    at: ArmOfExperiment
+    liked: bool
 
 
 @dataclass(slots=True)
@@ -53,41 +66,78 @@ class _Tally:
     liked: int = 0
 
 
-class Lift:
+class LiftCounter:
     """Counts reactions. Of too many readers those are forgotten whose last reaction is the oldest."""
 
     def __init__(self) -> None:
-        self._tallies: OrderedDict[tuple[User, str], _Tally] = OrderedDict()
+        self._tallies: OrderedDict[tuple[User, ArmOfExperiment], _Tally] = OrderedDict()
+        self._kept: dict[str, dict[ArmOfExperiment, LiftSums]] = {}
 
-    def count(self, reactions: Iterable[tuple[User, str, bool]], now_ms: float) -> None:
-        """Count reactions.
+    def count(self, reactions: Iterable[Reaction], now_ms: float) -> None:
+        """Count reactions. Those to posts of no arm, or of an arm of another release, say nothing of the lift.
 
         Args:
-            reactions: for each the reader, the arm that wrote its post for this reader (empty if none did), and whether
-                it is a like.
+            reactions: that were learned.
             now_ms: the time, in milliseconds since the Unix epoch.
         """
         day = int(now_ms // DAY_MS)
-        for user, arm, liked in reactions:
-            if arm:
-                self._count(self._tally(user, arm, day), arm, liked)
+        for reader, at, liked in reactions:
+            if at.arm in _ARMS:
+                self._count(reader, at, liked, day)
 
-    def _tally(self, user: User, arm: str, day: int) -> _Tally:
-        tally = self._tallies.pop((user, arm), None)
+    def keep(self, redis: Redis) -> None:
+        """Add to the sums in Redis what was counted since the last time; without Redis, it is kept until the next."""
+        for tenant in list(self._kept):
+            try:
+                add_lift(redis, tenant, self._kept[tenant])
+            except RedisError as error:
+                log.warning("the lift's sums are not written yet", error=f"{type(error).__name__}: {error}")
+                return
+            del self._kept[tenant]
+
+    def _count(self, reader: User, at: ArmOfExperiment, liked: bool, day: int) -> None:
+        tally = self._tally(reader, at, day)
+        if tally.reactions >= MOST_A_DAY:
+            return
+        n, likes = tally.reactions, tally.liked
+        tally.reactions += 1
+        tally.liked += liked
+        more = LiftSums(
+            readers=int(n == 0),
+            liked=int(liked),
+            not_liked=int(not liked),
+            liked_pairs=tally.liked**2 - likes**2,
+            liked_any_pairs=tally.liked * tally.reactions - likes * n,
+            any_pairs=tally.reactions**2 - n**2,
+        )
+        _show(at, more)
+        kept = self._kept.setdefault(reader.tenant, {})
+        kept[at] = kept.get(at, LiftSums()) + more
+
+    def _tally(self, reader: User, at: ArmOfExperiment, day: int) -> _Tally:
+        tally = self._tallies.pop((reader, at), None)
         if tally is None or tally.day != day:
             tally = _Tally(day)
-        self._tallies[user, arm] = tally
+        self._tallies[reader, at] = tally
         if len(self._tallies) > MOST_READERS:
             self._tallies.popitem(last=False)
         return tally
 
-    def _count(self, tally: _Tally, arm: str, liked: bool) -> None:
-        if tally.reactions >= MOST_A_DAY:
-            return
-        before = tally.reactions, tally.liked
-        tally.reactions += 1
-        tally.liked += liked
-        COUNTED.labels(arm, "liked" if liked else "not_liked").inc()
-        PAIRS.labels(arm, "liked").inc(tally.liked**2 - before[1] ** 2)
-        PAIRS.labels(arm, "liked_any").inc(tally.liked * tally.reactions - before[0] * before[1])
-        PAIRS.labels(arm, "any").inc(tally.reactions**2 - before[0] ** 2)
+
+def _show(at: ArmOfExperiment, more: LiftSums) -> None:
+    """Count for Prometheus. With the first reaction in an experiment, the control has its series there too."""
+    _series(at._replace(arm=CONTROL), LiftSums())
+    _series(at, more)
+
+
+def _series(at: ArmOfExperiment, more: LiftSums) -> None:
+    experiment, arm = at
+    COUNTED.labels(arm, experiment, "liked").inc(more.liked)
+    COUNTED.labels(arm, experiment, "not_liked").inc(more.not_liked)
+    PAIRS.labels(arm, experiment, "liked").inc(more.liked_pairs)
+    PAIRS.labels(arm, experiment, "liked_any").inc(more.liked_any_pairs)
+    PAIRS.labels(arm, experiment, "any").inc(more.any_pairs)
+
+
+for _arm in (Arm.SOFT, CONTROL):
+    _series(ArmOfExperiment("", _arm), LiftSums())

@@ -4,10 +4,12 @@ from collections import Counter as Tally
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
+from redis import Redis
 
 from learner.learning import BatchOutcome, LearnedSignals
-from learner.lift import Lift
+from learner.lift import LiftCounter, Reaction
 from slop.arms import Arm
+from slop.lift import ArmOfExperiment
 
 NO_ARM: Final = "none"
 OUTCOMES: Final = ("learned", "applied_before", "retried", "superseded", "withdrawn", "other_basis")
@@ -37,7 +39,7 @@ UNEXPLAINED_REPLAYS: Final = Counter(
 )
 REACTIONS: Final = Counter(
     "slop_learner_reactions",
-    "Learned signals by the experiment arm that wrote the post for its reader (none: no arm did), and what they say.",
+    "Learned signals by the arm that wrote the post for its reader (none: no known arm did), and what they say.",
     ["arm", "observed"],
 )
 PREFERENCE: Final = Histogram(
@@ -47,6 +49,7 @@ PREFERENCE: Final = Histogram(
     buckets=[tenths / 10 for tenths in range(1, 11)],
 )
 
+_ARMS: Final = frozenset(map(str, Arm))
 _OBSERVED: Final = {True: "liked", False: "not_liked"}
 _PREFERENCES: Final = {liked: PREFERENCE.labels(name) for liked, name in _OBSERVED.items()}
 
@@ -62,7 +65,7 @@ class LearnerMetrics:
 
     def __init__(self) -> None:
         self._newest_ms = 0
-        self._lift = Lift()
+        self._lift = LiftCounter()
 
     def count(self, outcome: BatchOutcome, now_ms: float) -> None:
         """Count a batch whose profiles were written at `now_ms`, in milliseconds since the Unix epoch."""
@@ -72,7 +75,12 @@ class LearnerMetrics:
         self._freshness(outcome.signals, now_ms)
         _preferences(outcome.signals)
         signals = outcome.signals
-        self._lift.count(zip(signals.readers, signals.arms, signals.liked, strict=True), now_ms)
+        written_in = map(ArmOfExperiment, signals.experiments, signals.arms)
+        self._lift.count(map(Reaction, signals.readers, written_in, signals.liked), now_ms)
+
+    def keep_lift(self, redis: Redis) -> None:
+        """Add to the lift's sums in Redis what was counted since the last time."""
+        self._lift.keep(redis)
 
     def _freshness(self, signals: LearnedSignals, now_ms: float) -> None:
         for received_ms in signals.received_ms:
@@ -85,4 +93,4 @@ def _preferences(signals: LearnedSignals) -> None:
     for liked, predicted in zip(signals.liked, signals.predicted, strict=True):
         _PREFERENCES[liked].observe(predicted)
     for (arm, liked), count in Tally(zip(signals.arms, signals.liked, strict=True)).items():
-        REACTIONS.labels(arm or NO_ARM, _OBSERVED[liked]).inc(count)
+        REACTIONS.labels(arm if arm in _ARMS else NO_ARM, _OBSERVED[liked]).inc(count)

@@ -20,9 +20,8 @@ def outcome(*signals: tuple[int, str, bool, float], refused: int = 0, **counts: 
     received_ms, arms, liked, predicted = map(list, zip(*signals, strict=True)) if signals else ([], [], [], [])
     broken = tuple(RejectedRecord(index, Reason.NOT_FINITE, "") for index in range(refused))
     readers = [User("t", "u")] * len(signals)
-    return BatchOutcome(
-        LearnedSignals(received_ms, arms, liked, predicted, readers), learned=len(signals), rejected=broken, **counts
-    )
+    learned = LearnedSignals(received_ms, arms, [""] * len(signals), liked, predicted, readers)
+    return BatchOutcome(learned, learned=len(signals), rejected=broken, **counts)
 
 
 def test_reactions_are_counted_by_arm_and_by_what_they_say() -> None:
