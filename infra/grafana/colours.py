@@ -15,9 +15,17 @@ PROFILES: Final = "#37c2b4"
 GENERATION: Final = "#ff9830"
 ENGINE: Final = "#f2cc0c"
 
-# The arms of the experiment.
+# The arms.
 PERSONAL: Final = LEARNER
 CONTROL: Final = GREY
+ARMS: Final = {
+    "soft": PERSONAL,
+    "base": CONTROL,
+    "crowd": COLLECTOR,
+    "history": FEATURIZER,
+    "persona": GENERATION,
+    "none": AMBER,
+}
 
 # Quantiles of a duration.
 USUAL: Final = "#8ab8ff"

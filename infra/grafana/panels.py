@@ -154,9 +154,18 @@ def ranks(words: Words, *queries: Query, span: int, height: int, colour: str) ->
     return panel.orientation(look.VizOrientation.HORIZONTAL).show_unfilled(True)
 
 
-def bars(words: Words, *queries: Query, by: str, span: int, height: int, top: float | None = None) -> barchart.Panel:
+def bars(
+    words: Words,
+    *queries: Query,
+    by: str,
+    span: int,
+    height: int,
+    top: float | None = None,
+    least: float | None = 0,
+) -> barchart.Panel:
     """Groups of upright bars: a group for each value of the label `by`, in it a bar for each query."""
-    panel = _titled(barchart.Panel(), words, span, height).min(0).x_field(by).bar_width(0.9).group_width(0.75)
+    panel = _titled(barchart.Panel(), words, span, height).x_field(by).bar_width(0.9).group_width(0.75)
+    panel = panel if least is None else panel.min(least)
     panel = panel.fill_opacity(80).line_width(0).x_tick_label_rotation(0).stacking(look.StackingMode.NONE)
     panel = panel.orientation(look.VizOrientation.VERTICAL).show_value(look.VisibilityMode.AUTO)
     panel = _legend(panel).tooltip(_all_at_once())

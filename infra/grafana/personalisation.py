@@ -7,11 +7,12 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
 from infra.grafana import colours
-from infra.grafana.board import board, with_panels
+from infra.grafana.board import board, with_panels, with_section
 from infra.grafana.panels import PER_S, AnyPanel, Query, Words, bars, lines, number, plain, ranks
 from infra.grafana.queries import rate
 
 SOFT, BASE = 'arm="soft"', 'arm="base"'
+LIFT, OUTSIDE = "slop:lift", f'{{{SOFT},experiment=""}}'  # outside of any experiment
 REACTIONS, PREFERENCE = "slop_learner_reactions_total", "slop_learner_preference_bucket"
 POSTS = "slop_generated_posts_total"
 LIKED = 'observed="liked",'
@@ -30,7 +31,9 @@ def personalisation() -> Dashboard:
     made = board(
         "slop-personalisation", "4 · Personalisation", "Do readers like what is written for them more than plain posts?"
     )
-    return with_panels(made, (*answer(), *engagement(), *taste(), *readers()))
+    made = with_panels(made, (*answer(), *engagement()))
+    made = with_section(made, "Arms and experiments", arms())
+    return with_section(made, "Readers", (*taste(), *readers()))
 
 
 def answer() -> list[AnyPanel]:
@@ -43,7 +46,7 @@ def answer() -> list[AnyPanel]:
                 "Whether the 95% interval of the lift lies above 0.",
                 "Red, or grey after hundreds of reactions in each arm.",
             ),
-            Query("(slop:lift:low > bool 0) - (slop:lift:high < bool 0)"),
+            Query(f"({LIFT}:low{OUTSIDE} > bool 0) - ({LIFT}:high{OUTSIDE} < bool 0)"),
             plain(colours.GREY),
             span=6,
             height=4,
@@ -53,10 +56,10 @@ def answer() -> list[AnyPanel]:
             Words(
                 "Lift",
                 "percentunit",
-                "Liked share of the personal arm less that of plain control, all reactions so far.",
+                "Liked share of the arm soft less the control's, outside of experiments, since the learner started.",
                 "Below 0.",
             ),
-            Query("slop:lift:ratio"),
+            Query(f"{LIFT}:ratio{OUTSIDE}"),
             ((None, colours.RED), (0, colours.GREEN)),
             span=4,
             height=4,
@@ -69,7 +72,7 @@ def answer() -> list[AnyPanel]:
                 "The low end of the lift's 95% interval.",
                 "Below 0 after hundreds of reactions.",
             ),
-            Query("slop:lift:low"),
+            Query(f"{LIFT}:low{OUTSIDE}"),
             ((None, colours.AMBER), (0, colours.GREEN)),
             span=3,
             height=4,
@@ -77,7 +80,7 @@ def answer() -> list[AnyPanel]:
         ),
         number(
             Words("95% to", "percentunit", "The high end of the lift's 95% interval.", "Below 0."),
-            Query("slop:lift:high"),
+            Query(f"{LIFT}:high{OUTSIDE}"),
             ((None, colours.RED), (0, colours.GREEN)),
             span=3,
             height=4,
@@ -122,13 +125,13 @@ def engagement() -> list[AnyPanel]:
                 "Liked share of each arm",
                 "percentunit",
                 "The share of reactions that like the post, by the arm that wrote it.",
-                "Personal is not above plain control.",
+                "soft is not above base, the control.",
             ),
-            Query(f"slop:engagement:ratio{{{SOFT}}}", "personal", colours.PERSONAL),
-            Query(f"slop:engagement:ratio{{{BASE}}}", "plain control", colours.CONTROL),
+            Query("slop:engagement:ratio", "{{arm}}"),
             span=8,
             height=8,
             top=1,
+            colours=colours.ARMS,
         ),
         _lift(),
         lines(
@@ -138,12 +141,47 @@ def engagement() -> list[AnyPanel]:
                 "Learned reactions a second to posts of each arm.",
                 "No reaction to control, without which there is no lift to tell.",
             ),
-            Query(rate(REACTIONS, SOFT), "personal", colours.PERSONAL),
-            Query(rate(REACTIONS, BASE), "plain control", colours.CONTROL),
-            Query(rate(REACTIONS, 'arm="none"'), "not written here", colours.COLLECTOR),
+            Query(rate(REACTIONS, by="arm"), "{{arm}}"),
             span=8,
             height=8,
             stacked=True,
+            colours=colours.ARMS,
+        ),
+    ]
+
+
+def arms() -> list[AnyPanel]:
+    """All arms, within experiments and outside."""
+    named = 'sum by (of) (label_join({}, "of", " ", "arm", "experiment"))'
+    return [
+        bars(
+            Words(
+                "Lift of each arm over the control of its experiment",
+                "percentunit",
+                "The difference of liked shares with its 95% interval, since the learner started; "
+                "`python -m jobs lift` tells it since ever.",
+                "A whole group below 0: readers like plain posts more than the arm's.",
+            ),
+            Query(named.format(f"{LIFT}:low"), "from", colours.GREY),
+            Query(named.format(f"{LIFT}:ratio"), "lift", colours.PERSONAL),
+            Query(named.format(f"{LIFT}:high"), "up to", colours.USUAL),
+            by="of",
+            span=12,
+            height=9,
+            least=None,
+        ),
+        lines(
+            Words(
+                "Posts by arm",
+                PER_S,
+                "Posts a second that were written in each arm.",
+                "An arm of a running experiment writes none: its upstream may be away.",
+            ),
+            Query(rate(POSTS, by="arm"), "{{arm}}"),
+            span=12,
+            height=9,
+            stacked=True,
+            colours=colours.ARMS,
         ),
     ]
 
@@ -182,13 +220,13 @@ def taste() -> list[AnyPanel]:
                 "Variety",
                 "percentunit",
                 "Distinct-2 of the last 200 posts of each arm: different word pairs by all word pairs.",
-                "Personal falls far below plain, since posts repeat themselves.",
+                "soft falls far below base, since posts repeat themselves.",
             ),
-            Query(f"max(slop_generated_distinct2{{{SOFT}}})", "personal", colours.PERSONAL),
-            Query(f"max(slop_generated_distinct2{{{BASE}}})", "plain control", colours.CONTROL),
+            Query("max by (arm) (slop_generated_distinct2) > 0", "{{arm}}"),
             span=6,
             height=9,
             top=1,
+            colours=colours.ARMS,
         ),
     ]
 
@@ -263,12 +301,12 @@ def _lift() -> AnyPanel:
         Words(
             "Lift over plain control, with its 95% interval",
             "percentunit",
-            "Liked share of the personal arm less that of plain control, over all reactions so far.",
+            "Liked share of the arm soft less the control's, outside of experiments, since the learner started.",
             "The band does not narrow, or lies below 0.",
         ),
-        Query("slop:lift:high", "up to", colours.PERSONAL),
-        Query("slop:lift:low", "from", colours.PERSONAL),
-        Query("slop:lift:ratio", "lift", colours.PERSONAL),
+        Query(f"{LIFT}:high{OUTSIDE}", "up to", colours.PERSONAL),
+        Query(f"{LIFT}:low{OUTSIDE}", "from", colours.PERSONAL),
+        Query(f"{LIFT}:ratio{OUTSIDE}", "lift", colours.PERSONAL),
         span=8,
         height=8,
     )

@@ -9,8 +9,9 @@ from typing import Final
 import structlog
 from google.protobuf.message import DecodeError
 
+from jobs.crowd import CrowdShares
 from jobs.limits import JobLimits
-from slop.redis.profiles import ProfileArchive
+from slop.redis.profiles import ProfileArchive, User
 from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 INTERACTIONS: Final = ("1-3", "4-7", "8-15", "16-31", "32+")
@@ -35,8 +36,14 @@ class Census:
             self.ages[AGES[bisect_left(_LONGEST_MS, now_ms - profile.updated_at_ms)]] += 1
 
 
-def take_census(archive: ProfileArchive, now_ms: int, limits: JobLimits) -> Census:
+def take_census(archive: ProfileArchive, crowd: CrowdShares, now_ms: int, limits: JobLimits) -> Census:
     """Count all profiles.
+
+    Args:
+        archive: where they are.
+        crowd: to which they are added as well.
+        now_ms: the time, in milliseconds since the Unix epoch.
+        limits: of the job.
 
     Raises:
         jobs.limits.Interrupted: the worker stops.
@@ -46,15 +53,17 @@ def take_census(archive: ProfileArchive, now_ms: int, limits: JobLimits) -> Cens
     census = Census()
     for users in archive.users():
         limits.check()
-        census.add(_decoded(archive.profiles(users)), now_ms)
+        profiles = list(_decoded(users, archive.profiles(users)))
+        census.add((profile for _, profile in profiles), now_ms)
+        crowd.add(profiles)
     return census
 
 
-def _decoded(profiles: Iterable[bytes | None]) -> Iterable[ProfileRecord]:
-    for data in profiles:
+def _decoded(users: Iterable[User], profiles: Iterable[bytes | None]) -> Iterable[tuple[User, ProfileRecord]]:
+    for user, data in zip(users, profiles, strict=True):
         if data is None:
             continue
         try:
-            yield ProfileRecord.FromString(data)
+            yield user, ProfileRecord.FromString(data)
         except DecodeError:
             log.warning("a stored profile is broken")

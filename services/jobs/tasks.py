@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 from jobs import metrics
 from jobs.basis_build import BuildFailed, BuildOptions, FactorsOptions, fit_basis, fit_factors
 from jobs.census import take_census
+from jobs.crowd import CrowdShares
 from jobs.kafka_disk import DiskUse, disk_use
 from jobs.limits import Interrupted, JobLimits, TookTooLong
 from jobs.pregeneration import GenerationBusy, Pregeneration, only_one
@@ -21,6 +22,7 @@ from jobs.redis_clients import connected, live_archive
 from jobs.settings import JobsSettings
 from jobs.snapshots import SnapshotRefused, take_snapshot
 from slop.basis import Basis
+from slop.redis.crowd import write_crowd
 from slop.redis.parking import all_parked
 
 PROGRESS: Final = "PROGRESS"
@@ -35,12 +37,16 @@ log = structlog.get_logger(__name__)
 
 
 def census() -> None:
-    """Look how full Kafka's disks are, and count all profiles."""
+    """Look how full Kafka's disks are, count all profiles, and find out what all readers like."""
     settings = JobsSettings()
     metrics.show_disk_use(_disk_use(settings))
     limits = JobLimits(settings.snapshot_timeout_s, STOPPING)
-    with live_archive(settings) as (archive, _), _again_if_interrupted():
-        metrics.show_census(take_census(archive, round(1_000 * time.time()), limits))
+    with live_archive(settings) as (archive, basis), _again_if_interrupted():
+        crowd = CrowdShares(basis.size, basis.dimensions)
+        metrics.show_census(take_census(archive, crowd, round(1_000 * time.time()), limits))
+        with connected(settings.redis_url, settings) as redis:
+            for tenant, share in crowd.means():
+                write_crowd(redis, basis.version, tenant, share)
 
 
 def pregenerate() -> None:

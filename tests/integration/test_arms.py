@@ -59,7 +59,9 @@ async def publish(bootstrap: str, redis_url: str, user_id: str, arm: Arm) -> str
                     while not publisher.connected:
                         await asyncio.sleep(0.05)
             reason = Reason.CONTROL if arm == Arm.BASE else Reason.PERSONALIZED
-            about = Personalization(applied=arm == Arm.SOFT, reason=reason, interactions=1, basis="b", arm=arm)
+            about = Personalization(
+                applied=arm == Arm.SOFT, reason=reason, interactions=1, basis="b", arm=arm, experiment="autumn"
+            )
             answer = await PostPublisher("default", publisher, redis, 1.0).posts(user_id, ["the dog barks"], about)
             while publisher.waiting:
                 await asyncio.sleep(0.01)
@@ -77,12 +79,12 @@ def test_a_reaction_is_learned_under_the_arm_that_wrote_the_post_for_its_reader(
     post_id = asyncio.run(publish(kafka_bootstrap, url, "ann", arm))
     post = PostRef("default", post_id)
     wait_until(lambda: post in parts.posts.find([post]))
-    assert parts.posts.find([post])[post].text == PostText("the dog barks", arm, "ann")
+    assert parts.posts.find([post])[post].text == PostText("the dog barks", arm, "ann", "autumn")
     reactions = polled(*[interaction(post_id, user_id=user_id) for user_id in ("ann", "bob")])
     signals = parts.enricher().enrich(reactions, 1).signals
     learner = Learner(Profiles(redis_client, BASIS.version, DAY_MS), BASIS, BASIS.prior(1.0, 0.5, 0.998), DAY_MS)
     told = learner.learn([encode(signal) for signal in signals]).signals
-    assert (told.arms, told.liked) == ([arm, ""], [True, True])
+    assert (told.arms, told.experiments, told.liked) == ([arm, ""], ["autumn", ""], [True, True])
 
 
 def test_a_generated_post_is_known_before_its_reader_has_it(redis_client: Redis, redis_url: str, parts: Parts) -> None:

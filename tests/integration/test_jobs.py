@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from redis import Redis
 
@@ -16,6 +17,7 @@ from learner.learning import Learner
 from slop.basis import Basis
 from slop.kafka.brokers import create_topics
 from slop.kafka.topics import encode
+from slop.redis.crowd import crowd_key
 from slop.redis.parking import Parked, Parking
 from slop.redis.profiles import Profiles
 from slop.v1.interaction_pb2 import Rejected
@@ -81,6 +83,9 @@ def test_a_worker_that_starts_counts_the_profiles_and_makes_up_for_a_missed_snap
     assert worker.metric('slop_profiles{interactions="4-7"}') == 1
     assert worker.metric("slop_snapshot_profiles") == 2
     assert len(list(settings.snapshots_dir.iterdir())) == 1
+    shares = redis_client.get(crowd_key(BASIS.version, "default"))
+    assert isinstance(shares, bytes)
+    assert np.frombuffer(shares, "<f4").sum() == pytest.approx(1)
 
 
 def test_a_worker_that_starts_again_shows_the_snapshot_of_before_and_takes_no_other(

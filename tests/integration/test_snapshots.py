@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from jobs.census import take_census
+from jobs.crowd import CrowdShares
 from jobs.limits import Interrupted, JobLimits
 from jobs.snapshot_file import InvalidSnapshot
 from jobs.snapshots import Snapshot, SnapshotRefused, restore_snapshot, snapshots, take_snapshot
@@ -150,7 +151,8 @@ def test_the_census_counts_every_profile_once_and_passes_over_broken_ones(
 ) -> None:
     learn(learner, [*(f"user{n}" for n in range(1_500)), *["ann"] * 8])
     redis_client.hset(profile_key(BASIS.version, "default", "broken"), "profile", b"\xff\xff")
-    census = take_census(archive, NOON_MS + 2 * DAY_MS, limits)
+    crowd = CrowdShares(BASIS.size, BASIS.dimensions)
+    census = take_census(archive, crowd, NOON_MS + 2 * DAY_MS, limits)
     assert {name: count for name, count in census.interactions.items() if count} == {"1-3": 1_500, "8-15": 1}
     assert {name: count for name, count in census.ages.items() if count} == {"7d": 1_501}
 
