@@ -13,6 +13,7 @@ from redis import asyncio as aioredis
 from featurizer.post_texts import ReactedPosts, TextStore
 from featurizer.settings import FeaturizerSettings
 from featurizer.workers import PostWorker
+from generation.completions import CompletedText
 from generation.contracts import Personalization, Reason
 from generation.post_publishing import PostPublisher
 from infra.local.ports import free_port
@@ -62,12 +63,13 @@ async def publish(bootstrap: str, redis_url: str, user_id: str, arm: Arm) -> str
             about = Personalization(
                 applied=arm == Arm.SOFT, reason=reason, interactions=1, basis="b", arm=arm, experiment="autumn"
             )
-            answer = await PostPublisher("default", publisher, redis, 1.0).posts(user_id, ["the dog barks"], about)
+            texts = [CompletedText("the dog barks")]
+            [post] = await PostPublisher("default", publisher, redis, 1.0).posts(user_id, texts, about)
             while publisher.waiting:
                 await asyncio.sleep(0.01)
     finally:
         await asyncio.to_thread(publisher.close)
-    return answer.posts[0].post_id
+    return post.post_id
 
 
 @pytest.mark.parametrize("redis_is", ["there", "away"])
