@@ -16,7 +16,7 @@ from generation.contracts import (
     RankRequest,
     RankResponse,
 )
-from generation.events import EVENT_STREAM, EXAMPLE, GenerateEvents, event_stream
+from generation.events import EVENT_SCHEMA, EVENT_STREAM, EXAMPLE, GenerateEvents, event_stream
 from generation.feed import Feed
 from generation.generate import answer_of, writing_request_of
 from generation.serving import BasisSwitch
@@ -39,7 +39,7 @@ _GENERATE: Final[dict[int | str, dict[str, Any]]] = {
     HTTPStatus.OK: {
         "description": "posts; with `stream`, pieces of posts as unnamed events, then `done` with the whole answer, "
         "or `error` with a problem document",
-        "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": EXAMPLE}},
+        "content": {EVENT_STREAM: {"schema": EVENT_SCHEMA, "example": EXAMPLE}},
     }
 } | problem_responses(
     _BAD_BODY

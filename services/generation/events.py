@@ -14,6 +14,11 @@ from kit.problems import Problem
 Item = PostPiece | WrittenPosts
 
 EVENT_STREAM: Final = "text/event-stream"
+EVENT_SCHEMA: Final = {
+    "type": "object",
+    "description": "an event of the stream",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+}
 EXAMPLE: Final = """data: {"post":0,"text":"Repotted the"}
 
 data: {"post":0,"text":" basil today."}

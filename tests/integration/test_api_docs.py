@@ -51,6 +51,9 @@ def test_the_documents_calls_of_generation_are_understood(generation: str, redis
         answers = {call.path: call.send(client) for call in calls(GENERATION)}
     assert {path: answer.status_code for path, answer in answers.items()} == {
         "/v1/generate": 503,  # there is no engine here
+        "/v1/chat/completions": 503,
+        "/v1/models": 503,
+        "/v1/models/slop": 503,
         "/v1/users/ada/feed?n=2": 503,
         "/v1/rank": 200,
         "/v1/users/ada/profile": 200,
@@ -64,7 +67,9 @@ def test_every_call_of_the_services_is_documented(collector: str, generation: st
     """Of those that are for products: health and metrics are not."""
     for service, url in ((COLLECTOR, collector), (GENERATION, generation)):
         paths = httpx.get(f"{url}/openapi.json", timeout=60).json()["paths"]
-        served = {path.replace("{user_id}", "ada") for path in paths if path.startswith("/v1/")}
+        served = {
+            path.replace("{user_id}", "ada").replace("{model}", "slop") for path in paths if path.startswith("/v1/")
+        }
         assert {call.path.partition("?")[0] for call in calls(service)} == served
 
 

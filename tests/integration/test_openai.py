@@ -220,8 +220,8 @@ def test_a_stream_without_usage_ends_with_the_personalization_and_done(served: S
     assert response.headers["content-type"].startswith("text/event-stream")
     *_, last, done = [line for line in response.text.split("\n\n") if line.startswith("data: ")]
     assert done == "data: [DONE]"
-    assert '"finish_reason": "stop"' in last
-    assert '"personalization": {"applied": true' in last
+    assert '"finish_reason":"stop"' in last
+    assert '"personalization":{"applied":true' in last
     assert '"usage"' not in response.text
 
 

@@ -34,7 +34,7 @@ class ChatChunks:
     def item(self, item: Item) -> str:
         """The chunks of a piece; or those that end the answer."""
         chunks = self._ends(item) if isinstance(item, WrittenPosts) else self._pieces(item)
-        events = "".join(f"data: {json.dumps(self._head | chunk, ensure_ascii=False)}\n\n" for chunk in chunks)
+        events = "".join(_event(self._head | chunk) for chunk in chunks)
         return f"{events}data: {STREAM_END}\n\n" if isinstance(item, WrittenPosts) else events
 
     def problem(self, problem: Problem) -> str:
@@ -65,3 +65,7 @@ class ChatChunks:
 
     def _chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
         return {"choices": [choice]} | ({"usage": None} if self._include_usage else {})
+
+
+def _event(chunk: dict[str, Any]) -> str:
+    return f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"

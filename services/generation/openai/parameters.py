@@ -15,7 +15,6 @@ SEED: Final = "seed"
 IGNORED: Final[Mapping[str, str]] = {
     SEED: "the engine draws without a seed, so the same request may be answered otherwise",
     "metadata": "nothing is stored with an answer",
-    "moderation": "nothing is moderated",
     "parallel_tool_calls": "no tool is called",
     "prediction": "nothing is predicted",
     "prompt_cache_key": "the engine finds what it has read before by itself",
@@ -38,6 +37,7 @@ REFUSED: Final[Mapping[str, tuple[Any, ...]]] = {
     "guided_json": (),
     "guided_regex": (),
     "modalities": (["text"],),
+    "moderation": (),
     "response_format": ({"type": "text"},),
     "structured_outputs": (),
     "tool_calls": ([],),

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from generation.callers import caller_of
 from generation.engine import EngineClient
-from generation.events import EVENT_STREAM, event_stream
+from generation.events import EVENT_SCHEMA, EVENT_STREAM, event_stream
 from generation.openai.chat import Chat, fingerprint_of
 from generation.openai.chunks import ChatChunks
 from generation.openai.contracts import ChatCompletion, ChatRequest, ErrorDocument, Model, ModelList
@@ -36,7 +36,7 @@ def _errors(meanings: dict[HTTPStatus, str]) -> dict[int | str, dict[str, Any]]:
 _CHAT: Final[dict[int | str, dict[str, Any]]] = {
     HTTPStatus.OK: {
         "description": "the answer; with `stream`, chunks as unnamed events, then `[DONE]`, or an error document",
-        "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        "content": {EVENT_STREAM: {"schema": EVENT_SCHEMA, "example": _EXAMPLE}},
     }
 } | _errors(
     {
