@@ -1,8 +1,10 @@
 """What the engine is asked for and what it answers, in the terms of OpenAI's chat completions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
+
+from slop.control_strings import neutralised
 
 STREAM_OPTIONS: Final = {"include_usage": True}
 
@@ -18,6 +20,7 @@ class CompletionRequest:
         temperature: 0 takes the likeliest token.
         min_p: tokens less likely than this share of the likeliest one are left out.
         options: more parameters of OpenAI's, handed on as they are (`stop`, `top_p`, `logprobs`, …).
+        soft_tokens: how many rows its soft prompt has, each of which takes the place of a token.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -26,6 +29,17 @@ class CompletionRequest:
     temperature: float
     min_p: float
     options: Mapping[str, Any] = field(default_factory=dict)
+    soft_tokens: int = 0
+
+    @property
+    def drawn_once(self) -> "CompletionRequest":
+        """The same request for the one text that there is at temperature 0, however many are asked for."""
+        return replace(self, n=1) if self.temperature == 0 else self
+
+    @property
+    def safe_messages(self) -> list[dict[str, Any]]:
+        """The messages, whose texts the chat template takes for nothing but text."""
+        return [{**message, "content": _safe(message["content"])} for message in self.messages]
 
     @property
     def has_soft_prompt(self) -> bool:
@@ -35,12 +49,19 @@ class CompletionRequest:
             part["type"] == "prompt_embeds" for parts in contents if not isinstance(parts, str) for part in parts
         )
 
-    def body(self, model: str, *, stream: bool) -> dict[str, Any]:
-        """The request's JSON. A streamed answer is to end with its usage."""
+    def body(self, model: str, *, stream: bool, system_role: bool = True) -> dict[str, Any]:
+        """The request's JSON. A streamed answer is to end with its usage.
+
+        Args:
+            model: the engine's name of it.
+            stream: whether the answer is to come in pieces.
+            system_role: whether the model's chat template knows the role `system`; if not, the system message stands
+                at the head of the user's first turn.
+        """
         return {
             **self.options,
             "model": model,
-            "messages": self.messages,
+            "messages": self.safe_messages if system_role else without_system_role(self.safe_messages),
             "n": self.n,
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
@@ -48,6 +69,28 @@ class CompletionRequest:
             "stream": stream,
             **({"stream_options": STREAM_OPTIONS} if stream else {}),
         }
+
+
+def without_system_role(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The messages with the system message, if there is one, at the head of the user's first turn."""
+    if len(messages) < 2 or messages[0]["role"] != "system" or messages[1]["role"] != "user":  # noqa: PLR2004
+        return list(messages)
+    system, user = messages[0]["content"], messages[1]["content"]
+    if isinstance(system, str) and isinstance(user, str):
+        content: Any = f"{system}\n\n{user}"
+    else:
+        content = [part for given in (system, user) for part in _parts(given)]
+    return [{**messages[1], "content": content}, *messages[2:]]
+
+
+def _parts(content: Any) -> Sequence[Mapping[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _safe(content: Any) -> Any:
+    if isinstance(content, str):
+        return neutralised(content)
+    return [{**part, "text": neutralised(part["text"])} if part["type"] == "text" else part for part in content]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +131,10 @@ class Completion:
 
     texts: tuple[CompletedText, ...]
     usage: Usage = Usage()
+
+    def for_all(self, n: int) -> "Completion":
+        """The same with its only text n times, if n texts were asked for and one was drawn."""
+        return self if len(self.texts) == n else replace(self, texts=self.texts * n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,10 +13,12 @@ import httpx
 import structlog
 from httpx_sse import EventSource
 
-from generation.completions import CompletedText, Completion, CompletionRequest, Delta, Usage
+from generation.answers import StreamedAnswer, completion_of
+from generation.completions import Completion, CompletionRequest, Delta, Usage
 from generation.engine_progress import EngineProgress
 from generation.engine_refusals import problem_of, reason_of, refuses_soft_prompt, unavailable
 from generation.tasks import gathered
+from generation.token_limit import TokenLimit
 from kit.problems import Problem
 
 # Below the 5 s after which vLLM closes an idle connection, so that none is used while it closes.
@@ -60,7 +63,7 @@ class EngineClient:
         """
         self._configured_model = self._model = model
         self._timeout_s, self._silent_s, self._progress = timeout_s, silent_s, EngineProgress(silent_s)
-        self._mismatch = ""
+        self._mismatch, self._system_role = "", True
         self._metrics_url = url.rstrip("/").removesuffix("/v1") + "/metrics"
         self._client = httpx.AsyncClient(
             base_url=url.rstrip("/") + "/",
@@ -68,6 +71,7 @@ class EngineClient:
             limits=httpx.Limits(max_connections=connections, keepalive_expiry=KEEPALIVE_S),
             trust_env=False,
         )
+        self._limit = TokenLimit(self._client, url)
 
     async def served_model(self, *, anew: bool = False) -> str:
         """The engine's name of its model, as it was last asked, or is asked `anew`.
@@ -87,7 +91,7 @@ class EngineClient:
             Problem: there are none, and why.
         """
         self._refuse_while_it_hangs()
-        return await self._completed(request, self._timeout_s)
+        return (await self._completed(request.drawn_once, self._timeout_s)).for_all(request.n)
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta | Usage, None]:
         """The texts in pieces, as they are written, and at last their usage.
@@ -96,19 +100,22 @@ class EngineClient:
             Problem: they end early, and why.
         """
         self._refuse_while_it_hangs()
-        async with self._response(request, self._timeout_s, stream=True) as response:
+        asked = request.drawn_once
+        answer, copies = StreamedAnswer(asked.n), request.n // asked.n
+        async with self._response(asked, self._timeout_s, stream=True) as response:
             async for event in EventSource(response).aiter_sse():
                 if event.data == STREAM_END:
                     continue
                 chunk = event.json()
                 if "error" in chunk:
                     raise unavailable(f"the engine stopped: {reason_of(event.data)}")
-                for delta in map(_delta, chunk["choices"]):
-                    if delta.text or delta.finish_reason:
-                        self._progress.wrote()
-                        yield delta
+                for delta in answer.deltas(chunk):
+                    self._progress.wrote()
+                    for copy in range(copies):
+                        yield replace(delta, index=delta.index + copy)
                 if usage := chunk.get("usage"):
                     yield Usage.of(usage)
+            answer.end()
 
     async def check(self) -> None:
         """Raise if the server does not answer, refuses the basis' soft prompts, or the engine behind it writes nothing.
@@ -165,12 +172,33 @@ class EngineClient:
     async def _has_written(self, probe: CompletionRequest) -> bool:
         before = self._progress.wrote_at
         try:
-            await self._completed(probe, self._silent_s)
+            await self._probed(probe)
         except Problem as problem:
             if self._progress.wrote_at == before:  # else the engine is busy with other requests
                 self._progress.probe_failed(problem)
             return False
         return True
+
+    async def _probed(self, probe: CompletionRequest) -> None:
+        """Ask for a token. Where that is refused, try without the role `system`, which some templates do not know."""
+        try:
+            await self._token(probe)
+        except Problem as problem:
+            if problem.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            self._system_role = not self._system_role
+            try:
+                await self._token(probe)
+            except Problem:
+                self._system_role = not self._system_role
+                raise problem from None
+            log.info("system_role_known" if self._system_role else "system_role_unknown", detail=problem.detail)
+
+    async def _token(self, probe: CompletionRequest) -> None:
+        """Whatever the answer is: a model that thinks has written no text after one token."""
+        async with self._response(probe, self._silent_s, stream=False) as response:
+            await response.aread()
+            self._progress.wrote()
 
     def _refuse_while_it_hangs(self) -> None:
         """Raise at once: waiting would end in the same problem, and hold up other requests meanwhile."""
@@ -181,16 +209,17 @@ class EngineClient:
     async def _completed(self, request: CompletionRequest, timeout_s: float) -> Completion:
         async with self._response(request, timeout_s, stream=False) as response:
             answer = json.loads(await response.aread())
-            choices = sorted(answer["choices"], key=lambda choice: choice["index"])
             self._progress.wrote()
-            return Completion(tuple(map(_completed_text, choices)), Usage.of(answer.get("usage")))
+            return completion_of(answer, request.n)
 
     @asynccontextmanager
     async def _response(
         self, request: CompletionRequest, timeout_s: float, *, stream: bool
     ) -> AsyncIterator[httpx.Response]:
         async with _understood(), asyncio.timeout(timeout_s):
-            body = self._body(request, await self._served_model(), stream=stream)
+            model = await self._served_model()
+            await self._limit.check(request, model)
+            body = self._body(request, model, stream=stream)
             answered = self._client.stream("POST", "chat/completions", json=body)
             with self._progress.request():
                 async with answered as response:
@@ -200,7 +229,7 @@ class EngineClient:
                     yield response
 
     def _body(self, request: CompletionRequest, model: str, *, stream: bool) -> dict[str, Any]:
-        return request.body(model, stream=stream)
+        return request.body(model, stream=stream, system_role=self._system_role)
 
     async def _served_model(self) -> str:
         if self._model is None:
@@ -215,6 +244,7 @@ class EngineClient:
         await response.aread()
         if response.status_code == HTTPStatus.NOT_FOUND:
             self._model = self._configured_model  # restarted with another model: ask again next time
+            self._limit.forget()
         problem = problem_of(response)
         if refuses_soft_prompt(response) and not self._mismatch:
             log.error("basis_does_not_fit_the_engine", detail=problem.detail)
@@ -234,13 +264,3 @@ async def _understood() -> AsyncIterator[None]:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         log.error("engine_not_understood", error=repr(error))
         raise Problem(HTTPStatus.BAD_GATEWAY, "the engine's answer was not understood") from error
-
-
-def _completed_text(choice: dict[str, Any]) -> CompletedText:
-    finish_reason = str(choice.get("finish_reason") or "stop")
-    return CompletedText(choice["message"]["content"] or "", finish_reason, choice.get("logprobs"))
-
-
-def _delta(choice: dict[str, Any]) -> Delta:
-    text = choice["delta"].get("content") or ""
-    return Delta(choice["index"], text, choice.get("finish_reason"), choice.get("logprobs"))

@@ -9,6 +9,7 @@ import httpx
 from kit.problems import Problem
 
 RETRY_AFTER_S: Final = 2
+TOO_LONG: Final = "context_length_exceeded"  # OpenAI's code
 _MAX_REASON: Final = 300  # characters
 _INVALID: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
@@ -19,7 +20,10 @@ def problem_of(response: httpx.Response) -> Problem:
     if refuses_soft_prompt(response):
         return Problem(HTTPStatus.BAD_GATEWAY, f"the engine takes no soft prompt of this basis: {reason}")
     if status in _INVALID:
-        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"the engine refuses the request: {reason}")
+        error = _error(response.text)
+        is_too_long = error.get("param") == "input_tokens" or TOO_LONG in {error.get("code"), error.get("type")}
+        code: dict[str, Any] = {"code": TOO_LONG} if is_too_long or "maximum context length" in reason else {}
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"the engine refuses the request: {reason}", **code)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return Problem(HTTPStatus.BAD_GATEWAY, "the engine refuses this service's credentials")
     return unavailable(f"the engine answered {status}: {reason}")

@@ -72,6 +72,7 @@ class PromptPicker:
         self._parts = {
             choice: [{"type": "prompt_embeds", "data": torch_base64(prompt)}] for choice, prompt in prompts.items()
         }
+        self._rows = {choice: len(prompt) for choice, prompt in prompts.items()}
         self._row_norms = {choice: float(np.linalg.norm(prompt, axis=1).max()) for choice, prompt in prompts.items()}
         composer = Composer.of(style_subject)
         self._draw = of_mixture if composer is None else composer.draw
@@ -112,6 +113,7 @@ class PromptPicker:
             temperature=settings.generation_temperature if request.temperature is None else request.temperature,
             min_p=settings.generation_min_p,
             options=request.options,
+            soft_tokens=0 if choice is None else self._rows[choice],
         )
 
     def _messages(self, choice: Choice | None, request: WritingRequest, manner: Manner) -> list[dict[str, Any]]:

@@ -89,17 +89,12 @@ class UpstreamClient(EngineClient):
     async def complete(self, request: CompletionRequest) -> Completion:
         """As `EngineClient.complete`."""
         async with self._named():
-            completion = await super().complete(request)
-            if len(completion.texts) != request.n:
-                raise Problem(HTTPStatus.BAD_GATEWAY, f"{len(completion.texts)} texts, not {request.n}")
-            return completion
+            return await super().complete(request)
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta | Usage, None]:
         """As `EngineClient.stream`."""
         async with self._named(), aclosing(super().stream(request)) as deltas:
             async for delta in deltas:
-                if isinstance(delta, Delta) and not 0 <= delta.index < request.n:
-                    raise Problem(HTTPStatus.BAD_GATEWAY, f"a piece of text {delta.index} of {request.n}")
                 yield delta
 
     async def check(self) -> None:
@@ -135,7 +130,7 @@ class UpstreamClient(EngineClient):
             yield
         except Problem as problem:
             detail = f"the upstream of the arm {self._arm}: {problem.detail.replace('the engine', 'it')}"
-            raise Problem(problem.status, detail, retry_after_s=problem.retry_after_s) from problem
+            raise Problem(problem.status, detail, retry_after_s=problem.retry_after_s, **problem.members) from problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ def service(
         redis_url=redis_url,
         kafka_bootstrap=kafka_bootstrap,
         engine_timeout_s=300,
+        generation_deadline_s=300,
     )
     server.start()
     with client_of(url) as client:

@@ -373,7 +373,7 @@ def test_whatever_answers_on_these_paths_errors_have_openais_shape(served: Serve
 
 def test_what_the_engine_refuses_and_fails_at(served: Served, client: openai.OpenAI) -> None:
     served.engine.refusal = 400, {"error": {"message": "maximum context length is 1024", "code": 400}}
-    assert "context length" in error(served.chat(), 400)["message"]
+    assert "context length" in error(served.chat(), 400, code="context_length_exceeded")["message"]
     served.engine.refusal = 500, {"error": {"message": "EngineDeadError", "code": 500}}
     for stream in (False, True):
         response = served.chat(stream=stream)

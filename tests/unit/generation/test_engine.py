@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from generation.engine_refusals import problem_of
 from kit.problems import Problem
 
 REQUEST = CompletionRequest(
-    [{"role": "user", "content": "Write a post."}], n=2, max_tokens=8, temperature=0.0, min_p=0.0
+    [{"role": "user", "content": "Write a post."}], n=3, max_tokens=8, temperature=0.8, min_p=0.0
 )
 
 
@@ -51,7 +52,11 @@ def chunk(index: int, text: str) -> dict[str, Any]:
 
 
 async def streamed(
-    monkeypatch: pytest.MonkeyPatch, *data: str, line_end: str = "\n", size: int = 5
+    monkeypatch: pytest.MonkeyPatch,
+    *data: str,
+    request: CompletionRequest = REQUEST,
+    line_end: str = "\n",
+    size: int = 5,
 ) -> list[Delta | Usage]:
     """What generation gets of a stream of events that arrives `size` bytes at a time."""
     events = "".join(f": ping{line_end * 2}data: {each}{line_end * 2}" for each in (*data, "[DONE]")).encode()
@@ -66,7 +71,7 @@ async def streamed(
     client = partial(httpx.AsyncClient, transport=httpx.MockTransport(answer))
     monkeypatch.setattr(httpx, "AsyncClient", client)
     engine = EngineClient("http://engine/v1", "slop", 1.0, 5.0, 1, 60.0)
-    return [delta async for delta in engine.stream(REQUEST)]
+    return [delta async for delta in engine.stream(request)]
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
@@ -81,6 +86,9 @@ async def test_a_stream_may_arrive_in_parts_of_any_size_and_with_any_text(
     assert deltas == [Delta(index, text) for index, text in enumerate(texts)]
 
 
+ONE = replace(REQUEST, n=1)
+
+
 async def test_a_stream_ends_each_text_with_its_reason_and_all_with_the_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     logprobs = {"content": [{"token": "Rain", "logprob": -0.5}]}
     data = [
@@ -89,7 +97,7 @@ async def test_a_stream_ends_each_text_with_its_reason_and_all_with_the_usage(mo
         {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}], "usage": None},
         {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}},
     ]
-    assert await streamed(monkeypatch, *map(json.dumps, data)) == [
+    assert await streamed(monkeypatch, *map(json.dumps, data), request=ONE) == [
         Delta(0, "Rain", None, logprobs),
         Delta(0, "", "length"),
         Usage(prompt_tokens=9, completion_tokens=1),
