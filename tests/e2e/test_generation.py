@@ -70,6 +70,7 @@ def test_posts_follow_the_readers_taste(service: httpx.Client, gardener: Profile
         "interactions": 16,
         "basis": basis.version,
         "arm": "soft",
+        "experiment": None,
     }
     assert len({post["post_id"] for post in [*for_ada["posts"], *for_bob["posts"]]}) == 12
     assert sum(bool(GARDEN.search(text)) for text in texts(for_ada)) > sum(
