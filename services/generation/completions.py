@@ -21,6 +21,8 @@ class CompletionRequest:
         min_p: tokens less likely than this share of the likeliest one are left out.
         options: more parameters of OpenAI's, handed on as they are (`stop`, `top_p`, `logprobs`, …).
         soft_tokens: how many rows its soft prompt has, each of which takes the place of a token.
+        shown: how many messages, the first after any system message, only show what the reader likes; a request that is
+            too long is asked without the oldest two, and so on.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -30,11 +32,18 @@ class CompletionRequest:
     min_p: float
     options: Mapping[str, Any] = field(default_factory=dict)
     soft_tokens: int = 0
+    shown: int = 0
 
     @property
     def drawn_once(self) -> "CompletionRequest":
         """The same request for the one text that there is at temperature 0, however many are asked for."""
         return replace(self, n=1) if self.temperature == 0 else self
+
+    @property
+    def with_less_shown(self) -> "CompletionRequest":
+        """The same request without the two oldest of its `shown` messages."""
+        start = int(self.messages[0]["role"] == "system")
+        return replace(self, messages=[*self.messages[:start], *self.messages[start + 2 :]], shown=self.shown - 2)
 
     @property
     def safe_messages(self) -> list[dict[str, Any]]:

@@ -218,7 +218,7 @@ class EngineClient:
     ) -> AsyncIterator[httpx.Response]:
         async with _understood(), asyncio.timeout(timeout_s):
             model = await self._served_model()
-            await self._limit.check(request, model)
+            request = await self._limit.fitted(request, model)
             body = self._body(request, model, stream=stream)
             answered = self._client.stream("POST", "chat/completions", json=body)
             with self._progress.request():

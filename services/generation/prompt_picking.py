@@ -114,6 +114,7 @@ class PromptPicker:
             min_p=settings.generation_min_p,
             options=request.options,
             soft_tokens=0 if choice is None else self._rows[choice],
+            shown=len(manner.before),
         )
 
     def _messages(self, choice: Choice | None, request: WritingRequest, manner: Manner) -> list[dict[str, Any]]:

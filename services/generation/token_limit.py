@@ -36,6 +36,22 @@ class TokenLimit:
         """The engine may be another one: ask it anew."""
         self._is_known = False
 
+    async def fitted(self, request: CompletionRequest, model: str) -> CompletionRequest:
+        """The request, with as much of what it shows as fits a model of this name (`CompletionRequest.shown`).
+
+        Raises:
+            Problem: as `check`.
+        """
+        while True:
+            try:
+                await self.check(request, model)
+            except Problem:
+                if not request.shown:
+                    raise
+                request = request.with_less_shown
+            else:
+                return request
+
     async def check(self, request: CompletionRequest, model: str) -> None:
         """Refuse a request that is too long for a model of this name.
 
@@ -49,7 +65,8 @@ class TokenLimit:
         if count is None or count + request.max_tokens <= limit:
             return
         over = count + request.max_tokens - limit
-        metrics.REFUSED.labels(metrics.Refusal.TOO_LONG).inc()
+        if not request.shown:
+            metrics.REFUSED.labels(metrics.Refusal.TOO_LONG).inc()
         detail = (
             f"the request has {count} tokens and asks for {request.max_tokens} more; that is {over} over the {limit} "
             "that this model can read and write"

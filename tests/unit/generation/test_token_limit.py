@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -97,3 +98,21 @@ def test_no_request_has_more_tokens_than_bytes_and_what_the_template_adds(texts:
     most = at_most_tokens(request(soft, *texts[1:], soft_tokens=16))
     size = sum(len(text.encode("utf-8", "replace")) for text in texts)
     assert size + 16 + TEMPLATE_TOKENS < most <= 2 * size + 16 + TEMPLATE_TOKENS * (len(texts) + 1)
+
+
+async def test_what_a_request_only_shows_makes_room_for_what_it_asks() -> None:
+    texts = ["a" * 30, "b" * 10, "c" * 20, "d" * 10, "e" * 40]  # what is asked has 40, and 8 more are asked for
+
+    async def fitted(limit: int, *before: str) -> list[str]:
+        asked = replace(request(*before, *texts), shown=4)
+        if before:
+            asked = replace(asked, messages=[{**asked.messages[0], "role": "system"}, *asked.messages[1:]])
+        return [message["content"] for message in (await Engine(limit).tokens.fitted(asked, "slop")).messages]
+
+    assert await fitted(200) == texts
+    assert await fitted(128) == texts
+    assert await fitted(127) == texts[2:]
+    assert await fitted(127, "s" * 9) == ["s" * 9, *texts[2:]]
+    assert await fitted(60) == texts[4:]
+    with pytest.raises(Problem, match="1 over the 57"):
+        await fitted(57)
