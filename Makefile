@@ -70,8 +70,8 @@ rollout: setup  ## have the running stack learn a new basis beside the live one,
 rollback: setup  ## have the running stack go back to the basis that was live before
 	@$(PY) -m jobs rollback
 
-bench: setup  ## how many events a second the learner takes, beside bare consuming and writing
-	@$(PY) -m loadtests.bench_learner
+bench: setup  ## what the learner takes a second; BENCH=profiles: a million readers in Redis; BENCH=generation: of vLLM alone
+	@$(PY) -m loadtests.bench_$(or $(BENCH),learner)
 
 loadtest: setup  ## readers that scroll, react and ask for posts, on a stack that runs: a table [READERS=20] [SECONDS=60]
 	@$(PY) -m loadtests.run

@@ -119,6 +119,8 @@ class BenchSettings(LearnerSettings):
 
     bench_events: int = Field(20_000, ge=1_000, description="signals in the topic")
     bench_users: int = Field(2_000, ge=1, description="whose signals they are, each equally likely")
+    bench_profiles: int = Field(1_000_000, ge=1_000, description="readers whose profiles are stored, by bench_profiles")
+    bench_lookups: int = Field(20_000, ge=100, description="profiles that are read, by bench_profiles")
     bench_repetitions: int = Field(5, ge=1, description="how often each way is measured, in turns")
 
 
