@@ -1,0 +1,87 @@
+"""Asking for chat completions, streamed, one or many at a time, and how long they take."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+from httpx_sse import aconnect_sse
+
+from client.errors import UserError
+
+TOKENS: Final = 16
+"""Of an answer; so few that hardly any ends before."""
+
+Side = Callable[[], Mapping[str, Any]]
+"""Makes the next request of a side: the members that differ between sides, and `url`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One streamed answer: seconds to its first token, and its tokens."""
+
+    first_s: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests that were made side by side.
+
+    Attributes:
+        first_s: of each answer, seconds to its first token.
+        tokens_per_s: written for all of them.
+        requests_per_s: answered.
+    """
+
+    first_s: list[float]
+    tokens_per_s: float
+    requests_per_s: float
+
+
+class Asking:
+    """Asks a side for chat completions."""
+
+    def __init__(self, client: httpx.AsyncClient, model: str) -> None:
+        self._client, self._model = client, model
+
+    async def ask(self, side: Side, tokens: int = TOKENS) -> Answer:
+        """One answer.
+
+        Raises:
+            UserError: the answer is an error.
+        """
+        asked = dict(side())
+        body = {"model": self._model, "max_tokens": tokens, "temperature": 0.8, "stream": True}
+        body |= {"stream_options": {"include_usage": True}}
+        url, begun, first_s, written = str(asked.pop("url")), time.perf_counter(), 0.0, 0
+        async with aconnect_sse(self._client, "POST", f"{url}/chat/completions", json=body | asked) as events:
+            if events.response.is_error:
+                raise UserError(f"{url}: {events.response.status_code} {(await events.response.aread()).decode()}")
+            async for event in events.aiter_sse():
+                if event.data == "[DONE]":
+                    break
+                chunk = json.loads(event.data)
+                if not first_s and any(choice["delta"].get("content") for choice in chunk.get("choices", ())):
+                    first_s = time.perf_counter() - begun
+                written = (chunk.get("usage") or {}).get("completion_tokens", written)
+        return Answer(first_s or time.perf_counter() - begun, written)
+
+    async def load(self, side: Side, level: int) -> Load:
+        """Ask `level` at a time, each as often as makes a fair sample."""
+        begun = time.perf_counter()
+        each = max(1, 8 // level)
+        answers = [
+            answer
+            for some in await asyncio.gather(*(self._one_after_the_other(side, each) for _ in range(level)))
+            for answer in some
+        ]
+        took_s = time.perf_counter() - begun
+        tokens = sum(answer.tokens for answer in answers)
+        return Load([answer.first_s for answer in answers], tokens / took_s, len(answers) / took_s)
+
+    async def _one_after_the_other(self, side: Side, times: int) -> list[Answer]:
+        return [await self.ask(side) for _ in range(times)]
