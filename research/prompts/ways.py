@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from research.projector import Projector
 from slop.basis import Basis
+from slop.exploring import explored, sampled_best
 from slop.profiles import Profile
-from slop.soft_prompts import POWER, allot, checked, shares, usable_latent
+from slop.soft_prompts import POWER, allot, checked, shares
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -22,11 +23,12 @@ MIXTURES: Final = {f"mixture, power {power}": power for power in POWERS}
 PRODUCTION: Final = f"mixture, power {POWER}"
 TOP: Final = "the strongest prompt"
 THOMPSON: Final = "Thompson sampling"
+EXPLORING: Final = {f"exploring in {share:.0%}": share for share in (0.05, 0.1, 0.2)}
 CONCATENATED: Final = "two strongest, concatenated"
 AVERAGE: Final = "weighted average"
 PROJECTED: Final = "projector"
 
-DRAWN: Final = (*MIXTURES, TOP, THOMPSON)
+DRAWN: Final = (*MIXTURES, TOP, THOMPSON, *EXPLORING)
 """Ways that draw a prompt of the basis for each post."""
 OWN: Final = (CONCATENATED, AVERAGE, PROJECTED)
 """Ways that make a reader a soft prompt."""
@@ -52,14 +54,13 @@ def drawn_prompts(
         return None
     if way == TOP:
         return np.full(posts, share.argmax())
-    return sampled_best(profile, prompts, posts, rng) if way == THOMPSON else allot(share, posts, rng)
-
-
-def sampled_best(profile: Profile, prompts: int, posts: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Thompson sampling (1933, Biometrika 25): for each post the best prompt by weights drawn from the posterior."""
-    mean, spread = usable_latent(profile)[:prompts], np.sqrt(profile.variance[:prompts].astype(np.float64))
-    best: npt.NDArray[np.intp] = rng.normal(mean, spread, (posts, prompts)).argmax(axis=1)
-    return best
+    if way == THOMPSON:
+        return sampled_best(profile, prompts, posts, rng)
+    chosen = allot(share, posts, rng)
+    if way in EXPLORING:
+        exploring = explored(EXPLORING[way], posts, rng)
+        chosen[exploring] = sampled_best(profile, prompts, len(exploring), rng)
+    return chosen
 
 
 class OwnPrompts:

@@ -16,6 +16,9 @@ POSTS: Final = Counter(
     "slop_generated_posts", "Posts written, by arm and by why they are personal or not.", ["arm", "reason"]
 )
 COMPOSED: Final = Counter("slop_composed_posts", "Of the posts written, those under a style and a subject at once.")
+EXPLORED: Final = Counter(
+    "slop_explored_posts", "Of the posts written, those under a prompt that the reader may like, to find out."
+)
 REWRITTEN: Final = Counter(
     "slop_rewritten_posts", "Drafts that nearly copied a known post or were empty: written again."
 )

@@ -11,11 +11,15 @@ from generation import metrics
 from generation.arm_messages import Manner, manner_of
 from generation.completions import CompletionRequest
 from generation.contracts import Personalization, Reason
+from generation.profiles import uncertainty
 from generation.reader_state import ReaderState
 from generation.settings import Settings
 from generation.writing_request import Role, Turn, WritingRequest
+from slop.arms import Arm
 from slop.basis import Basis
 from slop.composing import Choice, Composer, Pair, checked_pair, of_mixture
+from slop.exploring import explored, sampled_best
+from slop.profiles import Profile
 from slop.rollout.live import BasisRef
 from slop.soft_prompts import Floats, checked
 from slop.style_subject import StyleSubjectBasis
@@ -82,6 +86,8 @@ class PromptPicker:
         manner = manner_of(state, self._basis, request.strength)
         state = replace(state, reason=manner.reason)
         drawn = None if manner.shares is None else self._draw(manner.shares, request.n, self._rng)
+        if drawn is not None and state.arm == Arm.SOFT and state.profile is not None:
+            self._explore(drawn, state.profile)
         choices: list[Choice] | list[None] = drawn or [None] * request.n
         posts_of: dict[Choice | None, list[int]] = defaultdict(list)
         for post, choice in enumerate(choices):
@@ -92,6 +98,16 @@ class PromptPicker:
         ]
         composed = sum(isinstance(choice, Pair) for choice in choices)
         return PickedPrompts(tuple(by_prompt), state.personalization(self._version), composed)
+
+    def _explore(self, drawn: list[Choice], profile: Profile) -> None:
+        """Put prompts that the reader may like in the place of some that were drawn."""
+        settings = self._settings
+        unsure = uncertainty(profile, self._basis.size, settings.prior_variance)
+        share = max(settings.generation_exploration_floor, settings.generation_exploration * unsure)
+        posts = explored(share, len(drawn), self._rng)
+        for post, prompt in zip(posts, sampled_best(profile, self._basis.size, len(posts), self._rng), strict=True):
+            drawn[post] = int(prompt)
+        metrics.EXPLORED.inc(len(posts))
 
     def max_tokens_of(self, request: WritingRequest) -> int:
         """How long each text of a request may be, in tokens."""

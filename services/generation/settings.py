@@ -122,6 +122,17 @@ class Settings(LearningSettings):
         None, description="an experiment's file, or a folder with several: which arms readers are in, and how long"
     )
 
+    generation_exploration: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the posts that explore, for a reader of whom nothing is known yet; it falls with the "
+        "profile's uncertainty",
+    )
+    generation_exploration_floor: float = Field(
+        0.0, ge=0, le=1, description="least share of every reader's posts that explore what the reader may like"
+    )
+
     generation_composed_posts: Annotated[bool, FormerNames.of("SLOP_COMPOSED_POSTS", "SLOP_COMPOSE")] = Field(
         True,
         description="whether readers who like a style and a subject get both in one post, where the basis' folder has "

@@ -144,6 +144,44 @@ def test_the_largest_row_norm_of_every_soft_prompt_ordered_is_told() -> None:
     assert (after[0] - before[0], after[1] - before[1]) == (2, pytest.approx(sum(norms)))
 
 
+def exploring(share: float = 0.0, floor: float = 0.0) -> PromptPicker:
+    chosen = {"generation_exploration": share, "generation_exploration_floor": floor}
+    return PromptPicker(BASIS, SETTINGS.model_copy(update=chosen), np.random.default_rng(0))
+
+
+def unsure(variance: float) -> ReaderState:
+    """A reader of the second prompt, with the same variance of every weight."""
+    state = reader(-1, 2, -1, -1)
+    assert state.profile is not None
+    mean = state.profile.mean
+    return replace(state, profile=state.profile.moved(mean, np.full_like(mean, variance), signals=0, at_ms=0))
+
+
+def test_the_floor_is_the_share_of_posts_that_explore_whatever_is_known() -> None:
+    with_floor, others = exploring(floor=0.5), Counter[Choice]()
+    for _ in range(20):
+        others += drawn(with_floor.pick(WritingRequest("ada", n=16), unsure(4.0)))
+    assert sum(others.values()) == 20 * 16
+    assert others[1] >= 20 * 8
+    assert 20 <= sum(others.values()) - others[1] <= 20 * 8
+
+
+def test_who_is_known_better_is_explored_less() -> None:
+    def others(variance: float) -> int:
+        picker = exploring(share=1.0)
+        posts = [drawn(picker.pick(WritingRequest("ada", n=16), unsure(variance))) for _ in range(20)]
+        return sum(16 - counts[1] for counts in posts)
+
+    assert others(SETTINGS.prior_variance) > others(SETTINGS.prior_variance / 16)
+
+
+@pytest.mark.parametrize("arm", [Arm.BASE, Arm.CROWD])
+def test_only_the_readers_own_arm_explores(arm: Arm) -> None:
+    state = ReaderState(Reason.CROWD if arm == Arm.CROWD else Reason.CONTROL, arm, profile_of(BASIS, (-1, 2, -1, -1)))
+    picked, plain = (picker.pick(WritingRequest("ada", n=8), state) for picker in (exploring(floor=1.0), exploring()))
+    assert [some.request.messages for some in picked.by_prompt] == [some.request.messages for some in plain.by_prompt]
+
+
 def test_a_higher_strength_leaves_less_to_the_weaker_taste() -> None:
     weaker = {
         strength: drawn(picker().pick(WritingRequest("ada", n=16, strength=strength), reader(1, 0.8, 0, 0)))[1]
