@@ -9,11 +9,14 @@ from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from learner.settings import LearnerSettings
+from slop.settings import listed_urls
 
 HERE: Final = "127.0.0.1"
 
 Scenario = Literal["readers", "ingestion", "mixed"]
 Url = Annotated[str, Field(pattern="^https?://"), AfterValidator(lambda url: url.rstrip("/"))]
+
+FirstUrl = Annotated[str, Field(pattern="https?://"), AfterValidator(lambda urls: listed_urls(urls)[0])]
 
 
 class WrongSettings(Exception):  # noqa: N818
@@ -36,8 +39,9 @@ class StackSettings(BaseSettings):
     learner_port: int = Field(8012, description="of the learner's metrics on this machine; compose does not publish it")
     grafana_port: int = Field(3000, description="port of Grafana on this machine")
 
-    vllm_url: Url = Field(
-        "http://127.0.0.1:8000/v1", description="of vLLM on this machine; compose does not publish it"
+    vllm_url: FirstUrl = Field(
+        "http://127.0.0.1:8000/v1",
+        description="of vLLM on this machine, of several engines the first; compose does not publish it",
     )
 
     collector_url: Url | None = Field(None, description="base URL of a collector elsewhere")

@@ -55,7 +55,7 @@ def _vllm(settings: LocalSettings) -> Part:
     host, port = settings.vllm_address
     setting = f"SLOP_VLLM_URL=http://{host}:{port + 10}/v1"
     answers = partial(http_answers, f"http://{host}:{port}/health")
-    return Part("vllm", host, port, setting, settings.vllm_url, answers, "OpenAI's API, for us alone")
+    return Part("vllm", host, port, setting, settings.engine_url, answers, "OpenAI's API, for us alone")
 
 
 def _services(settings: LocalSettings) -> list[Part]:

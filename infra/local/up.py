@@ -66,7 +66,7 @@ class LocalStack:
     @property
     def vllm_url(self) -> str:
         """vLLM's API, with /v1."""
-        return self.settings.vllm_url
+        return self.settings.engine_url
 
     @property
     def started_here(self) -> bool:

@@ -16,6 +16,7 @@ from generation.api import generation_router
 from generation.callers import Allowance, CallerLimit
 from generation.copy_filter import CopyFilter
 from generation.engine import EngineClient
+from generation.engine_pool import EnginePool
 from generation.experiment_guard import ExperimentGuard
 from generation.features import FeaturizerClient
 from generation.feed import Feed
@@ -59,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     configured = BasisRef.of(settings.basis_dir)
     assigner = settings.arm_assigner()
     redis = pooled_client(settings.redis_url, settings.redis_timeout_s, settings.generation_redis_connections)
-    engine, upstreams = engine_of(settings), upstreams_of(settings)
+    engines, upstreams = engines_of(settings), upstreams_of(settings)
     featurizer = FeaturizerClient(settings.featurizer_url, settings.generation_features_timeout_s)
     publisher = Publisher(settings.kafka_bootstrap, "slop-generation", PublisherLimits(settings.generation_queue_bytes))
     metrics.watch(publisher)
@@ -84,7 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
         return Serving(
             version=basis.version,
-            writer=Writer(readers, picker, engine, limits, post_publisher, copies, upstreams),
+            writer=Writer(readers, picker, engines, limits, post_publisher, copies, upstreams),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
             describer=ProfileDescriber(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),
@@ -105,11 +106,11 @@ def create_app(settings: Settings) -> FastAPI:
             stack.push_async_callback(asyncio.to_thread, publisher.close)
             stack.push_async_callback(redis.aclose)
             stack.push_async_callback(featurizer.close)
-            stack.push_async_callback(engine.close)
+            stack.push_async_callback(engines.close)
             stack.push_async_callback(upstreams.close)
             await stack.enter_async_context(_at_work(switch.run(settings.follow_s)))
             await stack.enter_async_context(_at_work(guard.run(settings.follow_s)))
-            await stack.enter_async_context(_at_work(engine.watch(lambda: switch.serving.probe)))
+            await stack.enter_async_context(_at_work(engines.watch(lambda: switch.serving.probe)))
             yield
 
     app = documented_app(
@@ -124,13 +125,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(OpenAIErrors)
     app.include_router(generation_router(switch, Feed(FeedReader(redis, settings.tenant), settings.redis_timeout_s)))
-    app.include_router(openai_router(switch, engine, settings.generation_chat_max_tokens))
+    app.include_router(openai_router(switch, engines, settings.generation_chat_max_tokens))
     app.include_router(
         health_router(
-            {"engine": engine.check, **_checks_of_arms(assigner, guard, upstreams)},
+            {"engine": engines.check, **_checks_of_arms(assigner, guard, upstreams)},
             degradable={
                 "redis": partial(require_writable_async, redis, "generation"),  # posts' texts are handed on through it
                 "kafka": publisher.check,
+                **engine_checks(engines),
                 **{f"upstream of {arm}": client.check for arm, client in upstreams.clients.items()},
             },
         )
@@ -161,16 +163,28 @@ def _checks_of_arms(assigner: ArmAssigner, guard: ExperimentGuard, upstreams: Up
     return checks | ({"experiments": guard.check} if assigner.experiments else {})
 
 
-def engine_of(settings: Settings) -> EngineClient:
-    """A client of the engine that the settings name."""
-    return EngineClient(
-        settings.vllm_url,
-        settings.engine_model_name,
-        connect_timeout_s=settings.engine_connect_timeout_s,
-        timeout_s=settings.engine_timeout_s,
-        connections=settings.engine_connections,
-        silent_s=settings.engine_silent_s,
+def engines_of(settings: Settings) -> EnginePool:
+    """The engines that the settings name."""
+    return EnginePool(
+        [
+            EngineClient(
+                url,
+                settings.engine_model_name,
+                connect_timeout_s=settings.engine_connect_timeout_s,
+                timeout_s=settings.engine_timeout_s,
+                connections=settings.engine_connections,
+                silent_s=settings.engine_silent_s,
+            )
+            for url in settings.engine_urls
+        ]
     )
+
+
+def engine_checks(engines: EnginePool) -> dict[str, Check]:
+    """Checks of each of several engines: generation works without any one of them."""
+    if len(engines.engines) == 1:
+        return {}
+    return {f"engine {name}": partial(engines.check_engine, name) for name in engines.engines}
 
 
 def upstreams_of(settings: Settings) -> Upstreams:
@@ -178,7 +192,7 @@ def upstreams_of(settings: Settings) -> Upstreams:
     upstreams = {
         arm: upstream
         for arm, upstream in settings.arm_upstreams.items()
-        if upstream.url.rstrip("/") != settings.vllm_url.rstrip("/") or upstream.model is not None
+        if upstream.url.rstrip("/") not in settings.engine_urls or upstream.model is not None
     }
     clients = {
         arm: UpstreamClient(

@@ -23,6 +23,7 @@ class CompletionRequest:
         soft_tokens: how many rows its soft prompt has, each of which takes the place of a token.
         shown: how many messages, the first after any system message, only show what the reader likes; a request that is
             too long is asked without the oldest two, and so on.
+        reader: whose texts they are, which decides which engine is asked; None: nobody's. It is not sent.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -33,6 +34,7 @@ class CompletionRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     soft_tokens: int = 0
     shown: int = 0
+    reader: str | None = None
 
     @property
     def drawn_once(self) -> "CompletionRequest":

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 import structlog
@@ -15,8 +16,17 @@ from httpx_sse import EventSource
 
 from generation.answers import StreamedAnswer, completion_of
 from generation.completions import Completion, CompletionRequest, Delta, Usage
-from generation.engine_progress import EngineProgress
-from generation.engine_refusals import problem_of, reason_of, refuses_soft_prompt, unavailable
+from generation.engine_circuit import EngineCircuit
+from generation.engine_progress import EngineProgress, NoToken
+from generation.engine_refusals import (
+    BasisRefused,
+    EngineFailure,
+    EngineUnreachable,
+    problem_of,
+    reason_of,
+    refuses_soft_prompt,
+    unavailable,
+)
 from generation.tasks import gathered
 from generation.token_limit import TokenLimit
 from kit.problems import Problem
@@ -24,7 +34,7 @@ from kit.problems import Problem
 # Below the 5 s after which vLLM closes an idle connection, so that none is used while it closes.
 KEEPALIVE_S: Final = 3.0
 LOOK_S: Final = 1.0
-PROBE_PAUSE_S: Final = 2.0
+PROBE_PAUSE_S: Final = 1.0
 STREAM_END: Final = "[DONE]"  # the last event of a stream, by the OpenAI API
 # vLLM's own count of the iterations in which any request got a token; with a colon or, in OpenMetrics, without.
 _ITERATIONS: Final = re.compile(r"^vllm[:_]iteration_tokens_total_count\S* (\S+)", re.M)
@@ -37,9 +47,12 @@ class BasisMismatch(RuntimeError):  # noqa: N818
 
 
 class EngineClient:
-    """Asks the engine for texts, each request within `timeout_s`. While the engine hangs, requests are refused at once.
+    """Asks one engine for texts, each request within `timeout_s`. While the engine hangs, requests are refused at once.
 
     `watch` has to run meanwhile: it finds out whether the engine hangs, and whether it takes the basis' soft prompts.
+
+    Attributes:
+        name: host and port of the engine, without any credentials.
     """
 
     def __init__(
@@ -61,9 +74,11 @@ class EngineClient:
             connections: at most.
             silent_s: the engine hangs if it was asked for tokens and has written none for so long.
         """
+        self.name = host_and_port(url)
         self._configured_model = self._model = model
         self._timeout_s, self._silent_s, self._progress = timeout_s, silent_s, EngineProgress(silent_s)
-        self._mismatch, self._system_role = "", True
+        self._circuit, self._mismatch, self._system_role = EngineCircuit(self.name), "", True
+        self._waiting: set[asyncio.Timeout] = set()  # of the requests that end when the engine hangs
         self._metrics_url = url.rstrip("/").removesuffix("/v1") + "/metrics"
         self._client = httpx.AsyncClient(
             base_url=url.rstrip("/") + "/",
@@ -72,6 +87,26 @@ class EngineClient:
             trust_env=False,
         )
         self._limit = TokenLimit(self._client, url)
+
+    @property
+    def requests(self) -> int:
+        """How many requests wait for tokens."""
+        return self._progress.requests
+
+    @property
+    def failure(self) -> EngineFailure | None:
+        """Why it is not to be asked now; None if it may be."""
+        if self._circuit.failure is not None:
+            return self._circuit.failure
+        if self._progress.hangs:
+            problem, waited_s = self._progress.problem, self._progress.waited_s
+            return EngineFailure(problem.detail if problem else f"the engine has written nothing for {waited_s:.0f} s")
+        return None
+
+    @property
+    def takes_the_basis(self) -> bool:
+        """Whether it has not refused the basis' soft prompts."""
+        return not self._mismatch
 
     async def served_model(self, *, anew: bool = False) -> str:
         """The engine's name of its model, as it was last asked, or is asked `anew`.
@@ -108,9 +143,9 @@ class EngineClient:
                     continue
                 chunk = event.json()
                 if "error" in chunk:
-                    raise unavailable(f"the engine stopped: {reason_of(event.data)}")
+                    raise EngineFailure(f"the engine stopped: {reason_of(event.data)}")
                 for delta in answer.deltas(chunk):
-                    self._progress.wrote()
+                    self._wrote()
                     for copy in range(copies):
                         yield replace(delta, index=delta.index + copy)
                 if usage := chunk.get("usage"):
@@ -126,8 +161,19 @@ class EngineClient:
             NoToken: the engine writes nothing.
         """
         (await self._client.get("models")).raise_for_status()
+        self.check_progress()
+
+    def check_progress(self) -> None:
+        """`check`, without asking the server anything.
+
+        Raises:
+            BasisMismatch: it refuses the soft prompts.
+            NoToken: the engine writes nothing, or refuses requests.
+        """
         if self._mismatch:
             raise BasisMismatch(self._mismatch)
+        if self._circuit.failure is not None:
+            raise NoToken(self._circuit.failure.detail)
         self._progress.check()
 
     async def watch(self, probe: Callable[[], CompletionRequest]) -> None:
@@ -136,16 +182,16 @@ class EngineClient:
         Args:
             probe: what to ask for: as little as possible, with a soft prompt of the basis that is live now.
         """
-        await gathered([self._probe_while_silent(probe), self._look_while_silent()])
+        await gathered([self._probe_while_silent(probe), self._look_while_silent(), self._end_what_hangs()])
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
     async def _probe_while_silent(self, probe: Callable[[], CompletionRequest]) -> None:
-        """While no tokens come by themselves, or soft prompts are refused: ask for a token now and again."""
+        """While no tokens come by themselves, or anything is refused: ask for a token now and again."""
         while True:
-            if self._progress.probe_is_due or self._mismatch:
+            if self._progress.probe_is_due or self._mismatch or self._circuit.failure:
                 with self._progress.request():
                     while not (await self._has_written(probe()) or self._mismatch):
                         await asyncio.sleep(PROBE_PAUSE_S)
@@ -159,6 +205,16 @@ class EngineClient:
                 if before is not None and now > before:
                     self._progress.wrote()
                 before = now
+            await asyncio.sleep(LOOK_S)
+
+    async def _end_what_hangs(self) -> None:
+        """End the requests that wait for an engine that hangs: another engine may answer them."""
+        while True:
+            if self._progress.hangs and self._waiting:
+                log.warning("engine_hangs", engine=self.name, requests=len(self._waiting))
+                for timeout in self._waiting:
+                    timeout.reschedule(asyncio.get_running_loop().time())
+                self._waiting.clear()
             await asyncio.sleep(LOOK_S)
 
     async def _iterations(self) -> float | None:
@@ -196,27 +252,30 @@ class EngineClient:
 
     async def _token(self, probe: CompletionRequest) -> None:
         """Whatever the answer is: a model that thinks has written no text after one token."""
-        async with self._response(probe, self._silent_s, stream=False) as response:
+        async with self._response(probe, self._silent_s, stream=False, is_probe=True) as response:
             await response.aread()
-            self._progress.wrote()
+            self._wrote()
 
     def _refuse_while_it_hangs(self) -> None:
         """Raise at once: waiting would end in the same problem, and hold up other requests meanwhile."""
-        if self._progress.hangs:
-            waited_s = self._progress.waited_s
-            raise self._progress.problem or unavailable(f"the engine has written nothing for {waited_s:.0f} s")
+        if self._progress.hangs and self.failure is not None:
+            raise self.failure
+
+    def _wrote(self) -> None:
+        self._progress.wrote()
+        self._circuit.wrote()
 
     async def _completed(self, request: CompletionRequest, timeout_s: float) -> Completion:
         async with self._response(request, timeout_s, stream=False) as response:
             answer = json.loads(await response.aread())
-            self._progress.wrote()
+            self._wrote()
             return completion_of(answer, request.n)
 
     @asynccontextmanager
     async def _response(
-        self, request: CompletionRequest, timeout_s: float, *, stream: bool
+        self, request: CompletionRequest, timeout_s: float, *, stream: bool, is_probe: bool = False
     ) -> AsyncIterator[httpx.Response]:
-        async with _understood(), asyncio.timeout(timeout_s):
+        async with self._failures_counted(), _understood(), self._until_it_hangs(timeout_s, is_probe):
             model = await self._served_model()
             request = await self._limit.fitted(request, model)
             body = self._body(request, model, stream=stream)
@@ -227,6 +286,35 @@ class EngineClient:
                     if request.has_soft_prompt:
                         self._mismatch = ""
                     yield response
+
+    @asynccontextmanager
+    async def _until_it_hangs(self, timeout_s: float, is_probe: bool) -> AsyncIterator[None]:
+        """End the block with a TimeoutError after `timeout_s`, or with an EngineFailure when the engine hangs.
+
+        The probe goes on: it is what finds out whether the engine writes again.
+        """
+        timeout = asyncio.timeout(timeout_s)
+        try:
+            async with timeout:
+                if not is_probe:
+                    self._waiting.add(timeout)
+                yield
+        except TimeoutError as error:
+            if is_probe or timeout in self._waiting:
+                raise
+            raise self.failure or EngineFailure("the engine hangs") from error
+        finally:
+            self._waiting.discard(timeout)
+
+    @asynccontextmanager
+    async def _failures_counted(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BasisRefused:
+            raise
+        except EngineFailure as failure:
+            self._circuit.failed(failure)
+            raise
 
     def _body(self, request: CompletionRequest, model: str, *, stream: bool) -> dict[str, Any]:
         return request.body(model, stream=stream, system_role=self._system_role)
@@ -260,7 +348,21 @@ async def _understood() -> AsyncIterator[None]:
         yield
     except (httpx.RequestError, TimeoutError) as error:
         log.warning("engine_unavailable", error=repr(error))
-        raise unavailable("the engine does not answer") from error
+        raise _no_answer(error) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         log.error("engine_not_understood", error=repr(error))
-        raise Problem(HTTPStatus.BAD_GATEWAY, "the engine's answer was not understood") from error
+        raise EngineFailure("the engine's answer was not understood", HTTPStatus.BAD_GATEWAY) from error
+
+
+def _no_answer(error: httpx.RequestError | TimeoutError) -> Problem:
+    """What it means that no answer came: one that takes too long may still come from an engine that is well."""
+    detail = "the engine does not answer"
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return EngineUnreachable(detail)
+    return unavailable(detail) if isinstance(error, httpx.TimeoutException | TimeoutError) else EngineFailure(detail)
+
+
+def host_and_port(url: str) -> str:
+    """Host and port of a URL, by which people tell engines apart."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"

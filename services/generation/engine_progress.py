@@ -50,6 +50,11 @@ class EngineProgress:
         self._problem = None
 
     @property
+    def requests(self) -> int:
+        """How many requests wait for tokens."""
+        return self._requests
+
+    @property
     def wrote_at(self) -> float | None:
         """When the last token came, by the clock; None before the first one."""
         return self._wrote_at

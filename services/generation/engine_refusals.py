@@ -14,11 +14,27 @@ _MAX_REASON: Final = 300  # characters
 _INVALID: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 
+class EngineFailure(Problem):
+    """The engine has failed, and not because of the request: another engine may answer it."""
+
+    def __init__(self, detail: str, status: HTTPStatus = HTTPStatus.SERVICE_UNAVAILABLE) -> None:
+        retry_after_s = RETRY_AFTER_S if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        super().__init__(status, detail, retry_after_s=retry_after_s)
+
+
+class EngineUnreachable(EngineFailure):
+    """No connection to the engine could be made."""
+
+
+class BasisRefused(EngineFailure):
+    """The engine takes no soft prompt of the basis."""
+
+
 def problem_of(response: httpx.Response) -> Problem:
     """What our client is answered when the engine has refused our request."""
     status, reason = response.status_code, reason_of(response.text)
     if refuses_soft_prompt(response):
-        return Problem(HTTPStatus.BAD_GATEWAY, f"the engine takes no soft prompt of this basis: {reason}")
+        return BasisRefused(f"the engine takes no soft prompt of this basis: {reason}", HTTPStatus.BAD_GATEWAY)
     if status in _INVALID:
         error = _error(response.text)
         is_too_long = error.get("param") == "input_tokens" or TOO_LONG in {error.get("code"), error.get("type")}
@@ -26,7 +42,8 @@ def problem_of(response: httpx.Response) -> Problem:
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"the engine refuses the request: {reason}", **code)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return Problem(HTTPStatus.BAD_GATEWAY, "the engine refuses this service's credentials")
-    return unavailable(f"the engine answered {status}: {reason}")
+    detail = f"the engine answered {status}: {reason}"
+    return EngineFailure(detail) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else unavailable(detail)
 
 
 def refuses_soft_prompt(response: httpx.Response) -> bool:

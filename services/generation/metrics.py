@@ -1,5 +1,6 @@
 """The metrics of the generation service."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -83,12 +84,27 @@ for _arm in Arm:
     for _reason in Reason:
         POSTS.labels(_arm, _reason)
 
+ENGINE_UP: Final = Gauge("slop_engine_up", "1 for each engine that writes and takes the soft prompts.", ["engine"])
+ENGINE_REQUESTS: Final = Gauge("slop_engine_requests", "Requests at each engine that wait for tokens.", ["engine"])
+ENGINE_FAILURES: Final = Counter(
+    "slop_engine_failures",
+    "Requests that an engine failed before their first token; they went to the next engine where there is one.",
+    ["engine"],
+)
+
 
 def show_live(groups: Groups) -> None:
     """Show the consumer groups of the live basis: readers wait for what these learn, and for no other group."""
     LIVE_GROUP.clear()
     for group, _ in groups.read():
         LIVE_GROUP.labels(group).set(1)
+
+
+def watch_engine(name: str, is_up: Callable[[], bool], requests: Callable[[], int]) -> None:
+    """Show how an engine is doing, under its host and port."""
+    ENGINE_UP.labels(name).set_function(lambda: float(is_up()))
+    ENGINE_REQUESTS.labels(name).set_function(requests)
+    ENGINE_FAILURES.labels(name)
 
 
 def watch(publisher: Publisher) -> None:

@@ -131,6 +131,7 @@ class PromptPicker:
             options=request.options,
             soft_tokens=0 if choice is None else self._rows[choice],
             shown=len(manner.before),
+            reader=request.user_id,
         )
 
     def _messages(self, choice: Choice | None, request: WritingRequest, manner: Manner) -> list[dict[str, Any]]:

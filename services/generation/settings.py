@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from generation.engine import host_and_port
 from generation.upstreams import Upstream, usable_upstreams
 from slop.arms import Arm, soft_or_control, usable_weights
 from slop.experiments import ArmAssigner, load_experiments
 from slop.recent import MOST_LIKED
-from slop.settings import FormerNames, LearningSettings
+from slop.settings import FormerNames, LearningSettings, listed_urls
+
+ENGINE_URLS: Final = r"^[\s,]*https?://\S+"
 
 
 class Settings(LearningSettings):
@@ -33,7 +36,11 @@ class Settings(LearningSettings):
         32, gt=0, description="most connections to Redis"
     )
 
-    vllm_url: str = Field("http://127.0.0.1:8000/v1", description="base URL of the engine's OpenAI API")
+    vllm_url: str = Field(
+        "http://127.0.0.1:8000/v1",
+        pattern=ENGINE_URLS,
+        description="base URL of the engine's OpenAI API; of several engines, separated by commas or blanks",
+    )
     engine_model_name: Annotated[str | None, FormerNames.of("SLOP_SERVED_MODEL_NAME")] = Field(
         None, description="the engine's name of the model; by default the first that it lists"
     )
@@ -44,7 +51,7 @@ class Settings(LearningSettings):
         gt=0,
         description="an engine that was asked and has written nothing for so long hangs: generation is not ready",
     )
-    engine_connections: int = Field(256, gt=0, description="most connections to the engine")
+    engine_connections: int = Field(256, gt=0, description="most connections to each engine")
     generation_max_concurrency: Annotated[int, FormerNames.of("SLOP_MAX_CONCURRENCY")] = Field(
         64, gt=0, description="generate requests that may be at the engine at a time"
     )
@@ -167,10 +174,21 @@ class Settings(LearningSettings):
     )
 
     @model_validator(mode="after")
+    def _engines_are_told_apart(self) -> Self:
+        if len(set(map(host_and_port, self.engine_urls))) < len(self.engine_urls):
+            raise ValueError("two engines have the same host and port")
+        return self
+
+    @model_validator(mode="after")
     def _arms_are_usable(self) -> Self:
         usable_weights(self.weights)
-        usable_upstreams(self.arm_upstreams, self.vllm_url)
+        usable_upstreams(self.arm_upstreams, self.engine_urls)
         return self
+
+    @property
+    def engine_urls(self) -> tuple[str, ...]:
+        """Base URLs of the engines' OpenAI APIs."""
+        return listed_urls(self.vllm_url)
 
     @property
     def weights(self) -> Mapping[Arm, float]:

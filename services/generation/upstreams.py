@@ -47,18 +47,18 @@ class Upstream(BaseModel):
     more: dict[str, Any] = Field(default_factory=dict)
 
 
-def usable_upstreams(upstreams: Mapping[Arm, Upstream], engine_url: str) -> Mapping[Arm, Upstream]:
+def usable_upstreams(upstreams: Mapping[Arm, Upstream], engine_urls: Collection[str]) -> Mapping[Arm, Upstream]:
     """The upstreams themselves, if they can write for their arms.
 
     Args:
         upstreams: by arm.
-        engine_url: of the engine, which any arm may name.
+        engine_urls: of the engines, which any arm may name.
 
     Raises:
         ValueError: an arm whose posts are written under soft prompts has another upstream than the engine.
     """
     for arm, upstream in upstreams.items():
-        if ARMS[arm].soft_prompts and upstream.url.rstrip("/") != engine_url.rstrip("/"):
+        if ARMS[arm].soft_prompts and upstream.url.rstrip("/") not in engine_urls:
             raise ValueError(
                 f"the arm {arm} writes under soft prompts, which only the engine takes: it can't have an upstream"
             )

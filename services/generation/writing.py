@@ -14,7 +14,7 @@ from generation.callers import CallerLimit
 from generation.completions import CompletedText, Usage
 from generation.copy_filter import CopyFilter, HeldPost
 from generation.deadline import DEADLINE, Deadline
-from generation.engine import EngineClient
+from generation.engine_pool import Engine
 from generation.post_publishing import PostPublisher
 from generation.prompt_picking import PickedPrompts, PostsOfPrompt, PromptPicker
 from generation.reader_state import ReaderStates
@@ -57,7 +57,7 @@ class Writer:
         self,
         readers: ReaderStates,
         picker: PromptPicker,
-        engine: EngineClient,
+        engine: Engine,
         limits: WritingLimits,
         post_publisher: PostPublisher,
         copies: CopyFilter,
@@ -112,7 +112,7 @@ class Writer:
     async def _picked(self, request: WritingRequest) -> PickedPrompts:
         return self._picker.pick(request, await self._readers.state_to_write(request.user_id))
 
-    def _engine_of(self, picked: PickedPrompts) -> EngineClient:
+    def _engine_of(self, picked: PickedPrompts) -> Engine:
         return self._upstreams.clients.get(picked.personalization.arm, self._engine)
 
     def _turn(
@@ -122,7 +122,7 @@ class Writer:
         return turns.turn(request.caller.source, request.user_id or "", deadline.left_s)
 
     async def _written(
-        self, engine: EngineClient, by_prompt: Sequence[PostsOfPrompt], deadline: Deadline
+        self, engine: Engine, by_prompt: Sequence[PostsOfPrompt], deadline: Deadline
     ) -> tuple[dict[int, CompletedText], Usage]:
         """The texts of all posts, by their indices."""
         started = time.perf_counter()
@@ -133,7 +133,7 @@ class Writer:
 
     async def _rewritten(
         self,
-        engine: EngineClient,
+        engine: Engine,
         by_prompt: Sequence[PostsOfPrompt],
         drafts: Mapping[int, CompletedText],
         took_s: float,
@@ -169,7 +169,7 @@ class Writer:
         return texts, usage
 
     async def _pieces(
-        self, engine: EngineClient, some: PostsOfPrompt, deadline: Deadline
+        self, engine: Engine, some: PostsOfPrompt, deadline: Deadline
     ) -> AsyncGenerator[PostPiece | Usage, None]:
         """Pieces of the posts of one prompt. Posts that are not to be served are written again, and come whole."""
         held = {post: self._copies.held(post) for post in some.posts}
@@ -218,9 +218,7 @@ class Writer:
         return WrittenPosts(posts, usage, picked.personalization)
 
 
-async def _completed(
-    engine: EngineClient, by_prompt: Sequence[PostsOfPrompt]
-) -> tuple[dict[int, CompletedText], Usage]:
+async def _completed(engine: Engine, by_prompt: Sequence[PostsOfPrompt]) -> tuple[dict[int, CompletedText], Usage]:
     written = await gathered(engine.complete(some.request) for some in by_prompt)
     texts = {
         post: text

@@ -22,6 +22,11 @@ if TYPE_CHECKING:  # the images of the model and of vLLM contain no other module
 DEFAULT_BASIS = Path(__file__).parent / "bases" / "smollm2-135m-instruct"
 
 
+def listed_urls(setting: str) -> tuple[str, ...]:
+    """The URLs that a setting lists, separated by commas or blanks, without slashes at their ends and each once."""
+    return tuple(dict.fromkeys(url.rstrip("/") for url in setting.replace(",", " ").split()))
+
+
 @dataclass(frozen=True, slots=True)
 class FormerNames:
     """Annotates a setting that was renamed; its former names are read where the present one is not set.

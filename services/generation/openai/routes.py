@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from generation.callers import caller_of
-from generation.engine import EngineClient
+from generation.engine_pool import EnginePool
 from generation.events import EVENT_SCHEMA, EVENT_STREAM, event_stream
 from generation.openai.chat import Chat, fingerprint_of
 from generation.openai.chunks import ChatChunks
@@ -58,12 +58,12 @@ _MODELS: Final = _errors(
 )
 
 
-def openai_router(switch: BasisSwitch, engine: EngineClient, max_tokens: int) -> APIRouter:
+def openai_router(switch: BasisSwitch, engines: EnginePool, max_tokens: int) -> APIRouter:
     """The routes.
 
     Args:
         switch: the basis to answer under.
-        engine: says which model there is.
+        engines: say which model there is.
         max_tokens: of an answer, where the request doesn't say.
     """
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
@@ -75,7 +75,7 @@ def openai_router(switch: BasisSwitch, engine: EngineClient, max_tokens: int) ->
         Raises:
             Problem: 404, there is none; or the engine does not say which there is.
         """
-        if name != await engine.served_model() and name != await engine.served_model(anew=True):
+        if name != await engines.served_model() and name != await engines.served_model(anew=True):
             detail = f"there is no model `{name}`; GET /v1/models lists those that there are"
             raise Problem(HTTPStatus.NOT_FOUND, detail, param="model", code="model_not_found")
         return Model(id=name, created=created)
@@ -95,7 +95,7 @@ def openai_router(switch: BasisSwitch, engine: EngineClient, max_tokens: int) ->
     @router.get("/models", responses=_MODELS)
     async def models() -> ModelList:
         """The models that chats can be answered by."""
-        return ModelList(data=[Model(id=await engine.served_model(), created=created)])
+        return ModelList(data=[Model(id=await engines.served_model(), created=created)])
 
     @router.get("/models/{model:path}", responses=_MODELS | _errors({HTTPStatus.NOT_FOUND: "there is no such model"}))
     async def model(model: str) -> Model:
