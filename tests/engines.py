@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import uvicorn
@@ -26,11 +26,12 @@ class HangingEngine:
         hangs: while it is set, no completion gets on.
         starves: while it is set, those who ask for a single token get none, and others do.
         asked: `max_tokens` of every completion that was asked for.
+        running: how many completions are being written.
     """
 
     def __init__(self) -> None:
         self.hangs, self.starves, self.asked = threading.Event(), threading.Event(), list[int]()
-        self._iterations = 0
+        self._iterations = self.running = 0
         self.url = f"http://{HOST}:{free_port()}/v1"
         self.app = FastAPI()
         self.app.get("/v1/models")(self.models)
@@ -52,21 +53,31 @@ class HangingEngine:
         self.asked.append(body["max_tokens"])
         if body["stream"]:
             return StreamingResponse(self._events(body["max_tokens"]), media_type="text/event-stream")
-        words = [word async for word in self._words(body["max_tokens"])]
+        words = list[str]()
+        async with aclosing(self._words(body["max_tokens"])) as written:
+            async for word in written:
+                if await request.is_disconnected():
+                    break
+                words.append(word)
         choice = {"index": 0, "message": {"role": "assistant", "content": " ".join(words)}}
         return JSONResponse({"choices": [choice | {"index": index} for index in range(body["n"])]})
 
     async def _words(self, count: int) -> AsyncIterator[str]:
-        for number in range(count):
-            await asyncio.sleep(TICK_S)
-            while self.hangs.is_set() or (self.starves.is_set() and count == 1):
+        self.running += 1
+        try:
+            for number in range(count):
                 await asyncio.sleep(TICK_S)
-            self._iterations += 1
-            yield f"word{number}"
+                while self.hangs.is_set() or (self.starves.is_set() and count == 1):
+                    await asyncio.sleep(TICK_S)
+                self._iterations += 1
+                yield f"word{number}"
+        finally:
+            self.running -= 1
 
     async def _events(self, count: int) -> AsyncIterator[str]:
-        async for word in self._words(count):
-            yield f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'content': word}}]})}\n\n"
+        async with aclosing(self._words(count)) as words:
+            async for word in words:
+                yield f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'content': word + ' '}}]})}\n\n"
         yield "data: [DONE]\n\n"
 
 
@@ -102,61 +113,87 @@ class ScriptedEngine:
     """An OpenAI API that writes what a test says, at once.
 
     Attributes:
-        text: what every answer is, written word by word.
+        text: what every answer is, written word by word; None where the model only thinks.
+        drafts: what the next answers are instead, the first one first.
         refusal: status and error document that are answered instead, where there is one.
         breaks: whether a stream ends in an error after its first word.
         bodies: of all chats that were asked for, but the probes.
+        limit: how many tokens, which are words, the model reads and writes; 10 are the template's; 0: it does not say.
+        knows_system: whether the chat template knows the role `system`.
+        lacking: how many texts of an answer do not come.
     """
 
     def __init__(self) -> None:
-        self.text, self.breaks = "Rain is new here.", False
+        self.text: str | None = "Rain is new here."
+        self.drafts, self.breaks = list[str](), False
+        self.limit, self.knows_system, self.lacking = 0, True, 0
         self.refusal: tuple[int, dict[str, Any]] | None = None
         self.bodies = list[dict[str, Any]]()
         self.url = f"http://{HOST}:{free_port()}/v1"
         self.app = FastAPI()
         self.app.get("/v1/models")(self.models)
         self.app.post("/v1/chat/completions")(self.complete)
+        self.app.post("/tokenize")(self.tokenize)
 
     async def models(self) -> dict[str, Any]:
         """What it serves."""
-        return {"data": [{"id": "slop"}]}
+        return {"data": [{"id": "slop"} | ({"max_model_len": self.limit} if self.limit else {})]}
+
+    async def tokenize(self, request: Request) -> Response:
+        """How many tokens a chat has."""
+        if not self.limit:
+            return JSONResponse({"detail": "Not Found"}, 404)
+        messages = (await request.json())["messages"]
+        count = 10 + sum(len(message["content"].split()) for message in messages)
+        return JSONResponse({"count": count, "max_model_len": self.limit})
 
     async def complete(self, request: Request) -> Response:
         """The text, as often as it is asked for."""
         body = await request.json()
+        if not self.knows_system and any(message["role"] == "system" for message in body["messages"]):
+            return JSONResponse({"error": {"message": "System role not supported", "code": 400}}, 400)
         if body["max_tokens"] > 1:
             self.bodies.append(body)
             if self.refusal is not None:
                 return JSONResponse(self.refusal[1], self.refusal[0])
         if body["stream"]:
             return StreamingResponse(self._events(body), media_type="text/event-stream")
-        logprobs = {"content": [_logprob(word) for word in self._words()]} if body.get("logprobs") else None
-        message = {"role": "assistant", "content": self.text}
+        words = self._next_words()
+        logprobs = {"content": [_logprob(word) for word in words]} if body.get("logprobs") else None
+        message = {"role": "assistant", "content": "".join(words) if words else None, "reasoning_content": "Hm."}
         choice = {"message": message, "logprobs": logprobs, "finish_reason": "stop"}
-        choices = [choice | {"index": index} for index in range(body["n"])]
-        return JSONResponse({"choices": choices, "usage": self._usage(body)})
+        choices = [choice | {"index": index} for index in range(body["n"] - self.lacking)]
+        return JSONResponse({"choices": choices, "usage": _usage(body, len(words))})
 
     async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
-        for word in self._words():
+        words, texts = self._next_words(), body["n"] - self.lacking
+        for index in range(texts):
+            yield f"data: {json.dumps({'choices': [{'index': index, 'delta': {'reasoning_content': 'Hm.'}}]})}\n\n"
+        for word in words:
             logprobs = {"content": [_logprob(word)]} if body.get("logprobs") else None
-            for index in range(body["n"]):
+            for index in range(texts):
                 choice = {"index": index, "delta": {"content": word}, "logprobs": logprobs, "finish_reason": None}
                 yield f"data: {json.dumps({'choices': [choice]})}\n\n"
             if self.breaks:
                 yield f"data: {json.dumps({'error': {'message': 'EngineDeadError', 'code': 500}})}\n\n"
                 return
-        for index in range(body["n"]):
+        for index in range(texts):
             yield f"data: {json.dumps({'choices': [{'index': index, 'delta': {}, 'finish_reason': 'stop'}]})}\n\n"
         if body["stream_options"]["include_usage"]:
-            yield f"data: {json.dumps({'choices': [], 'usage': self._usage(body)})}\n\n"
+            yield f"data: {json.dumps({'choices': [], 'usage': _usage(body, len(words))})}\n\n"
         yield "data: [DONE]\n\n"
 
-    def _words(self) -> list[str]:
-        first, *rest = self.text.split(" ")
+    def _next_words(self) -> list[str]:
+        """The words of the next answer; none where the model only thinks."""
+        text = self.drafts.pop(0) if self.drafts else self.text
+        if text is None:
+            return []
+        first, *rest = text.split(" ")
         return [first, *(f" {word}" for word in rest)]
 
-    def _usage(self, body: dict[str, Any]) -> dict[str, int]:
-        return {"prompt_tokens": 9, "completion_tokens": len(self._words()) * body["n"], "total_tokens": 0}
+
+def _usage(body: dict[str, Any], words: int) -> dict[str, int]:
+    return {"prompt_tokens": 9, "completion_tokens": words * body["n"], "total_tokens": 0}
 
 
 def _logprob(word: str) -> dict[str, Any]:
