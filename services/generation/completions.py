@@ -24,6 +24,7 @@ class CompletionRequest:
         shown: how many messages, the first after any system message, only show what the reader likes; a request that is
             too long is asked without the oldest two, and so on.
         reader: whose texts they are, which decides which engine is asked; None: nobody's. It is not sent.
+        may_shorten: whether the texts may be shorter than `max_tokens` where the model has no room for so much.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -35,6 +36,7 @@ class CompletionRequest:
     soft_tokens: int = 0
     shown: int = 0
     reader: str | None = None
+    may_shorten: bool = False
 
     @property
     def drawn_once(self) -> "CompletionRequest":

@@ -132,6 +132,7 @@ class PromptPicker:
             soft_tokens=0 if choice is None else self._rows[choice],
             shown=len(manner.before),
             reader=request.user_id,
+            may_shorten=request.may_shorten,
         )
 
     def _messages(self, choice: Choice | None, request: WritingRequest, manner: Manner) -> list[dict[str, Any]]:

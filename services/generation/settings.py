@@ -93,7 +93,10 @@ class Settings(LearningSettings):
         60, gt=0, le=512, description="longest post, where the request doesn't say"
     )
     generation_chat_max_tokens: int = Field(
-        512, gt=0, description="longest answer of a chat completion, where the request doesn't say"
+        512,
+        gt=0,
+        description="longest answer of a chat completion, where the request doesn't say and the model has room for as "
+        "much",
     )
     generation_temperature: Annotated[float, FormerNames.of("SLOP_TEMPERATURE")] = Field(
         0.8, ge=0, le=2, description="temperature, where the request doesn't say"

@@ -1,6 +1,7 @@
 """Whether a request fits the model, before the engine is asked to write: its length in tokens of this very model."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -37,7 +38,9 @@ class TokenLimit:
         self._is_known = False
 
     async def fitted(self, request: CompletionRequest, model: str) -> CompletionRequest:
-        """The request, with as much of what it shows as fits a model of this name (`CompletionRequest.shown`).
+        """The request, with as much of what it shows, and for texts as long, as fits a model of this name.
+
+        See `shown` and `may_shorten` of `CompletionRequest`.
 
         Raises:
             Problem: as `check`.
@@ -45,10 +48,15 @@ class TokenLimit:
         while True:
             try:
                 await self.check(request, model)
-            except Problem:
-                if not request.shown:
+            except Problem as problem:
+                room = request.max_tokens - problem.members["over_tokens"]
+                if request.shown:
+                    request = request.with_less_shown
+                elif request.may_shorten and room > 0:
+                    return replace(request, max_tokens=room)
+                else:
+                    metrics.REFUSED.labels(metrics.Refusal.TOO_LONG).inc()
                     raise
-                request = request.with_less_shown
             else:
                 return request
 
@@ -65,8 +73,6 @@ class TokenLimit:
         if count is None or count + request.max_tokens <= limit:
             return
         over = count + request.max_tokens - limit
-        if not request.shown:
-            metrics.REFUSED.labels(metrics.Refusal.TOO_LONG).inc()
         detail = (
             f"the request has {count} tokens and asks for {request.max_tokens} more; that is {over} over the {limit} "
             "that this model can read and write"

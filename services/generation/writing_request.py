@@ -36,6 +36,7 @@ class WritingRequest:
             None: there is none either, but plain texts have the basis' own.
         n: how many texts.
         max_tokens: of each; None: as the settings say for posts.
+        may_shorten: whether texts may be shorter than that where the model has no room for so much.
         temperature: None: as the settings say.
         strength: below 1 more of the weaker tastes, above 1 more of the strongest.
         options: parameters of OpenAI's for the engine, handed on as they are.
@@ -47,6 +48,7 @@ class WritingRequest:
     system: str | None = None
     n: int = 1
     max_tokens: int | None = None
+    may_shorten: bool = False
     temperature: float | None = None
     strength: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -106,13 +106,15 @@ def counts_of(usage: Usage) -> UsageCounts:
 
 
 def _writing_request(body: ChatRequest, default_max_tokens: int) -> WritingRequest:
+    max_tokens = body.max_completion_tokens or body.max_tokens
     options = {name: value for name in _HANDED_ON if (value := getattr(body, name)) is not None}
     return WritingRequest(
         user_id=body.user,
         turns=tuple(Turn(Role(m.role), m.text) for m in body.messages if m.role not in _SYSTEM),
         system="\n\n".join(m.text for m in body.messages if m.role in _SYSTEM),
         n=body.n or 1,
-        max_tokens=body.max_completion_tokens or body.max_tokens or default_max_tokens,
+        max_tokens=max_tokens or default_max_tokens,
+        may_shorten=max_tokens is None,
         temperature=body.temperature,
         strength=1.0 if body.strength is None else body.strength,
         options=options,

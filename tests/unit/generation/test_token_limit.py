@@ -116,3 +116,14 @@ async def test_what_a_request_only_shows_makes_room_for_what_it_asks() -> None:
     assert await fitted(60) == texts[4:]
     with pytest.raises(Problem, match="1 over the 57"):
         await fitted(57)
+
+
+async def test_texts_of_a_length_that_nobody_asked_for_may_be_as_short_as_the_model_has_room_for() -> None:
+    asked = replace(request("a" * 40), may_shorten=True)  # 50 tokens with the template, and 8 more
+
+    async def max_tokens(limit: int) -> int:
+        return (await Engine(limit).tokens.fitted(asked, "slop")).max_tokens
+
+    assert [await max_tokens(limit) for limit in (58, 57, 51)] == [8, 7, 1]
+    with pytest.raises(Problem, match="8 over"):
+        await max_tokens(50)

@@ -31,7 +31,9 @@ def test_a_chat_that_says_nothing_more_leaves_all_to_the_service() -> None:
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_both_names_of_the_longest_answer_are_read(name: str) -> None:
-    assert chat(**{name: 7}).request.max_tokens == 7
+    request = chat(**{name: 7}).request
+    assert (request.max_tokens, request.may_shorten) == (7, False)
+    assert chat().request.may_shorten
 
 
 def test_system_and_developer_texts_are_one_before_the_turns() -> None:
