@@ -298,6 +298,30 @@ def engine() -> list[AnyPanel]:
             height=8,
             top=1,
         ),
+        lines(
+            Words(
+                "Requests at each engine",
+                "short",
+                "Requests that wait for tokens, by engine, and requests that each engine failed in a minute.",
+                "Any failures: the readers of that engine are at another one until it writes again.",
+            ),
+            Query("sum by (engine) (slop_engine_requests)", "{{engine}}"),
+            Query("sum by (engine) (increase(slop_engine_failures_total[1m]))", "failed by {{engine}} in a minute"),
+            span=12,
+            height=8,
+        ),
+        lines(
+            Words(
+                "Engines that write",
+                "short",
+                "1 while an engine writes and takes the soft prompts.",
+                "0: it hangs, is away or has another model; /readyz of generation says which.",
+            ),
+            Query("min by (engine) (slop_engine_up)", "{{engine}}"),
+            span=12,
+            height=8,
+            top=1,
+        ),
     ]
 
 

@@ -44,7 +44,7 @@ FIXED = {
     "SLOP_KAFKA_BOOTSTRAP": ("kafka:9092", ADDRESS),
     "SLOP_REDIS_URL": ("redis://redis:6379/0", ADDRESS),
     "SLOP_JOBS_REDIS_URL": ("redis://redis:6379/1", ADDRESS),
-    "SLOP_VLLM_URL": ("http://vllm:8000/v1", ADDRESS),
+    "SLOP_VLLM_URL": ("${SLOP_VLLM_URLS:-http://vllm:8000/v1}", ADDRESS),
     "SLOP_FEATURIZER_URL": ("http://featurizer:8011", ADDRESS),
     "SLOP_JOBS_GENERATION_URL": ("http://generation:8002", ADDRESS),
     "SLOP_JOBS_DIR": ("/jobs", "the volume `jobs`"),
