@@ -16,6 +16,8 @@ from kit.problems import Problem
 TEMPLATE_TOKENS: Final = 32
 """More than a chat template adds to one message, and before the answer."""
 
+LEAST_ANSWER: Final = 128  # tokens that what a request only shows leaves for its answer
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -50,10 +52,10 @@ class TokenLimit:
                 await self.check(request, model)
             except Problem as problem:
                 room = request.max_tokens - problem.members["over_tokens"]
+                if request.may_shorten and room >= (LEAST_ANSWER if request.shown else 1):
+                    return replace(request, max_tokens=room)
                 if request.shown:
                     request = request.with_less_shown
-                elif request.may_shorten and room > 0:
-                    return replace(request, max_tokens=room)
                 else:
                     metrics.REFUSED.labels(metrics.Refusal.TOO_LONG).inc()
                     raise

@@ -127,3 +127,10 @@ async def test_texts_of_a_length_that_nobody_asked_for_may_be_as_short_as_the_mo
     assert [await max_tokens(limit) for limit in (58, 57, 51)] == [8, 7, 1]
     with pytest.raises(Problem, match="8 over"):
         await max_tokens(50)
+
+
+async def test_an_answer_is_shortened_before_anything_that_a_request_shows_is_left_out() -> None:
+    asked = replace(request("a" * 30, "b" * 10, "c" * 40, max_tokens=500), shown=2, may_shorten=True)
+    for limit, messages, max_tokens in ((300, 3, 210), (218, 3, 128), (217, 1, 167), (60, 1, 10)):
+        fitted = await Engine(limit).tokens.fitted(asked, "slop")
+        assert (len(fitted.messages), fitted.max_tokens) == (messages, max_tokens)
