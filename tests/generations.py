@@ -33,7 +33,8 @@ def generation_server(folder: Path, basis: Basis, **settings: object) -> tuple[S
         "vllm_url": f"http://{HOST}:{free_port()}/v1",
         "featurizer_url": f"http://{HOST}:{free_port()}",
     }
-    generous = {"redis_timeout_s": 5}  # tests share the machine with each other
+    generous = {"redis_timeout_s": 5, "generation_served_posts": 0}
+    # tests share the machine with each other, and their engines say the same again and again
     given = away | generous | settings | {"generation_port": port, "basis_dir": folder / "basis"}
     env = {f"SLOP_{name.upper()}": str(value) for name, value in given.items()}
     command = [sys.executable, "-m", "generation"]

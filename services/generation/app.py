@@ -28,6 +28,7 @@ from generation.prompt_picking import PromptPicker, style_subject_of
 from generation.ranking import Ranker
 from generation.reader_state import Crowd, LikedTexts, ReaderStates
 from generation.request_limit import RequestLimit
+from generation.served import RecentlyServed
 from generation.serving import BasisSwitch, Serving
 from generation.settings import Settings
 from generation.upstreams import UpstreamClient, Upstreams
@@ -45,6 +46,7 @@ from slop.redis.client import pooled_client, redis_client
 from slop.redis.feed_queue import FeedReader
 from slop.redis.posts import RankedPosts
 from slop.redis.profiles import ProfileReader
+from slop.redis.served import ServedTexts
 from slop.redis.writable import require_writable_async
 from slop.rollout.live import BasisRef, LiveBases, groups_of
 from slop.soft_prompts import UnsafeSoftPrompt
@@ -67,6 +69,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     limits = limits_of(settings)
     post_publisher = PostPublisher(settings.tenant, publisher, redis, settings.redis_timeout_s)
+    served = RecentlyServed(
+        settings.tenant,
+        ServedTexts(redis, settings.generation_served_posts, settings.generation_served_ttl_s),
+        settings.redis_timeout_s,
+    )
     rng = np.random.default_rng()
 
     def serving_of(ref: BasisRef) -> Serving:
@@ -85,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
         return Serving(
             version=basis.version,
-            writer=Writer(readers, picker, engines, limits, post_publisher, copies, upstreams),
+            writer=Writer(readers, picker, engines, limits, post_publisher, copies, upstreams, served),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
             describer=ProfileDescriber(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),

@@ -10,6 +10,7 @@ from slop.fields import Id, Text
 
 MAX_POSTS: Final = 16
 MAX_RANKED: Final = 500
+MAX_EXCLUDED: Final = 100
 MAX_PROMPT: Final = 2_000
 
 
@@ -17,6 +18,19 @@ class Request(BaseModel):
     """A request body, with exact types and no unknown fields: nothing that a client sends is silently ignored."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class NamedPost(Request):
+    """A post: a known one by its id, or any text."""
+
+    post_id: Id | None = Field(None, examples=["post-1"])
+    text: Text | None = Field(None, examples=[None])
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.post_id is None) == (self.text is None):
+            raise ValueError("give exactly one of post_id and text")
+        return self
 
 
 class GenerateRequest(Request):
@@ -36,6 +50,12 @@ class GenerateRequest(Request):
         1.0, gt=0, le=4, description="below 1 more of the weaker tastes, above 1 more of the strongest"
     )
     stream: bool = Field(False, description="answer with server-sent events")
+    exclude: list[NamedPost] = Field(
+        default_factory=list,
+        max_length=MAX_EXCLUDED,
+        description="posts that are not to be written again, besides those that the reader was served lately",
+        examples=[[]],
+    )
 
 
 class Reason(StrEnum):
@@ -97,24 +117,11 @@ class PostDelta(BaseModel):
     text: str
 
 
-class RankedPost(Request):
-    """A post to rank: a known one by its id, or any text."""
-
-    post_id: Id | None = Field(None, examples=["post-1"])
-    text: Text | None = Field(None, examples=[None])
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.post_id is None) == (self.text is None):
-            raise ValueError("give exactly one of post_id and text")
-        return self
-
-
 class RankRequest(Request):
     """Posts to rank for a reader."""
 
     user_id: Id = Field(description="the reader", examples=["ada"])
-    posts: list[RankedPost] = Field(min_length=1, max_length=MAX_RANKED)
+    posts: list[NamedPost] = Field(min_length=1, max_length=MAX_RANKED)
 
 
 class RankResponse(BaseModel):

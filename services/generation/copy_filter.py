@@ -8,7 +8,7 @@ from generation import metrics
 from generation.completions import CompletedText
 from generation.prompt_picking import PostsOfPrompt
 from generation.writing_request import PostPiece
-from slop.copies import GrowingText, KnownPosts
+from slop.copies import GrowingText, KnownPosts, text_digest
 
 CHARACTERS_A_WORD: Final = 8  # in scripts without spaces a text is long before it has many words
 
@@ -22,11 +22,13 @@ class CopyFilter:
         rewrites: how often such a post is written again, before it is served all the same.
         held_words: how many words of a streamed post are held back until it is clear that it does not begin as a copy;
             0: streams are not checked.
+        not_again: digests (`slop.copies.text_digest`) of texts that the reader has had, which are near-copies too.
     """
 
     known: KnownPosts
     rewrites: int
     held_words: int = 0
+    not_again: frozenset[bytes] = frozenset()
 
     def again(self, written: Iterable[PostsOfPrompt], texts: Mapping[int, CompletedText]) -> Iterator[PostsOfPrompt]:
         """Of the posts that were written, those to be written again.
@@ -42,7 +44,13 @@ class CopyFilter:
 
     def is_refused(self, text: str) -> bool:
         """Whether a text is empty or a near-copy."""
-        return not text.strip() or self.known.are_copied_by(text)
+        if not text.strip() or self.known.are_copied_by(text):
+            return True
+        return self.is_had(text)
+
+    def is_had(self, text: str) -> bool:
+        """Whether a text is one that the reader has had."""
+        return bool(self.not_again) and text_digest(text) in self.not_again
 
     def held(self, post: int) -> "HeldPost":
         """The streamed post of this index, of which nothing has come yet."""
@@ -89,10 +97,12 @@ class HeldPost:
     def _is_clear(self) -> bool:
         if not self._words:
             return True
-        if not len(self._copies.known):
+        if not len(self._copies.known) and not self._copies.not_again:
             return bool(self._text.strip())
         is_long = self._growing.words >= self._words or len(self._text) >= CHARACTERS_A_WORD * self._words
-        return is_long and bool(self._text.strip()) and not self._growing.is_near_copy
+        if not is_long or not self._text.strip() or self._growing.is_near_copy:
+            return False
+        return self._is_begun or not self._copies.is_had(self._text)
 
     def _released(self) -> list[PostPiece]:
         released, self._held = self._held, []

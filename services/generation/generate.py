@@ -16,6 +16,9 @@ def writing_request_of(request: GenerateRequest, caller: Caller) -> WritingReque
         temperature=request.temperature,
         strength=request.strength,
         caller=caller,
+        is_fresh=True,
+        exclude_posts=tuple(one.post_id for one in request.exclude if one.post_id is not None),
+        exclude_texts=tuple(one.text for one in request.exclude if one.text is not None),
     )
 
 

@@ -23,6 +23,10 @@ EXPLORED: Final = Counter(
 REWRITTEN: Final = Counter(
     "slop_rewritten_posts", "Drafts that nearly copied a known post or were empty: written again."
 )
+SERVED_UNKNOWN: Final = Counter(
+    "slop_served_unknown",
+    "Times that Redis could not tell, or remember, what a reader was served: posts may come twice.",
+)
 GENERATE_SECONDS: Final = Histogram("slop_generate_seconds", "From a request to its last token.", buckets=_SECONDS)
 FIRST_TOKEN_SECONDS: Final = Histogram(
     "slop_first_token_seconds", "From a streamed request to its first token.", buckets=_SECONDS

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from redis.exceptions import RedisError
 
 from generation import metrics
-from generation.contracts import RankedPost, RankRequest, RankResponse, Reason
+from generation.contracts import NamedPost, RankRequest, RankResponse, Reason
 from generation.features import FeaturizerClient, RequestedText
 from generation.reader_state import ReaderState, ReaderStates
 from kit.problems import Problem
@@ -55,7 +55,7 @@ class Ranker:
             return state.profile
         return self._prior
 
-    async def _features(self, posts: Sequence[RankedPost]) -> list[Floats | None]:
+    async def _features(self, posts: Sequence[NamedPost]) -> list[Floats | None]:
         """Features of posts, in order; None for a post that is not known, or whose features can't be had now."""
         known = iter(await self._known([post.post_id for post in posts if post.post_id is not None]))
         found = [post.text if post.post_id is None else next(known) for post in posts]

@@ -156,6 +156,16 @@ class Settings(LearningSettings):
         description="how often a post that nearly copies a known one, or is empty, is written again; not at "
         "temperature 0",
     )
+    generation_served_posts: int = Field(
+        128,
+        ge=0,
+        le=4_096,
+        description="how many of the posts that a reader was served last are not served again, 6 bytes each in Redis; "
+        "0: none",
+    )
+    generation_served_ttl_s: int = Field(
+        14 * 24 * 3600, gt=0, description="how long after the last one these are remembered"
+    )
     generation_stream_held_words: int = Field(
         12,
         ge=0,

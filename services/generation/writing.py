@@ -19,6 +19,7 @@ from generation.post_publishing import PostPublisher
 from generation.prompt_picking import PickedPrompts, PostsOfPrompt, PromptPicker
 from generation.reader_state import ReaderStates
 from generation.request_limit import RequestLimit
+from generation.served import RecentlyServed
 from generation.tasks import gathered, merged
 from generation.upstreams import Upstreams
 from generation.writing_request import PostPiece, WritingRequest, WrittenPosts
@@ -62,9 +63,11 @@ class Writer:
         post_publisher: PostPublisher,
         copies: CopyFilter,
         upstreams: Upstreams,
+        served: RecentlyServed,
     ) -> None:
         self._readers, self._picker, self._engine, self._limits = readers, picker, engine, limits
         self._post_publisher, self._copies, self._upstreams = post_publisher, copies, upstreams
+        self._served = served
 
     async def write(self, request: WritingRequest) -> WrittenPosts:
         """All posts, once they are complete.
@@ -74,9 +77,9 @@ class Writer:
         """
         deadline = self._limits.deadline()
         with metrics.GENERATE_SECONDS.time(), _counted(), self._admitted(request):
-            picked = await self._picked(request)
+            picked, copies = await self._prepared(request)
             async with self._turn(request, picked, deadline):
-                texts, usage = await self._written(self._engine_of(picked), picked.by_prompt, deadline)
+                texts, usage = await self._written(self._engine_of(picked), picked.by_prompt, copies, deadline)
             return await self._published(request, [texts[post] for post in range(request.n)], usage, picked)
 
     async def stream(self, request: WritingRequest) -> AsyncGenerator[PostPiece | WrittenPosts, None]:
@@ -88,8 +91,9 @@ class Writer:
         deadline, started = self._limits.deadline(), time.perf_counter()
         texts, usage, wrote = [CompletedText("")] * request.n, Usage(), False
         with _counted(), self._admitted(request):
-            picked = await self._picked(request)
-            pieces = merged([self._pieces(self._engine_of(picked), some, deadline) for some in picked.by_prompt])
+            picked, copies = await self._prepared(request)
+            engine = self._engine_of(picked)
+            pieces = merged([self._pieces(engine, some, copies, deadline) for some in picked.by_prompt])
             async with self._turn(request, picked, deadline), aclosing(pieces):
                 while (piece := await _next(pieces, deadline)) is not None:
                     if isinstance(piece, Usage):
@@ -109,8 +113,12 @@ class Writer:
         tokens = request.n * self._picker.max_tokens_of(request)
         return self._limits.callers.admitted(request.caller, request.user_id, tokens)
 
-    async def _picked(self, request: WritingRequest) -> PickedPrompts:
-        return self._picker.pick(request, await self._readers.state_to_write(request.user_id))
+    async def _prepared(self, request: WritingRequest) -> tuple[PickedPrompts, CopyFilter]:
+        """What the engine is asked for, and what it must not write."""
+        state, not_again = await asyncio.gather(
+            self._readers.state_to_write(request.user_id), self._served.not_again(request)
+        )
+        return self._picker.pick(request, state), replace(self._copies, not_again=not_again)
 
     def _engine_of(self, picked: PickedPrompts) -> Engine:
         return self._upstreams.clients.get(picked.personalization.arm, self._engine)
@@ -122,13 +130,13 @@ class Writer:
         return turns.turn(request.caller.source, request.user_id or "", deadline.left_s)
 
     async def _written(
-        self, engine: Engine, by_prompt: Sequence[PostsOfPrompt], deadline: Deadline
+        self, engine: Engine, by_prompt: Sequence[PostsOfPrompt], copies: CopyFilter, deadline: Deadline
     ) -> tuple[dict[int, CompletedText], Usage]:
         """The texts of all posts, by their indices."""
         started = time.perf_counter()
         async with deadline.met():
             texts, usage = await _completed(engine, by_prompt)
-        again, used = await self._rewritten(engine, by_prompt, texts, time.perf_counter() - started, deadline)
+        again, used = await self._rewritten(engine, by_prompt, texts, copies, time.perf_counter() - started, deadline)
         return texts | again, usage + used
 
     async def _rewritten(
@@ -136,6 +144,7 @@ class Writer:
         engine: Engine,
         by_prompt: Sequence[PostsOfPrompt],
         drafts: Mapping[int, CompletedText],
+        copies: CopyFilter,
         took_s: float,
         deadline: Deadline,
     ) -> tuple[dict[int, CompletedText], Usage]:
@@ -147,6 +156,7 @@ class Writer:
             engine: what writes.
             by_prompt: what was asked for.
             drafts: what came.
+            copies: what is not to be served.
             took_s: how long that took, seconds.
             deadline: of the request.
 
@@ -154,8 +164,8 @@ class Writer:
             The new texts, by their indices.
         """
         texts, usage = dict[int, CompletedText](), Usage()
-        for _ in range(self._copies.rewrites):
-            by_prompt = list(self._copies.again(by_prompt, {**drafts, **texts}))
+        for _ in range(copies.rewrites):
+            by_prompt = list(copies.again(by_prompt, {**drafts, **texts}))
             if not by_prompt or deadline.left_s < took_s + EARLY_S:
                 break
             metrics.REWRITTEN.inc(sum(len(some.posts) for some in by_prompt))
@@ -169,10 +179,10 @@ class Writer:
         return texts, usage
 
     async def _pieces(
-        self, engine: Engine, some: PostsOfPrompt, deadline: Deadline
+        self, engine: Engine, some: PostsOfPrompt, copies: CopyFilter, deadline: Deadline
     ) -> AsyncGenerator[PostPiece | Usage, None]:
         """Pieces of the posts of one prompt. Posts that are not to be served are written again, and come whole."""
-        held = {post: self._copies.held(post) for post in some.posts}
+        held = {post: copies.held(post) for post in some.posts}
         drafts, ended, started = dict[int, CompletedText](), set[int](), time.perf_counter()
         async with aclosing(engine.stream(some.request)) as deltas:
             async for delta in deltas:
@@ -193,7 +203,7 @@ class Writer:
         if not drafts:
             return
         refused = PostsOfPrompt(replace(some.request, n=len(drafts)), tuple(drafts))
-        again, used = await self._rewritten(engine, [refused], drafts, time.perf_counter() - started, deadline)
+        again, used = await self._rewritten(engine, [refused], drafts, copies, time.perf_counter() - started, deadline)
         yield used
         for post in drafts:
             new = again.get(post)
@@ -214,7 +224,10 @@ class Writer:
     ) -> WrittenPosts:
         metrics.POSTS.labels(picked.personalization.arm, picked.personalization.reason).inc(request.n)
         metrics.COMPOSED.inc(picked.composed)
-        posts = await self._post_publisher.posts(request.user_id, texts, picked.personalization)
+        posts, _ = await asyncio.gather(
+            self._post_publisher.posts(request.user_id, texts, picked.personalization),
+            self._served.add(request, [one.text for one in texts]),
+        )
         return WrittenPosts(posts, usage, picked.personalization)
 
 

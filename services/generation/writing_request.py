@@ -41,6 +41,9 @@ class WritingRequest:
         strength: below 1 more of the weaker tastes, above 1 more of the strongest.
         options: parameters of OpenAI's for the engine, handed on as they are.
         caller: who has sent the request.
+        is_fresh: whether posts are written, none of which the reader is to be served twice.
+        exclude_posts: ids of posts that are not to be written, if it is fresh.
+        exclude_texts: texts that are not to be written.
     """
 
     user_id: str | None
@@ -53,6 +56,9 @@ class WritingRequest:
     strength: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
     caller: Caller = NOBODY
+    is_fresh: bool = False
+    exclude_posts: tuple[str, ...] = ()
+    exclude_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ These known posts are kept beside the basis, as hashes of their words.
 import re
 import zlib
 from collections.abc import Iterable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Self
 
@@ -18,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 Words = npt.NDArray[np.uint32]
 
 KNOWN_FILE: Final = "known.safetensors"
+DIGEST_BYTES: Final = 6  # of a text; two of a few hundred texts have the same in one of 10**9 such sets
 _END: Final = 0  # the hash after each post; no word has it
 _LAST_WORD: Final = re.compile(r"\w*\Z")
 
@@ -131,6 +133,12 @@ class GrowingText:
         """Whether at least half of the words stand in one run in a known post, however the last word ends."""
         begun = bool(self._begun)
         return 2 * (self._run.longest + begun) >= self.words + begun
+
+
+def text_digest(text: str) -> bytes:
+    """A digest of a text's words in lower case, DIGEST_BYTES bytes; empty for a text without words."""
+    words = re.findall(r"\w+", text.lower())
+    return blake2b(" ".join(words).encode(), digest_size=DIGEST_BYTES).digest() if words else b""
 
 
 def _hashes(text: str) -> list[int]:

@@ -50,19 +50,20 @@ return 1
 
 
 @lru_cache(maxsize=4096)
-def _user(tenant: str, user_id: str) -> str:
+def user_tag(tenant: str, user_id: str) -> str:
+    """A reader in the keys of Redis: the tenant and the reader, percent-encoded, as a hash tag."""
     # The hash tag keeps all keys of a user on one node of a Redis Cluster.
     return f"{{{quote(tenant, safe='')}/{quote(user_id, safe='')}}}"
 
 
 def profile_key(basis: str, tenant: str, user_id: str) -> str:
     """The key of a profile under a basis, given by its version: a hash with the field `profile`."""
-    return f"slop:profile:{basis}:{_user(tenant, user_id)}"
+    return f"slop:profile:{basis}:{user_tag(tenant, user_id)}"
 
 
 def recent_key(basis: str, tenant: str, user_id: str) -> str:
     """The key of what is remembered of a reader: a string, the bytes of `slop.recent.Recent`."""
-    return f"slop:recent:{basis}:{_user(tenant, user_id)}"
+    return f"slop:recent:{basis}:{user_tag(tenant, user_id)}"
 
 
 def recent_pattern(basis: str) -> str:
