@@ -11,6 +11,7 @@ from generation.writing_request import PostPiece
 from slop.copies import GrowingText, KnownPosts, text_digest
 
 CHARACTERS_A_WORD: Final = 8  # in scripts without spaces a text is long before it has many words
+COMMON_RUN: Final = 3  # words in a run that any two posts may share, as "I just got": they hold no stream back
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class HeldPost:
 
     Its first words wait until there are enough of them and they are no near-copy; from then on each piece goes out as
     it comes. Should the post become a near-copy later, what comes then waits too, and if it ends as one it is ended
-    where that began. So no streamed post is a near-copy.
+    where that began. So no streamed post of more than 6 words is one.
     """
 
     def __init__(self, post: int, copies: CopyFilter) -> None:
@@ -100,7 +101,8 @@ class HeldPost:
         if not len(self._copies.known) and not self._copies.not_again:
             return bool(self._text.strip())
         is_long = self._growing.words >= self._words or len(self._text) >= CHARACTERS_A_WORD * self._words
-        if not is_long or not self._text.strip() or self._growing.is_near_copy:
+        runs_along = self._growing.longest_run > COMMON_RUN and self._growing.is_near_copy
+        if not is_long or not self._text.strip() or runs_along:
             return False
         return self._is_begun or not self._copies.is_had(self._text)
 

@@ -167,7 +167,7 @@ class Settings(LearningSettings):
         14 * 24 * 3600, gt=0, description="how long after the last one these are remembered"
     )
     generation_stream_held_words: int = Field(
-        12,
+        4,
         ge=0,
         description="words of a streamed post that are held back until it is clear that it does not begin as a copy; "
         "0: streams are not checked",

@@ -129,10 +129,14 @@ class GrowingText:
             self.words += 1
 
     @property
+    def longest_run(self) -> int:
+        """How many words stand in one run in a known post, if the last one is as there."""
+        return self._run.longest + bool(self._begun)
+
+    @property
     def is_near_copy(self) -> bool:
         """Whether at least half of the words stand in one run in a known post, however the last word ends."""
-        begun = bool(self._begun)
-        return 2 * (self._run.longest + begun) >= self.words + begun
+        return 2 * self.longest_run >= self.words + bool(self._begun)
 
 
 def text_digest(text: str) -> bytes:

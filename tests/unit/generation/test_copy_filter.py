@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generation.completions import CompletedText, CompletionRequest
-from generation.copy_filter import CopyFilter
+from generation.copy_filter import COMMON_RUN, CopyFilter
 from generation.prompt_picking import PostsOfPrompt
 from generation.writing_request import PostPiece
 from slop.copies import KnownPosts, text_digest
@@ -90,12 +90,15 @@ WORDS = st.lists(st.sampled_from([*KNOWN.lower().rstrip(".").split(), "cat", "do
 
 
 @given(WORDS, st.integers(1, 6))
-def test_no_streamed_post_is_a_near_copy_and_what_is_new_comes_whole(words: list[str], size: int) -> None:
+def test_no_streamed_post_of_some_length_is_a_near_copy_and_what_is_new_comes_whole(
+    words: list[str], size: int
+) -> None:
     text = " ".join(words)
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
     sent, _ = sent_as_it_comes(COPIES, *pieces)
     assert text.startswith("".join(sent))
-    assert not KNOWN_POSTS.are_copied_by("".join(sent))
+    if len("".join(sent).split()) > 2 * COMMON_RUN:
+        assert not KNOWN_POSTS.are_copied_by("".join(sent))
     if not KNOWN_POSTS.are_copied_by(text) and text:
         assert "".join(sent) == text
 
