@@ -13,6 +13,12 @@ MAX_TOP_LOGPROBS: Final = 20
 MAX_MESSAGES: Final = 2_048
 MAX_TOKENS: Final = 1_048_576  # more than any model's context
 
+EXAMPLE: Final[dict[str, Any]] = {
+    "model": "slop",
+    "user": "ada",
+    "messages": [{"role": "user", "content": "Write a short post."}],
+}
+
 _TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,7}$")]
 _Bias = Annotated[float, Field(ge=-100, le=100)]
 _Stops = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_STOPS)]
@@ -63,26 +69,26 @@ class StreamOptions(_Body):
 class ChatRequest(_Body):
     """A chat to answer. Whatever else OpenAI's API takes is ignored and said in `warnings`, or refused."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
     model: str = Field(min_length=1, description="a model that `GET /v1/models` lists", examples=["slop"])
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     user: Id | None = Field(None, description="the reader; without one the answer is plain", examples=["ada"])
     n: int | None = Field(None, ge=1, le=MAX_POSTS, description="how many answers; several show several tastes")
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS, description="of each answer")
     max_tokens: int | None = Field(
-        None, ge=1, le=MAX_TOKENS, description="OpenAI's former name of max_completion_tokens", examples=[None]
+        None, ge=1, le=MAX_TOKENS, description="OpenAI's former name of max_completion_tokens"
     )
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    logit_bias: dict[_TokenId, _Bias] | None = Field(
-        None, description="by token ids of the engine's model", examples=[None]
-    )
-    stop: str | _Stops | None = Field(None, description="texts at which an answer ends, without them", examples=[None])
+    logit_bias: dict[_TokenId, _Bias] | None = Field(None, description="by token ids of the engine's model")
+    stop: str | _Stops | None = Field(None, description="texts at which an answer ends, without them")
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS, examples=[None])
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
     stream: bool | None = None
-    stream_options: StreamOptions | None = Field(None, examples=[None])
+    stream_options: StreamOptions | None = Field(None)
     strength: float | None = Field(
         None, gt=0, le=4, description="not OpenAI's: below 1 more of the weaker tastes, above 1 more of the strongest"
     )
