@@ -13,6 +13,7 @@ from httpx_sse import EventSource
 from redis import Redis
 
 from infra.engine.vllm import BLOCK_SIZE
+from infra.local.ports import free_port
 from slop.basis import Basis
 from slop.control_strings import neutralised
 from slop.kafka.topics import POSTS, post_key
@@ -21,6 +22,8 @@ from slop.v1.post_pb2 import Post
 from tests.basis import profile_of
 from tests.collectors import read_all
 from tests.generations import client_of, damaged_profiles, generation_server, put_profile
+from tests.servers import HOST
+from tests.waiting import eventually
 
 GARDENER = (2.0, -1.0, -1.0, -1.0)
 FAN = (-1.0, 2.0, -1.0, -1.0)
@@ -278,6 +281,21 @@ def test_without_kafka_posts_are_written_and_the_loss_is_counted(
     server.stop()
     assert answer["personalization"]["applied"]
     assert lost == sum(map(bool, texts(answer)))
+
+
+def test_an_engine_that_is_away_leaves_its_readers_to_the_other(tmp_path: Path, basis: Basis, vllm_url: str) -> None:
+    away = f"{HOST}:{free_port()}"
+    urls = f"http://{away}/v1, {vllm_url}"
+    server, url = generation_server(tmp_path, basis, vllm_url=urls, engine_timeout_s=300)
+    server.start()
+    with client_of(url) as client:
+        for user_id in ("ada", "bob", "eve", "dan"):
+            response = client.post("/v1/generate", json={"user_id": user_id, "max_tokens": 3})
+            assert response.status_code == 200, response.text
+        eventually(lambda: client.get("/readyz").status_code == 200)
+        eventually(lambda: client.get("/readyz").json()["checks"][f"engine {away}"] != "ok")
+        assert f'slop_engine_up{{engine="{away}"}} 0.0' in client.get("/metrics").text
+    server.stop()
 
 
 def test_an_engine_that_is_too_slow_is_as_good_as_away(tmp_path: Path, basis: Basis, vllm_url: str) -> None:
