@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from redis import Redis
-from slop.redis.pregeneration_posts import ACTIVE_KEY, queue_key, written_key
+from slop.redis.feed_queue import ACTIVE_KEY, queue_key, written_key
 
 from jobs.limits import Interrupted, JobLimits
 from jobs.names import PREGENERATE
