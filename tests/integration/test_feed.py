@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 from redis import Redis
-from slop.redis.feed_queue import ACTIVE_KEY, queue_key, written_key
 
 from jobs.limits import Interrupted, JobLimits
 from jobs.names import PREGENERATE
 from jobs.pregeneration import BUDGET_KEY, LOCK_KEY, GenerationBusy, Pregeneration, TokenBudget, only_one
 from jobs.settings import JobsSettings
+from slop.redis.feed_queue import ACTIVE_KEY, queue_key, written_key
 from slop.redis.posts import PostRef, text_key
 from slop.redis.profiles import ProfileArchive, User
 from tests.basis import profile_of, random_basis
