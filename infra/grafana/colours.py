@@ -64,4 +64,8 @@ OUTCOMES: Final = {
     "success": LEARNER,
     "retry": AMBER,
     "failure": RED,
+    "caller": COLLECTOR,
+    "overloaded": RED,
+    "too_long": GREY,
+    "deadline": ENGINE,
 }

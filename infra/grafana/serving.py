@@ -212,6 +212,19 @@ def generation() -> list[AnyPanel]:
             span=8,
             height=8,
         ),
+        lines(
+            Words(
+                "Requests refused, and callers gone",
+                PER_S,
+                "Requests to write that were refused, by reason, and those whose caller left before the answer.",
+                "Many callers leave: answers are too slow for them. Much of `caller`: somebody asks for too much.",
+            ),
+            Query(rate("slop_refused_requests_total", by="reason"), "{{reason}}"),
+            Query(rate("slop_callers_gone_total"), "callers gone", colours.AMBER),
+            span=8,
+            height=8,
+            colours=colours.OUTCOMES,
+        ),
     ]
 
 
