@@ -114,9 +114,9 @@ lint: setup  ## check style, formatting, types and the protocol definitions
 # The local run's lock files come first, since the images' take their versions from them.
 lock: $(VENV)/.python  ## resolve the requirements again and write their lock files
 	@$(PIP) install --quiet -r requirements/uv.txt
-	@cd requirements && for name in uv native nodeps build services torch-cuda featurizer worker engine model; do \
+	@cd requirements && for name in uv openai-cli native nodeps build services torch-cuda featurizer worker engine model; do \
 	  case $$name in \
-	    nodeps | model) flags=--no-deps ;; \
+	    nodeps | model | openai-cli) flags=--no-deps ;; \
 	    native) flags="$(addprefix --no-emit-package=,torch triton)" ;; \
 	    worker | engine) flags="--override without-torch.in $(addprefix --no-emit-package=,torch torchaudio torchcodec torchvision triton)" ;; \
 	    *) flags= ;; \
@@ -154,9 +154,13 @@ $(VENV)/.requirements: $(VENV)/.torch requirements/native.txt requirements/nodep
 	@$(PY) -m compileall -q -j 0 -x '/(tests?|transformers/models)/' $(VENV)/lib >/dev/null 2>&1 || true  # some are templates, no Python
 	@touch $@
 
-$(VENV)/.slop: $(VENV)/.requirements pyproject.toml $(PROTOS)
+$(VENV)/.slop: $(VENV)/.requirements $(VENV)/.openai-cli pyproject.toml $(PROTOS)
 	@echo "set-up 4/4: SLOP itself"
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.openai-cli: $(VENV)/.requirements requirements/openai-cli.txt
+	@$(INSTALL) --quiet --target $(VENV)/openai-cli --require-hashes -r requirements/openai-cli.txt
 	@touch $@
 
 $(PROTOS): $(VENV)/.requirements build_protos.py $(shell find proto -name '*.proto')

@@ -3,8 +3,10 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -259,14 +261,15 @@ async def test_langchain_answers_streams_and_batches(served: Served) -> None:
 
 
 def test_the_command_line_of_openai(served: Served) -> None:
-    """Its client has a command line up to version 2; OPENAI_COMMAND names one, as `/venv/bin/openai`."""
-    command = os.environ.get("OPENAI_COMMAND")
-    if not command:
-        pytest.skip("OPENAI_COMMAND names no openai command")
+    """Its client had a command line up to version 2.20, which the set-up keeps beside the present version."""
+    former = Path(sys.prefix) / "openai-cli"
+    assert former.is_dir(), "run `make setup`"
     env = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": served.url, "OPENAI_API_KEY": "any"}
+    env |= {"PYTHONPATH": str(former)}
 
     def said(*arguments: str) -> str:
-        done = subprocess.run([command, "api", *arguments], env=env, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "openai", "api", *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
