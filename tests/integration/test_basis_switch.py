@@ -14,7 +14,7 @@ from slop.rollout.live import Bases, BasisRef, LiveBases
 
 def serving_of(ref: BasisRef) -> Serving:
     nothing = cast("Any", None)
-    return Serving(nothing, nothing, nothing, Groups.of(ref.load()), nothing)
+    return Serving(ref.version, nothing, nothing, nothing, Groups.of(ref.load()), nothing)
 
 
 def served(switch: BasisSwitch) -> str:
