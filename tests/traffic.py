@@ -43,8 +43,9 @@ def _read_on(stack: LocalStack, stop: threading.Event) -> None:
             for reader in (_reader(Arm.SOFT), _reader(Arm.BASE)):
                 _react(collector, reader, turn, next(catalogue), written.get(reader, []))
                 written[reader] = _ask(generation, reader)
-                _scroll(generation, reader)
-            _scroll(generation, f"visitor-{turn}")
+            if turn:  # not before there are reactions: a post of the feed that is written live takes long
+                for reader in (_reader(Arm.SOFT), f"visitor-{turn}"):
+                    _scroll(generation, reader)
             if stop.wait(PAUSE_S):
                 return
 

@@ -43,6 +43,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
             patch.setenv("SLOP_REDIS_URL", f"redis://{HOST}:{free_port()}/0")
             patch.setenv("SLOP_KAFKA_BOOTSTRAP", f"{HOST}:{free_port()}")
             patch.setenv("SLOP_VLLM_URL", f"http://{HOST}:{free_port()}/v1")
+            patch.setenv("SLOP_PREGENERATION_POST_TOKENS", "12")
             patch.setenv("SLOP_RUN_DIR", str(tmp_path_factory.mktemp("run")))
             running = until_the_end.enter_context(running_stack(Console(quiet=True)))
         yield running
