@@ -14,6 +14,7 @@ from redis import Redis
 
 from infra.engine.vllm import BLOCK_SIZE
 from infra.local.ports import free_port
+from jobs.pregeneration import BATCH
 from slop.basis import Basis
 from slop.control_strings import neutralised
 from slop.kafka.topics import POSTS, post_key
@@ -206,7 +207,8 @@ def test_80_callers_that_leave_after_a_third_of_a_second_leave_nothing_running_a
     left_before = metric(service.base_url, "slop_callers_gone_total")
     asyncio.run(all_leave())
     time.sleep(2)
-    assert at_the_engine() == metric(httpx.URL(vllm_url), "vllm:num_requests_waiting{") == 0
+    assert metric(httpx.URL(vllm_url), "vllm:num_requests_waiting{") == 0
+    assert at_the_engine() <= BATCH  # what is written ahead for the feed is the only work that may be left
     assert metric(service.base_url, "slop_callers_gone_total") == left_before + 80
 
 
