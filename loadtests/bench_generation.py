@@ -6,7 +6,8 @@ It asks a stack that runs and has nothing else to do, by OpenAI's chat completio
 for nobody (plain); the service for readers with a profile (soft prompts); and the service for nobody with
 POSTS_AS_TEXT liked posts as text, others in every request. Last it asks for posts of the feed that were written ahead,
 while requests keep vLLM busy. `SLOP_VLLM_MAX_MODEL_LEN=4096` makes room for the liked posts, and a stack with
-`SLOP_PREGENERATION_TOKENS_PER_S=1000` writes ahead sooner.
+`SLOP_PREGENERATION_TOKENS_PER_S=1000` writes ahead sooner. First tokens include the words that streams hold back;
+`SLOP_GENERATION_STREAM_HELD_WORDS=0` holds none.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ from generation import metrics
 from generation.completions import CompletedText
 from generation.prompt_picking import PostsOfPrompt
 from generation.writing_request import PostPiece
-from slop.copies import GrowingText, KnownPosts, text_digest
+from slop.copies import GrowingText, KnownPosts, words_digest
 
 CHARACTERS_A_WORD: Final = 8  # in scripts without spaces a text is long before it has many words
 COMMON_RUN: Final = 3  # words in a run that any two posts may share, as "I just got": they hold no stream back
@@ -23,7 +23,7 @@ class CopyFilter:
         rewrites: how often such a post is written again, before it is served all the same.
         held_words: how many words of a streamed post are held back until it is clear that it does not begin as a copy;
             0: streams are not checked.
-        not_again: digests (`slop.copies.text_digest`) of texts that the reader has had, which are near-copies too.
+        not_again: digests (`slop.copies.words_digest`) of texts that the reader has had, which are near-copies too.
     """
 
     known: KnownPosts
@@ -51,7 +51,7 @@ class CopyFilter:
 
     def is_had(self, text: str) -> bool:
         """Whether a text is one that the reader has had."""
-        return bool(self.not_again) and text_digest(text) in self.not_again
+        return bool(self.not_again) and words_digest(text) in self.not_again
 
     def held(self, post: int) -> "HeldPost":
         """The streamed post of this index, of which nothing has come yet."""

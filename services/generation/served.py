@@ -9,8 +9,8 @@ from redis.exceptions import RedisError
 
 from generation import metrics
 from generation.writing_request import WritingRequest
-from slop.copies import text_digest
-from slop.redis.posts import PostRef, texts_async
+from slop.copies import words_digest
+from slop.redis.posts import PostRef, read_texts_async
 from slop.redis.profiles import User
 from slop.redis.served import ServedTexts
 
@@ -63,8 +63,9 @@ class RecentlyServed:
 
     async def _excluded(self, request: WritingRequest) -> frozenset[bytes]:
         refs = [PostRef(self.tenant, post_id) for post_id in request.exclude_posts]
-        return _digests(await texts_async(self.texts.redis, refs)) if refs else frozenset()
+        found = await read_texts_async(self.texts.redis, refs) if refs else []
+        return _digests(text for text in found if text is not None)
 
 
 def _digests(texts: Iterable[str]) -> frozenset[bytes]:
-    return frozenset(digest for text in texts if (digest := text_digest(text)))
+    return frozenset(digest for text in texts if (digest := words_digest(text)))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slop.redis.profiles import User
-from slop.soft_prompts import POWER
+from slop.soft_prompts import shares_of_rows
 from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 Doubles = npt.NDArray[np.float64]
@@ -33,11 +33,9 @@ class CrowdShares:
                 by_tenant[user.tenant].append(profile.mean)
         for tenant, means in by_tenant.items():
             latents = np.frombuffer(b"".join(means), "<f4").reshape(len(means), -1)[:, : self._prompts]
-            positive = np.maximum(latents[np.isfinite(latents).all(axis=1)].astype(np.float64), 0)
-            positive = positive[positive.any(axis=1)]
-            powers = (positive / positive.max(axis=1, keepdims=True)) ** POWER
-            self._sums[tenant] += (powers / powers.sum(axis=1, keepdims=True)).sum(axis=0)
-            self._readers[tenant] += len(positive)
+            shares = shares_of_rows(latents[np.isfinite(latents).all(axis=1)].astype(np.float64))
+            self._sums[tenant] += shares.sum(axis=0)
+            self._readers[tenant] += len(shares)
 
     def means(self) -> Iterator[tuple[str, Doubles]]:
         """For each tenant with enough readers its mean shares, (K,), which sum to 1."""

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 Words = npt.NDArray[np.uint32]
 
 KNOWN_FILE: Final = "known.safetensors"
-DIGEST_BYTES: Final = 6  # of a text; two of a few hundred texts have the same in one of 10**9 such sets
+WORDS_DIGEST_BYTES: Final = 6  # of a text; two of a few hundred texts have the same in one of 10**9 such sets
 _END: Final = 0  # the hash after each post; no word has it
 _LAST_WORD: Final = re.compile(r"\w*\Z")
 
@@ -139,10 +139,10 @@ class GrowingText:
         return 2 * self.longest_run >= self.words + bool(self._begun)
 
 
-def text_digest(text: str) -> bytes:
-    """A digest of a text's words in lower case, DIGEST_BYTES bytes; empty for a text without words."""
+def words_digest(text: str) -> bytes:
+    """A digest of a text's words in lower case, WORDS_DIGEST_BYTES bytes; empty for a text without words."""
     words = re.findall(r"\w+", text.lower())
-    return blake2b(" ".join(words).encode(), digest_size=DIGEST_BYTES).digest() if words else b""
+    return blake2b(" ".join(words).encode(), digest_size=WORDS_DIGEST_BYTES).digest() if words else b""
 
 
 def _hashes(text: str) -> list[int]:

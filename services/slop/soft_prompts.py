@@ -56,11 +56,16 @@ def shares(profile: Profile, prompts: int, strength: float = 1.0) -> npt.NDArray
 
 def shares_of(weights: npt.ArrayLike, strength: float = 1.0) -> npt.NDArray[np.float64] | None:
     """`shares`, of (K,) weights over the prompts that are finite."""
-    positive = np.maximum(np.asarray(weights, np.float64), 0)
-    if not positive.any():
-        return None
-    powers = (positive / positive.max()) ** (POWER * strength)
-    return np.asarray(powers / powers.sum())
+    found = shares_of_rows(np.asarray(weights, np.float64)[np.newaxis], strength)
+    return found[0] if len(found) else None
+
+
+def shares_of_rows(weights: npt.NDArray[np.float64], strength: float = 1.0) -> npt.NDArray[np.float64]:
+    """`shares`, of (N, K) weights that are finite: a row for each of their rows that has a positive weight."""
+    positive = np.maximum(weights, 0)
+    positive = positive[positive.any(axis=1)]
+    powers = (positive / positive.max(axis=1, keepdims=True)) ** (POWER * strength)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def allot(share: npt.NDArray[np.float64], posts: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -21,6 +20,7 @@ from slop.redis.posts import PostRef, text_key
 from slop.redis.profiles import ProfileArchive, User
 from tests.basis import profile_of, random_basis
 from tests.clock import Clock
+from tests.collectors import running
 from tests.engines import HangingEngine, hanging_engine
 from tests.generations import client_of, generation_server, put_profile
 from tests.jobs import JobsProcess, jobs_settings
@@ -32,15 +32,6 @@ GARDENER, FAN = (2.0, -1.0, -1.0, -1.0), (-1.0, 2.0, -1.0, -1.0)
 TOKENS = 4
 LIMITS = {"pregeneration_posts": 6, "pregeneration_tokens_per_s": 1e6, "pregeneration_post_tokens": TOKENS}
 AWAY = "http://127.0.0.1:9"
-
-
-@contextmanager
-def running(process: JobsProcess) -> Iterator[JobsProcess]:
-    process.start()
-    try:
-        yield process
-    finally:
-        process.stop()
 
 
 @pytest.fixture(scope="module")

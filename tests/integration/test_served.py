@@ -10,7 +10,7 @@ from redis import asyncio as aioredis
 
 from generation.served import RecentlyServed
 from generation.writing_request import WritingRequest
-from slop.copies import DIGEST_BYTES, text_digest
+from slop.copies import WORDS_DIGEST_BYTES, words_digest
 from slop.redis.posts import PostRef, Posts, PostText, SentText
 from slop.redis.profiles import User
 from slop.redis.served import ServedTexts, served_key
@@ -31,10 +31,10 @@ async def served(redis_client: Redis, redis_url: str) -> AsyncIterator[ServedTex
 
 
 async def test_the_latest_texts_are_remembered_each_once_for_a_while(served: ServedTexts, redis_client: Redis) -> None:
-    digests = [text_digest(f"post {number}") for number in range(6)]
+    digests = [words_digest(f"post {number}") for number in range(6)]
     await served.add(ADA, digests[:3])
     await served.add(ADA, digests[:3])
-    assert redis_client.strlen(served_key(ADA)) == 3 * DIGEST_BYTES
+    assert redis_client.strlen(served_key(ADA)) == 3 * WORDS_DIGEST_BYTES
     await served.add(ADA, digests[3:])
     assert await served.of(ADA) == frozenset(digests[2:])
     assert 90 < int(redis_client.ttl(served_key(ADA))) <= 100  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ async def test_a_request_may_exclude_known_posts_and_texts(served: ServedTexts, 
     request = WritingRequest("ada", is_fresh=True, exclude_posts=("post-1", "unknown"), exclude_texts=("Soup, again!",))
     await recently.add(request, ["The basil has forgiven me.", " "])
     assert await recently.not_again(request) == {
-        text_digest(text) for text in ("rain on the ROOF", "soup again", "The basil has forgiven me")
+        words_digest(text) for text in ("rain on the ROOF", "soup again", "The basil has forgiven me")
     }
 
 
@@ -63,7 +63,7 @@ async def test_without_redis_posts_are_served_all_the_same() -> None:
     recently = RecentlyServed("default", ServedTexts(away, 4, 100), timeout_s=1)
     request = WritingRequest("ada", is_fresh=True, exclude_texts=("Soup.",))
     await recently.add(request, ["Rain."])
-    assert await recently.not_again(request) == {text_digest("Soup.")}
+    assert await recently.not_again(request) == {words_digest("Soup.")}
 
 
 @pytest.fixture

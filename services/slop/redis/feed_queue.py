@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
-from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from google.protobuf.message import DecodeError
 from redis import Redis
 from redis import asyncio as aioredis
 
-from slop.redis.profiles import User
+from slop.redis.profiles import User, user_of, user_tag
 from slop.v1.post_pb2 import Post
 
 Shares = npt.NDArray[np.float32]
@@ -29,21 +28,16 @@ MAX_ACTIVE: Final = 100_000
 
 def queue_key(user: User) -> str:
     """The key of a reader's queue: a list of `slop.v1.Post`, the next one first."""
-    return f"slop:feed:{{{_member(user)}}}"
+    return f"slop:feed:{user_tag(*user)}"
 
 
 def written_key(user: User) -> str:
     """The key of what a queue was written under: a string, the version of the basis and (K,) float32 shares."""
-    return f"slop:feed-written:{{{_member(user)}}}"
+    return f"slop:feed-written:{user_tag(*user)}"
 
 
 def _member(user: User) -> str:
-    return "/".join(quote(part, safe="") for part in user)
-
-
-def _user(member: bytes) -> User:
-    tenant, _, user_id = member.decode().partition("/")
-    return User(unquote(tenant), unquote(user_id))
+    return user_tag(*user).strip("{}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +102,7 @@ class FeedQueues:
         pipe.zremrangebyscore(ACTIVE_KEY, "-inf", since)
         pipe.zremrangebyrank(ACTIVE_KEY, 0, -MAX_ACTIVE - 1)
         pipe.zrevrange(ACTIVE_KEY, 0, -1)
-        return [_user(member) for member in pipe.execute()[-1]]
+        return [user_of(member.decode()) for member in pipe.execute()[-1]]
 
     def states(self, users: Sequence[User]) -> list[QueueState]:
         """The state of each reader's queue, in one round trip.

@@ -267,14 +267,6 @@ async def read_texts_async(redis: aioredis.Redis, posts: Sequence[PostRef]) -> l
     return [None if text is None else text.decode(errors="replace") for text in texts]
 
 
-async def texts_async(redis: aioredis.Redis, posts: Sequence[PostRef]) -> list[str]:
-    """The texts of those of the posts that have one, in one round trip. This does not count as a use."""
-    pipe: Any = redis.pipeline(transaction=False)
-    for post in posts:
-        pipe.hget(text_key(post), "text")
-    return [text.decode(errors="replace") for text in await pipe.execute() if text is not None]
-
-
 def ref_of(post: Post) -> PostRef:
     """The tenant and `post_id` of a post."""
     return PostRef(post.tenant, post.post_id)

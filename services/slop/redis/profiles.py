@@ -98,8 +98,8 @@ class User(NamedTuple):
 
 
 def user_of(key: str) -> User:
-    """The reader whose profile has this key."""
-    tenant, user_id = key.rsplit(":", 1)[1].strip("{}").split("/")
+    """The reader in a key that ends in `user_tag`, with or without its braces."""
+    tenant, user_id = key.rsplit(":", 1)[-1].strip("{}").split("/")
     return User(unquote(tenant), unquote(user_id))
 
 

@@ -6,7 +6,7 @@ from generation.completions import CompletedText, CompletionRequest
 from generation.copy_filter import COMMON_RUN, CopyFilter
 from generation.prompt_picking import PostsOfPrompt
 from generation.writing_request import PostPiece
-from slop.copies import KnownPosts, text_digest
+from slop.copies import KnownPosts, words_digest
 
 KNOWN = "The basil has forgiven me again."
 KNOWN_POSTS = KnownPosts.of([KNOWN])
@@ -105,7 +105,7 @@ def test_no_streamed_post_of_some_length_is_a_near_copy_and_what_is_new_comes_wh
 
 def test_what_the_reader_has_had_is_written_again_whatever_its_case_and_marks() -> None:
     had = CopyFilter(
-        KnownPosts.of([]), rewrites=2, held_words=4, not_again=frozenset({text_digest("Soup is new here.")})
+        KnownPosts.of([]), rewrites=2, held_words=4, not_again=frozenset({words_digest("Soup is new here.")})
     )
     assert had.is_refused("soup: is NEW here")
     assert not had.is_refused("Soup is new here, they say.")
