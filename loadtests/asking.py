@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,9 +22,18 @@ Side = Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One streamed answer: seconds to its first token, and its tokens."""
+    """One streamed answer.
+
+    Attributes:
+        first_s: seconds to its first token.
+        whole_s: seconds to its last.
+        prompt_tokens: that were read, positions of soft prompts included.
+        tokens: that were written.
+    """
 
     first_s: float
+    whole_s: float
+    prompt_tokens: int
     tokens: int
 
 
@@ -32,12 +42,14 @@ class Load:
     """Requests that were made side by side.
 
     Attributes:
-        first_s: of each answer, seconds to its first token.
+        first_s: to the first token, seconds, the median of the answers.
+        whole_s: to the last token, likewise.
         tokens_per_s: written for all of them.
         requests_per_s: answered.
     """
 
-    first_s: list[float]
+    first_s: float
+    whole_s: float
     tokens_per_s: float
     requests_per_s: float
 
@@ -57,7 +69,8 @@ class Asking:
         asked = dict(side())
         body = {"model": self._model, "max_tokens": tokens, "temperature": 0.8, "stream": True}
         body |= {"stream_options": {"include_usage": True}}
-        url, begun, first_s, written = str(asked.pop("url")), time.perf_counter(), 0.0, 0
+        url, begun, first_s = str(asked.pop("url")), time.perf_counter(), 0.0
+        usage = {"prompt_tokens": 0, "completion_tokens": 0}
         async with aconnect_sse(self._client, "POST", f"{url}/chat/completions", json=body | asked) as events:
             if events.response.is_error:
                 raise UserError(f"{url}: {events.response.status_code} {(await events.response.aread()).decode()}")
@@ -67,8 +80,9 @@ class Asking:
                 chunk = json.loads(event.data)
                 if not first_s and any(choice["delta"].get("content") for choice in chunk.get("choices", ())):
                     first_s = time.perf_counter() - begun
-                written = (chunk.get("usage") or {}).get("completion_tokens", written)
-        return Answer(first_s or time.perf_counter() - begun, written)
+                usage = chunk.get("usage") or usage
+        whole_s = time.perf_counter() - begun
+        return Answer(first_s or whole_s, whole_s, usage["prompt_tokens"], usage["completion_tokens"])
 
     async def load(self, side: Side, level: int) -> Load:
         """Ask `level` at a time, each as often as makes a fair sample."""
@@ -81,7 +95,12 @@ class Asking:
         ]
         took_s = time.perf_counter() - begun
         tokens = sum(answer.tokens for answer in answers)
-        return Load([answer.first_s for answer in answers], tokens / took_s, len(answers) / took_s)
+        return Load(
+            first_s=statistics.median(answer.first_s for answer in answers),
+            whole_s=statistics.median(answer.whole_s for answer in answers),
+            tokens_per_s=tokens / took_s,
+            requests_per_s=len(answers) / took_s,
+        )
 
     async def _one_after_the_other(self, side: Side, times: int) -> list[Answer]:
         return [await self.ask(side) for _ in range(times)]

@@ -3,9 +3,10 @@
     python -m loadtests.bench_generation
 
 It asks a stack that runs and has nothing else to do, by OpenAI's chat completions, in turns: vLLM alone; the service
-for nobody (plain); the service for readers with a profile (soft prompts); and the service for nobody with
-POSTS_AS_TEXT liked posts as text, others in every request. Last it asks for posts of the feed that were written ahead,
-while requests keep vLLM busy. `SLOP_VLLM_MAX_MODEL_LEN=4096` makes room for the liked posts, and a stack with
+for nobody (plain); the same with a system text that makes the prompt as long as one with a soft prompt; the service for
+readers with a profile (soft prompts); and the service for nobody with POSTS_AS_TEXT liked posts as text, others in
+every request. Last it asks for posts of the feed that were written ahead, while requests keep vLLM
+busy. `SLOP_VLLM_MAX_MODEL_LEN=4096` makes room for the liked posts, and a stack with
 `SLOP_PREGENERATION_TOKENS_PER_S=1000` writes ahead sooner. First tokens include the words that streams hold back;
 `SLOP_GENERATION_STREAM_HELD_WORDS=0` holds none.
 """
@@ -34,6 +35,7 @@ from slop.basis import Template
 
 LEVELS: Final = (1, 8, 32)
 ROUNDS: Final = 3
+"""Of each level; the liked posts as text take part in the first alone, since reading them takes so long."""
 PAIRS: Final = 40
 """How often each side is asked for a single token, in turns: the difference is the service's own time."""
 READERS: Final = 8
@@ -43,6 +45,13 @@ FEED_POSTS: Final = 10
 """Posts of the feed that each reader asks for, one after the other."""
 FEED_WAIT_S: Final = 600.0
 TIMEOUT_S: Final = 300.0
+ALONE: Final = "vLLM alone"
+PLAIN: Final = "plain"
+AS_LONG: Final = "plain, as long as soft prompts"
+SOFT: Final = "soft prompts"
+AS_TEXT: Final = "liked posts as text"
+FILLER: Final = " now"
+"""A word of one token."""
 RESERVED: Final = 64
 """Tokens of the model's context that are left to what is not a liked post."""
 
@@ -54,11 +63,20 @@ def sides(settings: StackSettings, readers: Sequence[str], context: int) -> dict
     plain, request = chats.plain(), chats.plain()[1:]
     names, histories = itertools.cycle(readers), liked_posts(context)
     return {
-        "vLLM alone": lambda: {"url": engine, "messages": plain},
-        "plain": lambda: {"url": service, "messages": plain},
-        "soft prompts": lambda: {"url": service, "messages": request, "user": next(names)},
-        "liked posts as text": lambda: {"url": service, "messages": chats.listed(next(histories))},
+        ALONE: lambda: {"url": engine, "messages": plain},
+        PLAIN: lambda: {"url": service, "messages": plain},
+        SOFT: lambda: {"url": service, "messages": request, "user": next(names)},
+        AS_TEXT: lambda: {"url": service, "messages": chats.listed(next(histories))},
     }
+
+
+async def as_long(asking: Asking, by_name: Mapping[str, Side]) -> Side:
+    """The plain side with a system text that makes its prompt as long as that of soft prompts, in tokens."""
+    plain, soft = [(await asking.ask(by_name[name], tokens=1)).prompt_tokens for name in (PLAIN, SOFT)]
+    asked = dict(by_name[PLAIN]())
+    system, request = asked["messages"]
+    system = system | {"content": system["content"] + FILLER * (soft - plain)}
+    return lambda: asked | {"messages": [system, request]}
 
 
 def liked_posts(context: int) -> Iterator[list[str]]:
@@ -112,47 +130,53 @@ async def own_time(asking: Asking, by_name: Mapping[str, Side]) -> Table:
     """Milliseconds to a single token, of each side, and those over vLLM alone."""
     tell(f"a single token, {PAIRS} times each")
     took: dict[str, list[float]] = {name: [] for name in by_name}
+    read: dict[str, int] = {}
     for turn in range(-3, PAIRS):  # the first fill the prefix cache
         for name in random.sample(list(by_name), len(by_name)):
             answer = await asking.ask(by_name[name], tokens=1)
+            read[name] = answer.prompt_tokens
             if turn >= 0:
                 took[name].append(answer.first_s)
     made = Table(title=f"a single token at rest, the median of {PAIRS}")
-    for head in ("side", "ms", "over vLLM alone, ms", "to plain"):
+    for head in ("side", "tokens read", "ms", "over vLLM alone, ms", "to plain"):
         made.add_column(head, justify="left" if head == "side" else "right")
     medians = {name: 1_000 * statistics.median(some) for name, some in took.items()}
-    first, plain = medians["vLLM alone"], medians["plain"]
+    first, plain = medians[ALONE], medians[PLAIN]
     for name, ms in medians.items():
-        made.add_row(name, f"{ms:.1f}", f"{ms - first:+.1f}", f"{ms / plain:.2f}")
+        made.add_row(name, str(read[name]), f"{ms:.1f}", f"{ms - first:+.1f}", f"{ms / plain:.2f}")
     return made
 
 
 async def throughput(asking: Asking, by_name: Mapping[str, Side]) -> Table:
-    """First tokens, tokens and requests a second of each side at each level, by the median of the rounds."""
+    """Seconds to first and last tokens, tokens and requests a second of each side at each level, medians of rounds."""
     made = Table(title=f"{TOKENS} tokens a request, the median of {ROUNDS} rounds in turns")
-    for head in ("requests", "side", "first token, s", "tokens/s", "of vLLM alone", "requests/s", "of vLLM alone"):
+    heads = ("requests", "side", "first token, s", "whole, s", "to plain", "tokens/s", "requests/s", "of vLLM alone")
+    for head in heads:
         made.add_column(head, justify="left" if head == "side" else "right")
     for level in LEVELS:
         loads: dict[str, list[Load]] = {name: [] for name in by_name}
         for turn in range(ROUNDS):
             tell(f"{level} at a time, round {turn + 1} of {ROUNDS}")
-            for name in random.sample(list(by_name), len(by_name)):
+            names = [name for name in by_name if turn == 0 or name != AS_TEXT]
+            for name in random.sample(names, len(names)):
                 loads[name].append(await asking.load(by_name[name], level))
-        alone = loads["vLLM alone"]
         for name, some in loads.items():
-            first_s = statistics.median(first for load in some for first in load.first_s)
-            tokens = [load.tokens_per_s / other.tokens_per_s for load, other in zip(some, alone, strict=True)]
-            requests = [load.requests_per_s / other.requests_per_s for load, other in zip(some, alone, strict=True)]
-            made.add_row(
-                str(level),
-                name,
-                f"{first_s:.2f}",
-                f"{statistics.median(load.tokens_per_s for load in some):.1f}",
-                f"{statistics.median(tokens):.2f}",
-                f"{statistics.median(load.requests_per_s for load in some):.2f}",
-                f"{statistics.median(requests):.2f}",
-            )
+            made.add_row(str(level), name, *_figures(some, loads[PLAIN], loads[ALONE]))
     return made
+
+
+def _figures(loads: Sequence[Load], plain: Sequence[Load], alone: Sequence[Load]) -> list[str]:
+    """A row of `throughput`: ratios are of the loads of the same round."""
+    whole_s = [load.whole_s / other.whole_s for load, other in zip(loads, plain, strict=False)]
+    requests = [load.requests_per_s / other.requests_per_s for load, other in zip(loads, alone, strict=False)]
+    return [
+        f"{statistics.median(load.first_s for load in loads):.2f}",
+        f"{statistics.median(load.whole_s for load in loads):.2f}",
+        f"{statistics.median(whole_s):.2f}",
+        f"{statistics.median(load.tokens_per_s for load in loads):.1f}",
+        f"{statistics.median(load.requests_per_s for load in loads):.2f}",
+        f"{statistics.median(requests):.2f}",
+    ]
 
 
 @asynccontextmanager
@@ -237,9 +261,10 @@ async def measure(settings: StackSettings, show: Callable[[Any], None]) -> None:
         show(
             f"{len(next(liked_posts(engine['max_model_len'])))} liked posts as text, context {engine['max_model_len']}"
         )
+        by_name[AS_LONG] = await as_long(asking, by_name)
         show(await own_time(asking, by_name))
         show(await throughput(asking, by_name))
-        show(await feed(asking, by_name["plain"], here, readers))
+        show(await feed(asking, by_name[PLAIN], here, readers))
 
 
 def main() -> None:
