@@ -20,6 +20,7 @@ from featurizer.text_features import TextFeatures
 from slop.basis import Basis
 from slop.redis.parking import Parking, ParkingLimits
 from slop.redis.posts import Origin, PostRef, Posts, PostText, SentText
+from slop.redis.served import Remembered, SeenTexts
 from slop.rewards import Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 
@@ -30,6 +31,7 @@ IMPRESSION = InteractionType.INTERACTION_TYPE_IMPRESSION
 DAY_MS = 24 * 3600 * 1000
 POISON = "poison"
 BOUNDS = ParkingLimits(of_post=100, of_reader=100, in_all=200, expiry_ms=DAY_MS, lease_ms=60_000)
+REMEMBERED = Remembered(most=3, expiry_s=100)
 LIMITS = BatchLimits(posts=8, posts_of_reader=4, late_ms=60_000)
 
 
@@ -97,6 +99,7 @@ class Parts:
     posts: Posts
     post_features: PostFeatures
     parking: Parking
+    seen: SeenTexts
     live: bool = True
     woken: int = 0
 
@@ -107,7 +110,7 @@ class Parts:
     def enricher(self, limits: BatchLimits = LIMITS) -> Enricher:
         """One that parks and rejects while `live`."""
         rewards, is_live = Rewards.of({}), lambda: self.live
-        return Enricher(self.post_features, self.parking, self.basis, rewards, limits, is_live, self.wake)
+        return Enricher(self.post_features, self.parking, self.basis, rewards, limits, self.seen, is_live, self.wake)
 
     def publish(self, **texts: str | PostText) -> None:
         """Make posts known by id, as the worker that reads slop.posts.v1 does."""
@@ -129,6 +132,7 @@ def parts_of(redis: Redis, basis: Basis, bounds: ParkingLimits = BOUNDS, remembe
     encoder = HashEncoder(basis.text_size)
     features = TextFeatures(encoder, basis.text_size, PrioritySemaphore(), remembered, lambda: parts.live)
     posts = Posts(redis, basis)
-    parts = Parts(basis, encoder, features, posts, PostFeatures(posts, features), Parking(redis, basis, bounds))
+    parking, seen = Parking(redis, basis, bounds), SeenTexts(redis, REMEMBERED)
+    parts = Parts(basis, encoder, features, posts, PostFeatures(posts, features), parking, seen)
     yield parts
     features.close()

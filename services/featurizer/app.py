@@ -36,6 +36,7 @@ from slop.kafka.groups import Groups
 from slop.redis.client import redis_client
 from slop.redis.parking import Parking
 from slop.redis.posts import Floats, Posts
+from slop.redis.served import SeenTexts
 from slop.redis.writable import require_writable
 from slop.rewards import Rewards
 from slop.rollout.lanes import Lanes, LaneThreads
@@ -99,6 +100,7 @@ class FeaturizerLane:
             basis,
             Rewards.of(settings.reward_weights),
             settings.batch_limits(),
+            SeenTexts(redis, settings.remembered()),
             is_live,
             woken.set,
         )

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -28,12 +29,15 @@ from featurizer.results import (
 from featurizer.text_features import NotEncoded
 from kit.isolation import isolated
 from slop.basis import Basis
+from slop.copies import words_digest
 from slop.decisions import Decision, decision_of
 from slop.interaction_types import interaction_type_of
 from slop.kafka.dead_letters import rejected
 from slop.kafka.records import ConsumerRecord
 from slop.redis.parking import Parking, ParkOutcome, reader_key
 from slop.redis.posts import FoundPost, PostRef, PostText, SentText
+from slop.redis.profiles import User
+from slop.redis.served import SeenTexts
 from slop.rewards import Reward, Rewards
 from slop.v1.interaction_pb2 import Interaction
 from slop.v1.signal_pb2 import Signal, Source
@@ -88,6 +92,7 @@ class Enricher:
         basis: Basis,
         rewards: Rewards,
         limits: BatchLimits,
+        seen: SeenTexts,
         is_live: Callable[[], bool] = lambda: True,
         wake: Callable[[], object] = lambda: None,
     ) -> None:
@@ -99,11 +104,13 @@ class Enricher:
             basis: whose features signals have.
             rewards: of interactions.
             limits: on the posts whose features are computed while a batch waits.
+            seen: where it is noted what readers have seen.
             is_live: whether the basis is live. While it is not, interactions that would be parked are passed over.
             wake: called when a post is wanted, so that what is parked under it may be published again.
         """
         self._post_features, self._parking, self._rewards, self._limits = post_features, parking, rewards, limits
-        self._basis, self._version, self._is_live, self._wake = basis, basis.version, is_live, wake
+        self._basis, self._version, self._seen = basis, basis.version, seen
+        self._is_live, self._wake = is_live, wake
 
     def enrich(self, records: Sequence[ConsumerRecord], epoch: int) -> Enriched:
         """Turn a batch of records into signals. An exception over one record rejects that record alone.
@@ -138,6 +145,7 @@ class Enricher:
                 results[index] = rejected(record, "not_protobuf", str(error), SERVICE)
         for _ in range(ROUNDS):
             looked = self._looked(list(waiting.values()), poll)
+            self._note_seen(waiting.values(), looked, poll)
             for index, item in waiting.items():
                 if (result := self._result(item, looked, poll)) is not None:
                     results[index] = result
@@ -160,6 +168,16 @@ class Enricher:
         computed, looked.failed = self._post_features.compute(chosen, Priority.REACTION)
         looked.posts |= computed
         return looked
+
+    def _note_seen(self, items: Iterable[Item], looked: _Looked, poll: _Poll) -> None:
+        """Note the texts of known posts as seen: whatever an interaction says, its reader had the post in view."""
+        if not poll.is_live:
+            return
+        digests = defaultdict[User, dict[bytes, None]](dict)
+        for item in items:
+            if (post := looked.posts.get(item.post)) is not None and (digest := words_digest(post.text.text)):
+                digests[User(item.interaction.tenant, item.interaction.user_id)][digest] = None
+        self._seen.add({user: list(some) for user, some in digests.items()})
 
     def _copied(self, items: Sequence[Item], known: Mapping[PostRef, FoundPost]) -> dict[PostRef, FoundPost]:
         """Store texts that came with interactions of unknown posts; returns these posts."""

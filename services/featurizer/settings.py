@@ -4,6 +4,7 @@ from pydantic import Field, field_validator
 
 from featurizer.budget import BatchLimits
 from slop.redis.parking import ParkingLimits
+from slop.redis.served import Remembered
 from slop.rewards import Rewards
 from slop.settings import EmbedderSettings
 
@@ -47,6 +48,16 @@ class FeaturizerSettings(EmbedderSettings):
         ge=500,
         description="texts of rank requests that may wait for features; more are refused with Retry-After",
     )
+    featurizer_seen_posts: int = Field(
+        128,
+        ge=0,
+        le=4_096,
+        description="how many of the posts that a reader has seen last are not written for this reader again, 6 bytes "
+        "each in Redis; 0: none",
+    )
+    featurizer_seen_ttl_s: int = Field(
+        14 * 24 * 3600, gt=0, description="how long after the last one these are remembered"
+    )
     reward_weights: dict[str, float] = Field(
         default_factory=dict,
         description='signals that weigh something else than by default, say {"share": 2}; docs/api.md has the table',
@@ -58,6 +69,10 @@ class FeaturizerSettings(EmbedderSettings):
     def _of_known_signals(cls, weights: dict[str, float]) -> dict[str, float]:
         Rewards.of(weights)
         return weights
+
+    def remembered(self) -> Remembered:
+        """How much is remembered of what a reader has seen."""
+        return Remembered(self.featurizer_seen_posts, self.featurizer_seen_ttl_s)
 
     def parking_bounds(self) -> ParkingLimits:
         """The limits on parking."""

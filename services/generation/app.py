@@ -46,7 +46,7 @@ from slop.redis.client import pooled_client, redis_client
 from slop.redis.feed_queue import FeedReader
 from slop.redis.posts import RankedPosts
 from slop.redis.profiles import ProfileReader
-from slop.redis.served import ServedTexts
+from slop.redis.served import Remembered, ServedTexts
 from slop.redis.writable import require_writable_async
 from slop.rollout.live import BasisRef, LiveBases, groups_of
 from slop.soft_prompts import UnsafeSoftPrompt
@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     post_publisher = PostPublisher(settings.tenant, publisher, redis, settings.redis_timeout_s)
     served = RecentlyServed(
         settings.tenant,
-        ServedTexts(redis, settings.generation_served_posts, settings.generation_served_ttl_s),
+        ServedTexts(redis, Remembered(settings.generation_served_posts, settings.generation_served_ttl_s)),
         settings.redis_timeout_s,
     )
     rng = np.random.default_rng()

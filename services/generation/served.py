@@ -1,4 +1,4 @@
-"""Texts that a request must not write again: those that the reader was served lately, and those that it excludes."""
+"""Texts that a request must not write again: those the reader was served or saw lately, and those that it excludes."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -38,7 +38,7 @@ class RecentlyServed:
             return excluded
         try:
             async with asyncio.timeout(self.timeout_s):
-                return excluded | await self._served(request) | await self._excluded(request)
+                return excluded | await self._served_or_seen(request) | await self._excluded(request)
         except (RedisError, OSError) as error:
             metrics.SERVED_UNKNOWN.inc()
             log.warning("served_texts_unknown", error=f"{type(error).__name__}: {error}")
@@ -47,7 +47,7 @@ class RecentlyServed:
     async def add(self, request: WritingRequest, texts: Sequence[str]) -> None:
         """A request is answered with these texts."""
         digests = sorted(_digests(texts))
-        if not (digests and request.is_fresh and request.user_id is not None and self.texts.most):
+        if not (digests and request.is_fresh and request.user_id is not None and self.texts.remembered.most):
             return
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -56,10 +56,10 @@ class RecentlyServed:
             metrics.SERVED_UNKNOWN.inc()
             log.warning("served_texts_not_kept", error=f"{type(error).__name__}: {error}")
 
-    async def _served(self, request: WritingRequest) -> frozenset[bytes]:
-        if request.user_id is None or not self.texts.most:
+    async def _served_or_seen(self, request: WritingRequest) -> frozenset[bytes]:
+        if request.user_id is None or not self.texts.remembered.most:
             return frozenset()
-        return await self.texts.of(User(self.tenant, request.user_id))
+        return await self.texts.served_or_seen(User(self.tenant, request.user_id))
 
     async def _excluded(self, request: WritingRequest) -> frozenset[bytes]:
         refs = [PostRef(self.tenant, post_id) for post_id in request.exclude_posts]

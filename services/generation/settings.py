@@ -161,7 +161,7 @@ class Settings(LearningSettings):
         ge=0,
         le=4_096,
         description="how many of the posts that a reader was served last are not served again, 6 bytes each in Redis; "
-        "0: none",
+        "0: none, and neither are those that the reader has seen kept from coming again",
     )
     generation_served_ttl_s: int = Field(
         14 * 24 * 3600, gt=0, description="how long after the last one these are remembered"

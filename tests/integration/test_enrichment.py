@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from redis import Redis
 from featurizer.enrichment import MOST_REDELIVERIES
 from featurizer.results import Enriched, Unsignalled
 from slop.basis import Basis
+from slop.copies import WORDS_DIGEST_BYTES, words_digest
 from slop.redis.parking import ParkingLimits
 from slop.redis.posts import PostText
+from slop.redis.profiles import User
+from slop.redis.served import seen_key
 from slop.rewards import Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from tests.basis import random_basis
@@ -71,6 +75,29 @@ def test_a_signal_carries_the_posts_features_and_its_source(parts: Parts, basis:
     assert (source.epoch, source.partition, source.offset, signal.basis) == (EPOCH, 3, 0, basis.version)
     assert (signal.label, signal.weight, signal.redelivered) == (1, 1, False)
     assert np.array_equal(np.array(signal.features, np.float32), parts.encoder.row("the dog barks"))
+
+
+def seen_by(parts: Parts, user_id: str) -> list[bytes]:
+    texts = cast("bytes | None", parts.seen.redis.get(seen_key(User("default", user_id)))) or b""
+    return [texts[at : at + WORDS_DIGEST_BYTES] for at in range(0, len(texts), WORDS_DIGEST_BYTES)]
+
+
+def test_what_a_reader_saw_last_is_noted_whatever_the_reader_did(parts: Parts) -> None:
+    texts = {"p1": "the dog barks", "p2": "rain", "p3": "...", "p4": "soup", "p5": "basil"}
+    parts.publish(**texts)
+    enrich(parts, interaction("p1", IMPRESSION), interaction("p2"), interaction("p3"), interaction("unknown"))
+    enrich(parts, interaction("p1"), interaction("p4", IMPRESSION, user_id="bob"))
+    assert seen_by(parts, "ann") == [words_digest("the dog barks"), words_digest("rain")]
+    assert seen_by(parts, "bob") == [words_digest("soup")]
+    enrich(parts, interaction("p4"), interaction("p5"))
+    assert seen_by(parts, "ann") == [words_digest(texts[post]) for post in ("p2", "p4", "p5")]
+
+
+def test_what_is_learned_anew_is_not_seen_again(parts: Parts) -> None:
+    parts.publish(p1="the dog barks")
+    parts.live = False
+    enrich(parts, interaction("p1"))
+    assert seen_by(parts, "ann") == []
 
 
 def test_a_signal_carries_what_is_decided_and_when(parts: Parts) -> None:

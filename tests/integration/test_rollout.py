@@ -39,6 +39,7 @@ from slop.kafka.topics import INTERACTIONS, POSTS, encode, key_of
 from slop.redis.parking import Parking, all_parked
 from slop.redis.posts import PostRef, Posts, PostText, SentText, features_key
 from slop.redis.profiles import ProfileArchive, Profiles, profile_key
+from slop.redis.served import SeenTexts
 from slop.rewards import Rewards
 from slop.rollout.live import Bases, BasisRef, LiveBases
 from slop.v1.interaction_pb2 import Interaction, InteractionType
@@ -194,7 +195,8 @@ def relearned(settings: JobsSettings, basis: Basis, redis: Redis) -> Mapping[byt
     parking = Parking(redis, basis, featurizing.parking_bounds())
     with closing(LogEpochs(settings.kafka_bootstrap, [INTERACTIONS.name])) as logs:
         epoch = logs.look()[INTERACTIONS.name]
-    enricher = Enricher(post_features, parking, basis, Rewards.of({}), featurizing.batch_limits(), lambda: False)
+    seen = SeenTexts(redis, featurizing.remembered())
+    enricher = Enricher(post_features, parking, basis, Rewards.of({}), featurizing.batch_limits(), seen, lambda: False)
     signals = enricher.enrich(list(whole_log(settings, INTERACTIONS)), epoch).signals
     features.close()
     redis.flushdb()

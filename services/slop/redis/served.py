@@ -1,28 +1,32 @@
-"""Which texts a reader was served lately, by their digests, so that none of them is served again."""
+"""Which texts a reader was served and has seen lately, by their digests, so that none of them is served again.
 
-from collections.abc import Sequence
+Generation notes what it serves, and the featurizer what readers have reacted to or seen, whoever has written it.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
+from redis import Redis
 from redis import asyncio as aioredis
 
 from slop.copies import WORDS_DIGEST_BYTES
 from slop.redis.profiles import User, user_tag
 from slop.redis.scripts import Call, Script
 
-# KEYS: served. ARGV: most bytes, expiry in s, then digests. Appends those digests that are not there yet, and drops the
-# oldest ones beyond the most.
+# KEYS: served or seen. ARGV: most bytes, expiry in s, then digests. Appends those digests that are not there yet, and
+# drops the oldest ones beyond the most.
 _ADD: Final = Script(f"""
 local size = {WORDS_DIGEST_BYTES}
-local served, known = redis.call('GET', KEYS[1]) or '', {{}}
-for at = 1, #served, size do known[served:sub(at, at + size - 1)] = true end
+local texts, known = redis.call('GET', KEYS[1]) or '', {{}}
+for at = 1, #texts, size do known[texts:sub(at, at + size - 1)] = true end
 for i = 3, #ARGV do
   if not known[ARGV[i]] then
-    served, known[ARGV[i]] = served .. ARGV[i], true
+    texts, known[ARGV[i]] = texts .. ARGV[i], true
   end
 end
-redis.call('SET', KEYS[1], served:sub(-tonumber(ARGV[1])), 'EX', ARGV[2])
-return #served
+redis.call('SET', KEYS[1], texts:sub(-tonumber(ARGV[1])), 'EX', ARGV[2])
+return #texts
 """)
 
 
@@ -31,26 +35,72 @@ def served_key(user: User) -> str:
     return f"slop:served:{user_tag(*user)}"
 
 
+def seen_key(user: User) -> str:
+    """The key of the texts that a reader has seen, as that of those that were served."""
+    return f"slop:seen:{user_tag(*user)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """How much of a reader is remembered.
+
+    Attributes:
+        most: texts, the latest ones; 0: none.
+        expiry_s: for how long after the last one, in seconds.
+    """
+
+    most: int
+    expiry_s: int
+
+    def call(self, key: str, digests: Sequence[bytes]) -> Call:
+        """The call of _ADD that adds digests to what stands at a key."""
+        return Call([key], [self.most * WORDS_DIGEST_BYTES, self.expiry_s, *digests])
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTexts:
+    """The texts that readers have seen.
+
+    Attributes:
+        redis: where they are.
+        remembered: how much of a reader.
+    """
+
+    redis: Redis
+    remembered: Remembered
+
+    def add(self, digests: Mapping[User, Sequence[bytes]]) -> None:
+        """Readers have seen texts with these digests.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        if self.remembered.most:
+            _ADD.run(self.redis, [self.remembered.call(seen_key(user), some) for user, some in digests.items()])
+
+
 @dataclass(frozen=True, slots=True)
 class ServedTexts:
     """The texts that readers were served. Every call may raise redis.exceptions.RedisError.
 
     Attributes:
         redis: where they are.
-        most: how many of a reader are remembered, the latest ones.
-        expiry_s: for how long after the last one, in seconds.
+        remembered: how much of a reader.
     """
 
     redis: aioredis.Redis
-    most: int
-    expiry_s: int
+    remembered: Remembered
 
-    async def of(self, user: User) -> frozenset[bytes]:
-        """The digests of the texts that a reader was served."""
-        served = cast("bytes | None", await self.redis.get(served_key(user))) or b""
-        return frozenset(served[at : at + WORDS_DIGEST_BYTES] for at in range(0, len(served), WORDS_DIGEST_BYTES))
+    async def served_or_seen(self, user: User) -> frozenset[bytes]:
+        """The digests of the texts that a reader was served or has seen."""
+        found = cast("list[bytes | None]", await self.redis.mget(served_key(user), seen_key(user)))
+        return frozenset(
+            texts[at : at + WORDS_DIGEST_BYTES]
+            for texts in found
+            if texts is not None
+            for at in range(0, len(texts), WORDS_DIGEST_BYTES)
+        )
 
     async def add(self, user: User, digests: Sequence[bytes]) -> None:
         """A reader is served texts with these digests."""
-        arguments: list[Any] = [self.most * WORDS_DIGEST_BYTES, self.expiry_s, *digests]
-        await _ADD.run_async(self.redis, [Call([served_key(user)], arguments)])
+        await _ADD.run_async(self.redis, [self.remembered.call(served_key(user), digests)])
