@@ -11,15 +11,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILE = ROOT / "infra" / "docker" / "Dockerfile"
-FROM_SOURCES = "COPY --from=sources "
+OURS = ("COPY --from=sources ", "COPY --from=protos ")
+NOT_CODE = shutil.ignore_patterns("__pycache__", "bases")
+# The environment that tests run in finds the packages of the checkout; an image has what was copied into it alone.
+IMPORTED = """
+import sys
+sys.path = [sys.argv[2], *(path for path in sys.path[1:] if path != sys.argv[3])]
+__import__(sys.argv[1])
+"""
 
 
 def copied_by(stage: str) -> list[tuple[list[str], str]]:
-    """The (sources, target) of our own code that a stage copies from the checkout."""
+    """The (sources, target) of our own code that a stage copies, from the root of the checkout."""
     _, _, body = DOCKERFILE.read_text().partition(f" AS {stage}\n")
     lines = re.split(r"^FROM ", body, flags=re.MULTILINE)[0].replace("\\\n", " ").splitlines()
-    words = [line.split()[2:] for line in lines if line.startswith(FROM_SOURCES)]
-    return [([source.removeprefix("/sources/") for source in sources], target) for *sources, target in words]
+    words = [line.split()[2:] for line in lines if line.startswith(OURS)]
+    return [([re.sub("^/(sources|app)/", "", one) for one in sources], target) for *sources, target in words]
 
 
 def test_only_requirements_are_copied_as_the_checkout_has_them_since_others_may_not_be_able_to_read_it() -> None:
@@ -41,19 +48,30 @@ def test_all_that_is_copied_is_there_and_reaches_the_builder() -> None:
         ("converter", "infra.models.embedder"),
         ("converter", "slop.embedder"),
         ("engine", "infra.engine.vllm"),
+        ("collector", "collector.app"),
+        ("learner", "learner.app"),
+        ("generation", "generation.app"),
+        ("beat", "jobs.beat"),
+        ("featurizer", "featurizer.app"),
+        ("worker", "jobs.worker"),
+        ("worker", "training.basis"),
     ],
 )
 def test_a_stage_has_all_of_our_code_that_it_runs(stage: str, module: str, tmp_path: Path) -> None:
     for sources, target in copied_by(stage):
         for source in sources:
             if (ROOT / source).is_dir():
-                shutil.copytree(ROOT / source, tmp_path / target, dirs_exist_ok=True)
+                shutil.copytree(ROOT / source, tmp_path / target, dirs_exist_ok=True, ignore=NOT_CODE)
             else:
                 (tmp_path / target).mkdir(exist_ok=True)
                 shutil.copy(ROOT / source, tmp_path / target)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-c", f"import {module}"], cwd=tmp_path, env=environment, capture_output=True, check=False
+        [sys.executable, "-c", IMPORTED, module, str(tmp_path), str(ROOT / "services")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
 
