@@ -15,6 +15,7 @@ from infra.local.up import LocalStack
 from slop.arms import Arm, arm_of, soft_or_control
 
 CONTROL_SHARE = 0.05  # generation's default
+TOKENS = 5  # of a post: what is measured is measured of a short one too
 PAUSE_S = 4.0  # rates are of a minute, and the engine and what is watched share the cores
 
 
@@ -71,7 +72,7 @@ def _react(collector: httpx.Client, reader: str, turn: int, post: dict[str, str]
 
 def _ask(generation: httpx.Client, reader: str) -> list[str]:
     """Ask for posts at once and streamed, and for their rank; returns the ids of the former."""
-    asked = {"user_id": reader, "max_tokens": 12}
+    asked = {"user_id": reader, "max_tokens": TOKENS}
     generation.post("/v1/generate", json=asked | {"stream": True}).raise_for_status()
     answer = generation.post("/v1/generate", json=asked | {"n": 2}).raise_for_status().json()
     ranked = [{"text": post["text"]} for post in answer["posts"] if post["text"]]

@@ -24,6 +24,14 @@ from training.language_model import LanguageModel
 __all__ = ["kafka_bootstrap", "redis_client", "redis_url"]
 
 ROWS = 13
+# The engine writes some 30 tokens a second on two cores, which the tests share with it.
+SHORT = {
+    "SLOP_GENERATION_MAX_TOKENS": "16",
+    "SLOP_GENERATION_CHAT_MAX_TOKENS": "32",
+    "SLOP_PREGENERATION_POST_TOKENS": "8",
+    "SLOP_PREGENERATION_POSTS": "2",
+    "SLOP_PREGENERATION_TOKENS_PER_S": "4",
+}
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +51,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
             patch.setenv("SLOP_REDIS_URL", f"redis://{HOST}:{free_port()}/0")
             patch.setenv("SLOP_KAFKA_BOOTSTRAP", f"{HOST}:{free_port()}")
             patch.setenv("SLOP_VLLM_URL", f"http://{HOST}:{free_port()}/v1")
-            patch.setenv("SLOP_PREGENERATION_POST_TOKENS", "12")
+            for name, value in SHORT.items():
+                patch.setenv(name, value)
             patch.setenv("SLOP_RUN_DIR", str(tmp_path_factory.mktemp("run")))
             running = until_the_end.enter_context(running_stack(Console(quiet=True)))
         yield running
@@ -94,6 +103,7 @@ def service(
         redis_url=redis_url,
         kafka_bootstrap=kafka_bootstrap,
         engine_timeout_s=300,
+        engine_silent_s=60,
         generation_deadline_s=300,
     )
     server.start()

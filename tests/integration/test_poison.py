@@ -1,4 +1,7 @@
-"""Whatever clients send and whatever lies in the log: no process ends, and every record is accounted for."""
+"""Whatever clients send and whatever lies in the log: no process ends, and every record is accounted for.
+
+`POISON_EVENTS=10000` sends as many.
+"""
 
 import json
 import os
@@ -37,7 +40,7 @@ from tests.learners import wait_until
 from tests.poison import events, known_posts, the_known_killer
 from tests.servers import HOST, KafkaServer, redis_server, tansu_server
 
-EVENTS = int(os.environ.get("POISON_EVENTS") or 10_000)
+EVENTS = int(os.environ.get("POISON_EVENTS") or 2_500)
 BATCH = 50
 PATIENCE_S = 600
 SEED = int(os.environ.get("POISON_SEED") or random.randrange(2**32))
@@ -142,7 +145,7 @@ def a_lot_of_events() -> list[list[dict[str, Any]]]:
     return requests
 
 
-def test_ten_thousand_accepted_events_of_every_kind_are_all_accounted_for(loop: Loop) -> None:
+def test_thousands_of_accepted_events_of_every_kind_are_all_accounted_for(loop: Loop) -> None:
     print(f"POISON_SEED={SEED}")
     assert loop.send("/v1/posts", known_posts())["rejected"] == 0
     killers = the_known_killer()
