@@ -13,8 +13,8 @@ from httpx_sse import aconnect_sse
 
 from client.errors import UserError
 
-TOKENS: Final = 16
-"""Of an answer; so few that hardly any ends before."""
+TOKENS: Final = 32
+"""Of an answer; so few that not many end before."""
 
 Side = Callable[[], Mapping[str, Any]]
 """Makes the next request of a side: the members that differ between sides, and `url`."""
@@ -84,10 +84,9 @@ class Asking:
         whole_s = time.perf_counter() - begun
         return Answer(first_s or whole_s, whole_s, usage["prompt_tokens"], usage["completion_tokens"])
 
-    async def load(self, side: Side, level: int) -> Load:
-        """Ask `level` at a time, each as often as makes a fair sample."""
+    async def load(self, side: Side, level: int, each: int) -> Load:
+        """Ask `level` at a time, `each` one after the other."""
         begun = time.perf_counter()
-        each = max(1, 8 // level)
         answers = [
             answer
             for some in await asyncio.gather(*(self._one_after_the_other(side, each) for _ in range(level)))

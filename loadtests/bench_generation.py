@@ -33,7 +33,8 @@ from loadtests.asking import TOKENS, Asking, Load, Side
 from loadtests.settings import StackSettings
 from slop.basis import Template
 
-LEVELS: Final = (1, 8, 32)
+LEVELS: Final = {1: 6, 8: 4, 32: 4}
+"""Requests at a time, and how many are made one after the other; of liked posts as text only one."""
 ROUNDS: Final = 3
 """Of each level; the liked posts as text take part in the first alone, since reading them takes so long."""
 PAIRS: Final = 40
@@ -153,13 +154,13 @@ async def throughput(asking: Asking, by_name: Mapping[str, Side]) -> Table:
     heads = ("requests", "side", "first token, s", "whole, s", "to plain", "tokens/s", "requests/s", "of vLLM alone")
     for head in heads:
         made.add_column(head, justify="left" if head == "side" else "right")
-    for level in LEVELS:
+    for level, each in LEVELS.items():
         loads: dict[str, list[Load]] = {name: [] for name in by_name}
         for turn in range(ROUNDS):
             tell(f"{level} at a time, round {turn + 1} of {ROUNDS}")
             names = [name for name in by_name if turn == 0 or name != AS_TEXT]
             for name in random.sample(names, len(names)):
-                loads[name].append(await asking.load(by_name[name], level))
+                loads[name].append(await asking.load(by_name[name], level, 1 if name == AS_TEXT else each))
         for name, some in loads.items():
             made.add_row(str(level), name, *_figures(some, loads[PLAIN], loads[ALONE]))
     return made
@@ -209,7 +210,7 @@ async def feed(asking: Asking, side: Side, generation: httpx.AsyncClient, reader
     tell("posts that were written ahead, while vLLM is busy")
     took: list[float] = []
     live = 0
-    async with busy(asking, side, LEVELS[-1]):
+    async with busy(asking, side, max(LEVELS)):
         await asyncio.sleep(5)
         for _, reader in itertools.product(range(FEED_POSTS), readers):
             begun = time.perf_counter()
@@ -220,7 +221,7 @@ async def feed(asking: Asking, side: Side, generation: httpx.AsyncClient, reader
                 live += 1
     p50, p95 = (statistics.quantiles(took, n=20)[at] for at in (9, 18))
     return (
-        f"feed while {LEVELS[-1]} requests keep vLLM busy: p50 {p50:.1f} ms, p95 {p95:.1f} ms of {len(took)} posts"
+        f"feed while {max(LEVELS)} requests keep vLLM busy: p50 {p50:.1f} ms, p95 {p95:.1f} ms of {len(took)} posts"
         f" written ahead; {live} were not"
     )
 

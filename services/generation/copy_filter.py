@@ -75,7 +75,8 @@ class HeldPost:
         """A piece has come; returns what may be sent now."""
         self._held.append(piece)
         self._text += piece.text
-        self._growing.add(piece.text)
+        if self._words:
+            self._growing.add(piece.text)
         return self._released() if self._is_clear() else []
 
     @property

@@ -21,6 +21,7 @@ Words = npt.NDArray[np.uint32]
 KNOWN_FILE: Final = "known.safetensors"
 WORDS_DIGEST_BYTES: Final = 6  # of a text; two of a few hundred texts have the same in one of 10**9 such sets
 _END: Final = 0  # the hash after each post; no word has it
+_NOWHERE: Final = np.empty(0, np.intp)
 _LAST_WORD: Final = re.compile(r"\w*\Z")
 
 log = structlog.get_logger(__name__)
@@ -32,8 +33,9 @@ class KnownPosts:
     def __init__(self, words: Words) -> None:
         """From (N,) uint32, the hashes of the words of all posts in order, with a 0 after each post."""
         self._words = words
-        self._order = np.argsort(words, kind="stable")
-        self._sorted = words[self._order]
+        order = np.argsort(words, kind="stable")
+        hashes, first = np.unique(words[order], return_index=True)
+        self._places = dict(zip(hashes.tolist(), np.split(order, first[1:]), strict=False))  # without words: none
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Self:
@@ -58,8 +60,7 @@ class KnownPosts:
 
     def places(self, word: int) -> npt.NDArray[np.intp]:
         """The places of a hash in the known posts, in rising order."""
-        first, last = (int(np.searchsorted(self._sorted, np.uint32(word), side)) for side in ("left", "right"))
-        return self._order[first:last]
+        return self._places.get(word, _NOWHERE)
 
     def save(self, folder: Path) -> None:
         """Write known.safetensors into the folder of a basis."""
@@ -95,18 +96,20 @@ class CommonRun:
 
     def __init__(self, known: KnownPosts) -> None:
         self.longest = 0
-        self._known, self._ends, self._runs = known, np.empty(0, np.intp), np.empty(0, np.intp)
+        self._known, self._ends, self._runs = known, _NOWHERE, _NOWHERE
 
     def add(self, word: int) -> None:
         """The text goes on with a word of this hash."""
         places = self._known.places(word)
-        before = np.searchsorted(self._ends, places - 1)
-        goes_on = before < self._ends.size
-        goes_on[goes_on] = self._ends[before[goes_on]] == places[goes_on] - 1
         lengths = np.ones(places.size, np.intp)
-        lengths[goes_on] += self._runs[before[goes_on]]
+        if places.size and self._ends.size:
+            before = self._ends.searchsorted(places - 1)
+            goes_on = before < self._ends.size
+            goes_on[goes_on] = self._ends[before[goes_on]] == places[goes_on] - 1
+            lengths[goes_on] += self._runs[before[goes_on]]
         self._ends, self._runs = places, lengths
-        self.longest = max(self.longest, int(self._runs.max(initial=0)))
+        if places.size:
+            self.longest = max(self.longest, int(lengths.max()))
 
 
 class GrowingText:
