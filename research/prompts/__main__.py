@@ -2,16 +2,17 @@
 
     python -m research.prompts [--readers 60] [--own-readers 12] [--seeds 0,1,2] [--local] [--out research/results]
 
-A mixture by several powers, the strongest prompt alone, Thompson sampling, concatenation, average, and a projector,
-which is trained first if there is none: minutes on a GPU, an hour on two cores. The readers and their learning are
-those of `research.topics`, and what was written is kept with its texts. Every option can be given in the environment
-too: PROMPTS_READERS and so on. PROMPTS_OWN_READERS=0 leaves out what is written for each reader and the projector; with
-PROMPTS_EARLIER=file those rows are of an earlier run.
+A mixture by several powers, the strongest prompt alone, Thompson sampling, the best of several candidates,
+concatenation, average, and a projector, which is trained first if there is none: minutes on a GPU, hours on two cores.
+The readers and their learning are those of `research.topics`, and what was written is kept with its texts. Every option
+can be given in the environment too: PROMPTS_READERS and so on. PROMPTS_OWN_READERS=0 leaves out what is written for
+each reader and the projector; with PROMPTS_EARLIER=file those rows are of an earlier run.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -27,10 +28,12 @@ from client.errors import UserError
 from client.texts import Sampling
 from research import jokes
 from research.detectors import Classifier, accuracy, detected
+from research.embedder import embedder
 from research.figures import Scorer
 from research.folders import KEPT, RESULTS
 from research.projector import InvalidProjector, Projector, ProjectorOptions, train_projector
 from research.prompts import report
+from research.prompts.choosing import CANDIDATES, CHOOSING, KnownTexts, Reads, chosen_posts
 from research.prompts.figures import Measures, Row, rows_of, some
 from research.prompts.ways import DRAWN, OWN, OwnPrompts, drawn_prompts
 from research.screen import LOCAL, options_of, progress_on, run_study
@@ -42,6 +45,7 @@ from research.topics.shown import learner_and_posts
 from research.topics.writing import CachedWriter, WritingTask, cached_writer
 from research.writers import Writer
 from slop.basis import Basis
+from slop.encoder import Encoder
 from slop.profiles import Profile
 from slop.settings import LearningSettings
 
@@ -57,7 +61,7 @@ class PromptsSettings(BaseSettings):
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="of the readers; each has posts of its own")
     readers: int = Field(60, ge=2, le=1_000, description="readers of each kind and seed")
     own_readers: int = Field(12, ge=0, le=1_000, description="of each kind and seed, with prompts of their own")
-    pool: int = Field(32, ge=8, le=500, description="posts under each prompt and seed; 32 are those of topics")
+    pool: int = Field(32, ge=CANDIDATES, le=500, description="posts under each prompt and seed; 32 are those of topics")
     projector: Path | None = Field(None, description="file of the projector; without it one is trained, and kept")
     projector_steps: int = Field(300, ge=1, le=10_000, description="of the training of a projector")
     scored: int = Field(2, ge=1, le=8, description="posts of each reader and way whose perplexity is taken")
@@ -94,12 +98,21 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """All that is known before anything is written."""
+    """All that is known before anything is written.
+
+    Attributes:
+        basis: the one that ships.
+        classifier: of classes.
+        projector: None if nothing is written for readers alone.
+        learned: the readers.
+        reads: gives the text features and the embeddings of posts.
+    """
 
     basis: Basis
     classifier: Classifier
     projector: Projector | None
     learned: Sequence[Learned]
+    reads: Reads
 
 
 def projector_of(settings: PromptsSettings, basis: Basis, posts: Sequence[str]) -> Projector:
@@ -150,7 +163,8 @@ def prepared(settings: PromptsSettings, catalogue: LabelledCatalogue, console: C
     with progress_on(console) as progress:
         learner, shown = learner_and_posts(basis, catalogue, settings.shown, progress)
     learned = learned_by(learner, members(settings, shown))
-    return Prepared(basis, Classifier.trained_on(catalogue.held_out), projector, learned)
+    reads = Encoder(basis, embedder()).features_and_embeddings
+    return Prepared(basis, Classifier.trained_on(catalogue.held_out), projector, learned, reads)
 
 
 def first_of(learned: Sequence[Learned], count: int) -> list[Learned]:
@@ -190,6 +204,26 @@ def given_from_pools(
             given.append(for_nobody(one, plain[one.member.seed], way))
         else:
             given.append(Given(way, MAIN, one.member, dealt(pool, prompts, rng), pool.prompt_tokens))
+    return given
+
+
+def given_chosen(
+    way: str,
+    basis: Basis,
+    learned: Sequence[Learned],
+    soft: Mapping[int, Pool],
+    plain: Mapping[int, Pool],
+    known: KnownTexts,
+) -> list[Given]:
+    """What readers get by one of `research.prompts.choosing.CHOOSING`; otherwise as `given_from_pools`."""
+    given = []
+    for one in learned:
+        seed = one.member.seed
+        posts = chosen_posts(CHOOSING[way], basis, one.profile, soft[seed], known, one.rng())
+        if posts is None:
+            given.append(for_nobody(one, plain[seed], way))
+        else:
+            given.append(Given(way, MAIN, one.member, posts, soft[seed].prompt_tokens))
     return given
 
 
@@ -240,15 +274,21 @@ async def study(
     given = [for_nobody(one, plain[one.member.seed], CONTROL) for one in ready.learned]
     for way in DRAWN:
         given += given_from_pools(way, ready.basis, ready.learned, soft, plain)
-    some_readers = first_of(ready.learned, settings.own_readers)
     if ready.projector is not None:
+        some_readers = first_of(ready.learned, settings.own_readers)
         for way in OWN:
             given += await given_own(way, ready.basis, ready.projector, some_readers, plain, writer, settings.sampling)
+    pooled = chain.from_iterable(posts for pool in (*soft.values(), *plain.values()) for posts in pool.posts)
+    texts = {*pooled, *(text for one in given for text in one.posts)}
+    known = KnownTexts.read(ready.basis, sorted(texts), ready.reads)
+    for way in CHOOSING:
+        given += given_chosen(way, ready.basis, ready.learned, soft, plain, known)
     sampled = (text for one in given for text in some(one.posts, settings.scored))
     scorer = await Scorer.of(engine, sampled, progress)
     judge = Judge(ready.classifier, detected, (text for one in given for text in one.posts))
     of_nobody = [post for pool in plain.values() for post in pool.posts[0]]
-    return rows_of(given, Measures.of(judge, Copies(catalogue.shown), scorer, settings.scored, of_nobody))
+    by = Measures.of(judge, Copies(catalogue.shown), scorer, settings.scored, of_nobody, known.likeness)
+    return rows_of(given, by)
 
 
 async def written_and_judged(

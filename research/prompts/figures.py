@@ -23,6 +23,7 @@ class Row:
         at_once: share of posts that are of all of the reader's tastes, by the detectors.
         perplexity: under the plain model, each post by itself.
         distinct2: among a reader's posts, by that of as many of the plain model's.
+        likeness: of a reader's posts to each other, the mean cosine of pairs of their embeddings.
         near_copies: share of posts that nearly repeat one of the catalogue.
         by_seed: `share` of each seed.
         prompt_tokens: of a request.
@@ -36,6 +37,7 @@ class Row:
     at_once: Estimate
     perplexity: Estimate
     distinct2: Estimate
+    likeness: Estimate
     near_copies: Estimate
     by_seed: Sequence[float]
     prompt_tokens: float
@@ -52,6 +54,7 @@ class Measures:
         scorer: knows the likelihood of `scored` posts of every reader.
         scored: see `some`.
         distinct2: of POSTS posts of the plain model.
+        likeness: of a reader's posts to each other.
     """
 
     judge: Judge
@@ -59,11 +62,20 @@ class Measures:
     scorer: Scorer
     scored: int
     distinct2: float
+    likeness: Callable[[Sequence[str]], float]
 
     @classmethod
-    def of(cls, judge: Judge, copies: Copies, scorer: Scorer, scored: int, plain: Sequence[str]) -> "Measures":
+    def of(
+        cls,
+        judge: Judge,
+        copies: Copies,
+        scorer: Scorer,
+        scored: int,
+        plain: Sequence[str],
+        likeness: Callable[[Sequence[str]], float],
+    ) -> "Measures":
         """With the variety of the plain model's posts."""
-        return cls(judge, copies, scorer, scored, distinct2_of(plain, POSTS))
+        return cls(judge, copies, scorer, scored, distinct2_of(plain, POSTS), likeness)
 
 
 def some(posts: Sequence[str], count: int) -> Sequence[str]:
@@ -96,6 +108,7 @@ def _row(kind: str, way: str, group: Sequence[Given], usual: Mapping[str, Given]
         at_once=over(lambda one: _share(set(one.member.tastes) <= keywords[text] for text in one.posts)),
         perplexity=_perplexity(group, by),
         distinct2=over(lambda one: distinct2(one.posts) / by.distinct2),
+        likeness=over(lambda one: by.likeness(one.posts)),
         near_copies=over(lambda one: _share(map(by.copies, one.posts))),
         by_seed=_by_seed(group, lambda one: share_of(one, classes)),
         prompt_tokens=sum(one.prompt_tokens for one in group) / len(group),

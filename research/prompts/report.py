@@ -26,6 +26,7 @@ def flat(row: Row) -> tables.Row:
         **tables.interval("all_tastes_in_one_post", row.at_once),
         **tables.interval("perplexity", row.perplexity),
         **tables.interval("distinct2_x_control", row.distinct2),
+        **tables.interval("mean_cosine", row.likeness),
         **tables.interval("near_copies", row.near_copies),
         "share_by_seed": " ".join(f"{share:.3f}" for share in row.by_seed),
         "prompt_tokens": round(row.prompt_tokens, 1),
@@ -38,8 +39,8 @@ def table_of(rows: Sequence[Row], kind: str) -> Table:
     table = Table(
         title=f"Readers with {kind}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    headings = ["", "on taste", "95%", "ahead", "every", "at once", "ppl", "distinct-2", "copies", "tokens", "n"]
-    for at, heading in enumerate(headings):
+    headings = ["", "on taste", "95%", "ahead", "every", "at once", "ppl", "distinct-2", "cosine", "copies", "prompt"]
+    for at, heading in enumerate([*headings, "n"]):
         table.add_column(heading, justify="right" if at else "left", no_wrap=True)
     for row in rows:
         if row.kind == kind:
@@ -57,6 +58,7 @@ def _cells(row: Row) -> list[str]:
         f"{row.at_once.mean:.3f}",
         f"{row.perplexity.mean:.1f}",
         f"{row.distinct2.mean:.2f}",
+        f"{row.likeness.mean:.2f}",
         f"{row.near_copies.mean:.1%}",
         f"{row.prompt_tokens:.0f}",
         str(row.readers),
@@ -81,6 +83,7 @@ def _readable(row: tables.Row) -> tables.Row:
         "all tastes in one post": _shown(row, "all_tastes_in_one_post", ".3f"),
         "perplexity": _shown(row, "perplexity", ".1f"),
         "distinct-2": _shown(row, "distinct2_x_control"),
+        "mean cosine": _shown(row, "mean_cosine"),
         "near-copies": _shown(row, "near_copies", ".1%"),
         "tokens": round(float(row["prompt_tokens"])),
         "readers": row["readers"],
@@ -107,12 +110,18 @@ def legend(about: Mapping[str, Any]) -> list[str]:
         f"Ahead: by how much more than by production's way ({PRODUCTION}), with the same readers. Every: readers who "
         "find each of their tastes among 8 posts. At once: posts of all tastes of the reader, by keyword and surface "
         "detectors. Perplexity: of each text by itself under the plain model, the geometric mean of readers. "
-        "Distinct-2: among a reader's 8 posts, by that of 8 of the plain model's. Copies: half of a post in one run in "
-        "a catalogue post. Tokens: of the prompt. n: readers.",
+        "Distinct-2: among a reader's 8 posts, by that of 8 of the plain model's. Cosine: of the embeddings of "
+        "two of them, the mean over pairs; lower is more varied. Copies: half of a post in one run in "
+        "a catalogue post. Tokens, or prompt: those of the prompt. n: readers.",
         "Mixtures draw a prompt for each post by max(weight, 0) to the power, normalised; Thompson sampling draws the "
         "weights and takes the best prompt. Under these a reader's posts are dealt from "
         f"{about['pool']} posts under each prompt and seed, which readers share; the figures of the seeds, each with "
         "posts of its own, see that, and intervals do not.",
+        "Best of c: for each post c candidates are written, so that a post costs c times the tokens, and 8 of a "
+        "reader's candidates are chosen by what the encoder and the profile say of them, by maximal marginal relevance "
+        "(Carbonell and Goldstein 1998) of the diversity d, which is 0 where none is named. Of all: any 8 of the "
+        "candidates, whose prompts are production's mixture. A prompt: each prompt keeps its share of the 8 posts, and "
+        "candidates under the same prompt compete. No candidate is there twice.",
     ]
     return [*lines, _of_own_prompts(about["projector_training"])] if about["own_readers"] else lines
 

@@ -40,11 +40,17 @@ class Encoder:
 
         Any string is a valid text. The features of a text are the same bytes, whatever other texts come with it.
         """
-        # One text at a time: products of matrices with different numbers of rows are rounded differently.
-        found = [self._features(text) for text in texts]
-        return np.stack(found) if found else np.empty((0, self._basis.text_size), np.float32)
+        return self.features_and_embeddings(texts)[0]
 
-    def _features(self, text: str) -> Floats:
-        embedding = self._embedder.embed([text])[0]
+    def features_and_embeddings(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
+        """`features_of` N texts, and the (N, E) float32 embeddings that they follow from, of unit norm or zeros."""
+        # One text at a time: products of matrices with different numbers of rows are rounded differently.
+        embeddings = [self._embedder.embed([text])[0] for text in texts]
+        if not embeddings:
+            return np.empty((0, self._basis.text_size), np.float32), np.empty((0, 0), np.float32)
+        features = [self._features(text, row) for text, row in zip(texts, embeddings, strict=True)]
+        return np.stack(features), np.stack(embeddings)
+
+    def _features(self, text: str, embedding: Floats) -> Floats:
         shares = self._basis.head.shares(head_inputs(text, embedding))
         return self._basis.text_features(shares, word_count(text), embedding)

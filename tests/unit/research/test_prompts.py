@@ -32,12 +32,14 @@ from research.prompts.__main__ import (
     Prepared,
     PromptsSettings,
     first_of,
+    given_chosen,
     given_from_pools,
     learned_by,
     members,
     projector_of,
     study,
 )
+from research.prompts.choosing import CANDIDATES, CHOOSING, Choosing, KnownTexts, chosen_posts
 from research.prompts.figures import Measures, Row, rows_of, some
 from research.prompts.ways import (
     AVERAGE,
@@ -58,13 +60,13 @@ from research.topics.figures import Copies, Judge
 from research.topics.people import MAIN, Learner, Member, TasteKind
 from slop.basis import Basis
 from slop.soft_prompts import shares
-from tests.basis import basis_of, profile_of, random_basis
+from tests.basis import TinyEmbedder, basis_of, encoder_of, profile_of, random_basis
 from tests.tiny_model import random_prompts, tiny_model
 
 BASIS = random_basis(size=4, rows=5, width=16)
 LABELS = list(load_classes())
 LISTED = by_label(Post(f"{label}-{i}", f"post {i} about {label}", label) for label in LABELS for i in range(34))
-SETTINGS = PromptsSettings(_cli_parse_args=[], seeds=[0, 1], readers=3, own_readers=2, pool=8)
+SETTINGS = PromptsSettings(_cli_parse_args=[], seeds=[0, 1], readers=3, own_readers=2, pool=32)
 
 
 def rng() -> np.random.Generator:
@@ -206,6 +208,69 @@ def test_readers_are_given_different_posts_from_the_pools_of_their_seed(
         assert {text.split()[0] for text in one.posts} == {str(one.member.seed)}
 
 
+def pool_of(basis: Basis, posts: int = CANDIDATES) -> Pool:
+    return Pool([[f"{k} post {i} of prompt {k}" for i in range(posts)] for k in range(basis.size)], 30.0)
+
+
+def known_of(basis: Basis, pool: Pool, liked: str = "") -> KnownTexts:
+    """Texts whose features are all of the first prompt's, those that end with `liked` more so than others."""
+    texts = [text for posts in pool.posts for text in posts]
+    features = np.zeros((len(texts), basis.feature_count), np.float32)
+    features[:, 0] = [1.0 if liked and text.split()[2] in liked.split() else 0.1 for text in texts]
+    embeddings = TinyEmbedder().embed(texts)
+    return KnownTexts(dict(zip(texts, features, strict=True)), dict(zip(texts, embeddings, strict=True)))
+
+
+@pytest.mark.parametrize("way", CHOOSING)
+def test_every_way_of_choosing_gives_different_posts_of_the_pool_and_repeats_by_seed(way: str) -> None:
+    pool, profile = pool_of(BASIS), profile_of(BASIS, [1.0, 0.9, 0.5, 0.4])
+    one, two = (chosen_posts(CHOOSING[way], BASIS, profile, pool, known_of(BASIS, pool), rng()) for _ in range(2))
+    assert one == two
+    assert one is not None
+    assert len(set(one)) == POSTS
+    only = chosen_posts(CHOOSING[way], BASIS, profile_of(BASIS, [0, 1, 0, 0]), pool, known_of(BASIS, pool), rng())
+    assert only is not None
+    assert {text[0] for text in only} == {"1"}
+
+
+def test_under_each_prompt_the_prompts_keep_productions_shares_and_among_all_the_best_are_taken() -> None:
+    pool, profile = pool_of(BASIS), profile_of(BASIS, [1.0, 1.0, 0.0, 0.0])
+    known = known_of(BASIS, pool)
+    for text in pool.posts[1]:
+        known.features[text][0] = 2.0
+    apart = chosen_posts(Choosing(4), BASIS, profile, pool, known, rng())
+    together = chosen_posts(Choosing(4, is_under_prompt=False), BASIS, profile, pool, known, rng())
+    assert apart is not None
+    assert together is not None
+    assert [text[0] for text in sorted(apart)] == ["0"] * 4 + ["1"] * 4
+    assert {text[0] for text in together} == {"1"}
+
+
+def test_the_candidates_that_the_profile_likes_most_are_chosen() -> None:
+    pool = pool_of(BASIS)
+    liked = " ".join(map(str, range(0, CANDIDATES, 4)))
+    found = chosen_posts(
+        Choosing(4), BASIS, profile_of(BASIS, [1.0, -1, -1, -1]), pool, known_of(BASIS, pool, liked), rng()
+    )
+    assert found is not None
+    assert {text.split()[2] for text in found} == set(liked.split())
+
+
+def test_the_likeness_of_texts_is_the_mean_cosine_of_pairs() -> None:
+    rows = {"a": np.array([1, 0], np.float32), "b": np.array([1, 0], np.float32), "c": np.array([0, 1], np.float32)}
+    assert KnownTexts({}, rows).likeness(["a", "b", "c"]) == pytest.approx(1 / 3)
+
+
+def test_without_a_positive_weight_nothing_is_chosen_and_the_plain_models_posts_are_given(
+    basis: Basis, learned: list[Learned]
+) -> None:
+    nobody = Learned(0, learned[0].member, profile_of(basis, [-1.0] * basis.size))
+    plain = {0: Pool([[f"plain {i}" for i in range(8)]], 20.0)}
+    soft = {0: pool_of(basis)}
+    [given] = given_chosen("best of 4 of all", basis, [nobody], soft, plain, known_of(basis, soft[0]))
+    assert sorted(given.posts) == sorted(plain[0].posts[0])
+
+
 def test_a_reader_of_whom_nothing_is_known_gets_the_plain_models_posts(basis: Basis, learned: list[Learned]) -> None:
     nobody = Learned(0, learned[0].member, profile_of(basis, [-1.0] * basis.size))
     plain = {0: Pool([[f"plain {i}" for i in range(8)]], 20.0)}
@@ -251,7 +316,8 @@ async def rows_written(
     settings: PromptsSettings = SETTINGS,
 ) -> list[Row]:
     projector = Projector(basis, 4)
-    ready = Prepared(basis, Classifier.trained_on(catalogue.held_out), projector, learned)
+    reads = encoder_of(basis).features_and_embeddings
+    ready = Prepared(basis, Classifier.trained_on(catalogue.held_out), projector, learned, reads)
     with Progress(disable=True) as progress:
         return await study(settings, ready, engine, catalogue, progress)
 
@@ -263,7 +329,7 @@ async def test_the_study_has_a_row_of_every_way_for_every_kind_of_reader(
     engine = Fake()
     rows = await rows_written(basis, learned, catalogue, engine)
     assert {(row.kind, row.way) for row in rows} == {
-        (kind, way) for kind in (*TASTES, TasteKind.BOTH) for way in (CONTROL, *DRAWN, *OWN)
+        (kind, way) for kind in (*TASTES, TasteKind.BOTH) for way in (CONTROL, *DRAWN, *CHOOSING, *OWN)
     }
     assert set(engine.rows) == {8, 2, 4}
     by_way = {row.way: row for row in rows if row.kind == "two tastes"}
@@ -320,7 +386,8 @@ def test_figures_are_means_over_readers_and_ahead_compares_the_same_readers() ->
     scores = Scorer({text: TextScore(-30.0 if text == "b" else -20.0, 10) for text in ("a", "a b", "b", "c")})
     judge = Judge(by_word, by_word, [text for one in given for text in one.posts])
     copies = Copies([Post("c", "c", "x")])
-    production, top = rows_of(given, Measures(judge, copies, scores, 2, 0.5))
+    production, top = rows_of(given, Measures(judge, copies, scores, 2, 0.5, lambda texts: texts.count("b") / 4))
+    assert (production.likeness.mean, top.likeness.mean) == (0, 0.5)
     assert (production.share.mean, production.ahead.mean) == (0.375, 0)
     assert (top.share.mean, top.ahead.mean) == (1, 0.5)
     assert production.every is not None

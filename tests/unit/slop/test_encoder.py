@@ -30,6 +30,13 @@ def test_a_texts_features_are_the_same_bytes_whatever_is_beside_it() -> None:
     assert encoder.features_of(TEXTS[::-1]).tobytes() == together[::-1].tobytes()
 
 
+def test_embeddings_come_with_the_features_that_follow_from_them() -> None:
+    features, embeddings = encoder_of(BASIS).features_and_embeddings(TEXTS)
+    np.testing.assert_array_equal(features, encoder_of(BASIS).features_of(TEXTS))
+    np.testing.assert_array_equal(embeddings, TinyEmbedder().embed(TEXTS))
+    assert len(encoder_of(BASIS).features_and_embeddings([])[1]) == 0
+
+
 @given(st.text(st.characters(), max_size=300))
 def test_any_text_has_finite_features(text: str) -> None:
     assert np.isfinite(encoder_of(BASIS).features_of([text])).all()
