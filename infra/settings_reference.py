@@ -19,7 +19,7 @@ from jobs.settings import JobsSettings
 from learner.settings import LearnerSettings
 from loadtests.faults.settings import FaultSettings
 from loadtests.settings import BenchSettings, LoadSettings, RunSettings, StackSettings
-from slop.settings import CommonSettings, EmbedderSettings, LearningSettings
+from slop.settings import CandidatesSettings, CommonSettings, EmbedderSettings, LearningSettings
 from training.peft_adapter.settings import AdapterSettings
 
 Class = type[BaseSettings]
@@ -47,7 +47,7 @@ SECTIONS: Final[Mapping[str, tuple[Class, ...]]] = {
     "Collector": (CollectorSettings,),
     "Featurizer": (FeaturizerSettings,),
     "Learner": (LearnerSettings,),
-    "Generation": (GenerationSettings,),
+    "Generation": (CandidatesSettings, GenerationSettings),
     "Jobs": (JobsSettings, AdapterSettings),
     "Base model and embedder": (ModelSettings,),
     "vLLM": (EngineSettings,),

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from itertools import cycle
 from typing import Any
 
 import uvicorn
@@ -26,11 +27,13 @@ class HangingEngine:
         hangs: while it is set, no completion gets on.
         starves: while it is set, those who ask for a single token get none, and others do.
         asked: `max_tokens` of every completion that was asked for.
+        texts: how many texts each of them was to have.
         running: how many completions are being written.
     """
 
     def __init__(self) -> None:
-        self.hangs, self.starves, self.asked = threading.Event(), threading.Event(), list[int]()
+        self.hangs, self.starves = threading.Event(), threading.Event()
+        self.asked, self.texts = list[int](), list[int]()
         self._iterations = self.running = 0
         self.url = f"http://{HOST}:{free_port()}/v1"
         self.app = FastAPI()
@@ -51,6 +54,7 @@ class HangingEngine:
         """A word for each token asked for, at once or as they come."""
         body = await request.json()
         self.asked.append(body["max_tokens"])
+        self.texts.append(body["n"])
         if body["stream"]:
             return StreamingResponse(self._events(body["max_tokens"]), media_type="text/event-stream")
         words = list[str]()
@@ -115,6 +119,7 @@ class ScriptedEngine:
     Attributes:
         text: what every answer is, written word by word; None where the model only thinks.
         drafts: what the next answers are instead, the first one first.
+        candidates: what the texts of an answer that is not streamed are instead, in turn, if there are any.
         refusal: status and error document that are answered instead, where there is one.
         breaks: whether a stream ends in an error after its first word.
         bodies: of all chats that were asked for, but the probes.
@@ -125,7 +130,7 @@ class ScriptedEngine:
 
     def __init__(self) -> None:
         self.text: str | None = "Rain is new here."
-        self.drafts, self.breaks = list[str](), False
+        self.drafts, self.candidates, self.breaks = list[str](), list[str](), False
         self.limit, self.knows_system, self.lacking = 0, True, 0
         self.refusal: tuple[int, dict[str, Any]] | None = None
         self.bodies = list[dict[str, Any]]()
@@ -163,6 +168,8 @@ class ScriptedEngine:
         message = {"role": "assistant", "content": "".join(words) if words else None, "reasoning_content": "Hm."}
         choice = {"message": message, "logprobs": logprobs, "finish_reason": "stop"}
         choices = [choice | {"index": index} for index in range(body["n"] - self.lacking)]
+        for text, one in zip(cycle(self.candidates), choices, strict=False):
+            one["message"] = message | {"content": text}
         return JSONResponse({"choices": choices, "usage": _usage(body, len(words))})
 
     async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:

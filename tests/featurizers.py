@@ -13,16 +13,17 @@ from redis import Redis
 
 from featurizer.budget import BatchLimits
 from featurizer.enrichment import Enricher
-from featurizer.post_features import PostFeatures
+from featurizer.post_features import PostFeatures, RequestedText
 from featurizer.priority import PrioritySemaphore
 from featurizer.settings import FeaturizerSettings
-from featurizer.text_features import TextFeatures
+from featurizer.text_features import EncodedText, TextFeatures
 from slop.basis import Basis
 from slop.redis.parking import Parking, ParkingLimits
 from slop.redis.posts import Origin, PostRef, Posts, PostText, SentText
 from slop.redis.served import Remembered, SeenTexts
 from slop.rewards import Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
+from tests.basis import TinyEmbedder
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,18 +54,34 @@ class HashEncoder:
     encoded: list[str] = field(default_factory=list)
     before: Callable[[Sequence[str]], object] = lambda texts: None
 
-    def features_of(self, texts: Sequence[str]) -> Floats:
+    def features_and_embeddings(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
         """The same for the same text, in every process."""
         self.before(texts)
         if any(POISON in text for text in texts):
             raise ValueError("it can't be encoded")
         self.encoded += texts
-        return np.stack([self.row(text) for text in texts])
+        return np.stack([self.row(text) for text in texts]), TinyEmbedder().embed(texts)
 
     def row(self, text: str) -> Floats:
         """(size,) of one text."""
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
         return np.random.default_rng(seed).normal(size=self.size).astype(np.float32)
+
+
+@dataclass
+class AnsweringLane:
+    """What answers requests for features and embeddings under a basis, as a lane of the featurizer does."""
+
+    basis: Basis
+    post_features: PostFeatures
+
+    def features_of(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
+        """As the featurizer's."""
+        return self.post_features.answer(asked)
+
+    def encoded(self, asked: Sequence[RequestedText]) -> list[EncodedText | None]:
+        """As the featurizer's."""
+        return self.post_features.answer_encoded(asked)
 
 
 @dataclass(frozen=True)

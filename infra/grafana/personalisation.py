@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 from infra.grafana import colours
 from infra.grafana.board import board, with_panels, with_section
 from infra.grafana.panels import PER_S, AnyPanel, Query, Words, bars, lines, number, plain, ranks
-from infra.grafana.queries import rate
+from infra.grafana.queries import rate, share
 
 SOFT, BASE = 'arm="soft"', 'arm="base"'
 LIFT, OUTSIDE = "slop:lift", f'{{{SOFT},experiment=""}}'  # outside of any experiment
@@ -261,13 +261,16 @@ def readers() -> list[AnyPanel]:
         ),
         lines(
             Words(
-                "Composed, and written again",
+                "Composed, written again, not chosen",
                 "percentunit",
-                "For each post: with a style and a subject at once; drafts that were a known post, or empty.",
-                "Many are written again: the basis repeats its catalogue, or the engine writes nothing.",
+                "For each post: with a style and a subject at once; drafts that were a known post, or empty. For each "
+                "request with candidates: the first ones were served, since the featurizer did not read them in time.",
+                "Many are written again: the basis repeats its catalogue, or the engine writes nothing. Many are not "
+                "chosen: candidates are paid for and nothing is had of them, the featurizer has too much to do.",
             ),
             Query(f"{rate('slop_composed_posts_total')} / {rate(POSTS)}", "composed", colours.PERSONAL),
             Query(f"{rate('slop_rewritten_posts_total')} / {rate(POSTS)}", "written again", colours.RED),
+            Query(share("slop_chosen_requests_total", 'served="first"'), "not chosen", colours.AMBER),
             span=8,
             height=8,
         ),

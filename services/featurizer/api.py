@@ -1,4 +1,7 @@
-"""`POST /v1/features`: the internal call by which generation gets features that are not in Redis, for ranking."""
+"""`POST /v1/features`: the internal call by which generation gets features that are not in Redis.
+
+Ranking asks for the features alone, and choosing among posts that were just written for their embeddings too.
+"""
 
 import asyncio
 import math
@@ -6,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +18,13 @@ from pydantic import BaseModel, Field, model_validator
 
 from featurizer import metrics
 from featurizer.post_features import RequestedText
-from featurizer.text_features import PIECE
+from featurizer.text_features import PIECE, EncodedText
 from kit.problems import Problem
 from slop.basis import Basis
 from slop.redis.posts import PostRef
 
 Floats = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 MAX_TEXTS: Final = 500
 USUAL_S: Final = 0.03  # the first estimate of the time that one text takes, in seconds
@@ -36,12 +40,14 @@ class FeatureRequest(BaseModel):
             Empty: none is a post's.
         tenant: of the posts.
         basis: version of the basis. If the process does not follow it, features are those of the live basis.
+        embeddings: whether the embeddings are wanted too.
     """
 
     texts: list[str] = Field(min_length=1, max_length=MAX_TEXTS)
     post_ids: list[str | None] = Field(default_factory=list, max_length=MAX_TEXTS)
     tenant: str = ""
     basis: str = ""
+    embeddings: bool = False
 
     @model_validator(mode="after")
     def _fit(self) -> "FeatureRequest":
@@ -57,10 +63,14 @@ class FeatureRequest(BaseModel):
 
 
 class Features(BaseModel):
-    """The answer: for each text its F features under the basis `basis`, or null if they can't be computed."""
+    """The answer: for each text its F features under the basis `basis`, or null if they can't be computed.
+
+    If they were asked for, the embeddings too, E numbers each, or null where features are.
+    """
 
     basis: str
     features: list[list[float] | None]
+    embeddings: list[list[float] | None] | None = None
 
 
 class FeatureSource(Protocol):
@@ -73,9 +83,12 @@ class FeatureSource(Protocol):
     def features_of(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
         """Features of texts: (F,) float32 for each, None if they can't be computed. It blocks."""
 
+    def encoded(self, asked: Sequence[RequestedText]) -> list[EncodedText | None]:
+        """As `features_of`, with the embeddings."""
+
 
 class FeatureRequests:
-    """Serves requests for features piece by piece, in turn: after each piece of a request other requests get theirs.
+    """Serves requests piece by piece, in turn: after each piece of a request other requests get theirs.
 
     The rest of a request is dropped if its caller has gone. Requests are refused while too many texts wait.
     """
@@ -85,13 +98,16 @@ class FeatureRequests:
         self._most, self._threads, self._waiting, self._usual_s = most_texts, threads, 0, USUAL_S
         self._pool = ThreadPoolExecutor(threads, "asked-features")
 
-    async def features(
-        self, lane: FeatureSource, asked: Sequence[RequestedText], has_gone: Callable[[], Awaitable[bool]]
-    ) -> list[Floats | None]:
-        """Features of texts, in their order: (F,) float32 for each, None if they can't be computed.
+    async def answer(
+        self,
+        compute: Callable[[Sequence[RequestedText]], list[T]],
+        asked: Sequence[RequestedText],
+        has_gone: Callable[[], Awaitable[bool]],
+    ) -> list[T]:
+        """What is computed of texts, in their order.
 
         Args:
-            lane: computes them.
+            compute: gives an answer for each text of a piece; may block.
             asked: the texts.
             has_gone: whether the caller has closed the connection.
 
@@ -99,13 +115,13 @@ class FeatureRequests:
             kit.problems.Problem: too many texts wait (503, with Retry-After), or the caller has gone (408).
         """
         self._admit(len(asked))
-        found: list[Floats | None] = []
+        found = list[T]()
         try:
             while len(found) < len(asked):
                 if await has_gone():
                     metrics.REQUESTED_TEXTS.labels("left").inc(len(asked) - len(found))
                     raise Problem(HTTPStatus.REQUEST_TIMEOUT, "the caller has gone")
-                found += await self._piece(lane, asked[len(found) : len(found) + PIECE])
+                found += await self._piece(compute, asked[len(found) : len(found) + PIECE])
         finally:
             self._admitted(-(len(asked) - len(found)))
         metrics.REQUESTED_TEXTS.labels("answered").inc(len(asked))
@@ -115,15 +131,17 @@ class FeatureRequests:
         """End the threads, without waiting for them."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _piece(self, lane: FeatureSource, asked: Sequence[RequestedText]) -> list[Floats | None]:
-        def compute() -> tuple[list[Floats | None], float]:
+    async def _piece(
+        self, compute: Callable[[Sequence[RequestedText]], list[T]], asked: Sequence[RequestedText]
+    ) -> list[T]:
+        def timed() -> tuple[list[T], float]:
             began = time.perf_counter()
-            return lane.features_of(asked), time.perf_counter() - began
+            return compute(asked), time.perf_counter() - began
 
-        features, seconds = await asyncio.get_running_loop().run_in_executor(self._pool, compute)
+        answers, seconds = await asyncio.get_running_loop().run_in_executor(self._pool, timed)
         self._usual_s += NEW_SHARE * (seconds / len(asked) - self._usual_s)
         self._admitted(-len(asked))
-        return features
+        return answers
 
     def _admit(self, texts: int) -> None:
         if self._waiting + texts > self._most:
@@ -142,12 +160,24 @@ def features_router(requests: FeatureRequests, lane_of: Callable[[str], FeatureS
     """The route of the call. `lane_of` gives the lane of a basis' version, or that of the live basis."""
     router = APIRouter(tags=["features"])
 
-    @router.post("/v1/features")
+    @router.post("/v1/features", response_model_exclude_unset=True)
     async def features(asked: FeatureRequest, request: Request) -> Features:
         lane = lane_of(asked.basis)
         if lane is None:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no basis is followed")
-        found = await requests.features(lane, asked.asked(), request.is_disconnected)
-        return Features(basis=lane.basis.version, features=[None if x is None else x.tolist() for x in found])
+        version, texts = lane.basis.version, asked.asked()
+        if not asked.embeddings:
+            rows = await requests.answer(lane.features_of, texts, request.is_disconnected)
+            return Features(basis=version, features=_listed(rows))
+        encoded = await requests.answer(lane.encoded, texts, request.is_disconnected)
+        return Features(
+            basis=version,
+            features=_listed([None if one is None else one.features for one in encoded]),
+            embeddings=_listed([None if one is None else one.embedding for one in encoded]),
+        )
 
     return router
+
+
+def _listed(rows: Sequence[Floats | None]) -> list[list[float] | None]:
+    return [None if row is None else row.tolist() for row in rows]

@@ -26,7 +26,7 @@ from featurizer.post_features import PostFeatures, RequestedText
 from featurizer.post_texts import ReactedPosts, TextsRead, TextStore
 from featurizer.priority import PrioritySemaphore
 from featurizer.settings import FeaturizerSettings
-from featurizer.text_features import TextFeatures
+from featurizer.text_features import EncodedText, TextFeatures
 from featurizer.workers import ParkingWorker, PostWorker, SignalWorker
 from kit.worker import health_server, in_thread
 from slop.basis import Basis
@@ -35,7 +35,7 @@ from slop.encoder import Encoder
 from slop.kafka.groups import Groups
 from slop.redis.client import redis_client
 from slop.redis.parking import Parking
-from slop.redis.posts import Floats, Posts
+from slop.redis.posts import Floats, PostRef, Posts
 from slop.redis.served import SeenTexts
 from slop.redis.writable import require_writable
 from slop.rewards import Rewards
@@ -129,9 +129,19 @@ class FeaturizerLane:
         """Features of requested texts: (F,) float32 for each, None if they can't be computed."""
         rows = self._post_features.answer(asked)
         return [
-            None if row is None else self.basis.features(row, None if post is None else post.key)
-            for (post, _), row in zip(asked, rows, strict=True)
+            None if row is None else self._with_factors(post, row) for (post, _), row in zip(asked, rows, strict=True)
         ]
+
+    def encoded(self, asked: Sequence[RequestedText]) -> list[EncodedText | None]:
+        """As `features_of`, with the embeddings."""
+        found = self._post_features.answer_encoded(asked)
+        return [
+            None if one is None else one._replace(features=self._with_factors(post, one.features))
+            for (post, _), one in zip(asked, found, strict=True)
+        ]
+
+    def _with_factors(self, post: PostRef | None, text_features: Floats) -> Floats:
+        return self.basis.features(text_features, None if post is None else post.key)
 
     def check(self) -> None:
         """Raise if a worker has failed, or is no member of its group though it should be."""

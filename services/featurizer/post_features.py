@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from featurizer import metrics
 from featurizer.priority import Priority
-from featurizer.text_features import NotEncoded, TextFeatures
+from featurizer.text_features import EncodedText, NotEncoded, TextFeatures
 from slop.redis.posts import Floats, FoundPost, PostRef, Posts, PostText, SentText, StoredText
 
 RequestedText = tuple[PostRef | None, str]
@@ -57,6 +57,17 @@ class PostFeatures:
         """
         rows = self._features.of([text for _, text in asked], Priority.REQUEST)
         features = [None if isinstance(row, NotEncoded) else row for row in rows]
+        self._store(asked, features)
+        return features
+
+    def answer_encoded(self, asked: Sequence[RequestedText]) -> list[EncodedText | None]:
+        """As `answer`, with the embeddings."""
+        rows = self._features.encoded([text for _, text in asked], Priority.REQUEST)
+        encoded = [None if isinstance(row, NotEncoded) else row for row in rows]
+        self._store(asked, [None if one is None else one.features for one in encoded])
+        return encoded
+
+    def _store(self, asked: Sequence[RequestedText], features: Sequence[Floats | None]) -> None:
         with suppress(RedisError):
             self._posts.put_features(
                 {
@@ -65,4 +76,3 @@ class PostFeatures:
                     if post is not None and row is not None
                 }
             )
-        return features

@@ -1,4 +1,8 @@
-"""Text features of texts under a basis, computed in pieces by priority, and kept in memory."""
+"""Text features and embeddings of texts under a basis, computed in pieces by priority. Text features are remembered.
+
+Embeddings are not: they are asked for of posts that were just written, which no memory has, and are large beside the
+features.
+"""
 
 import os
 import threading
@@ -6,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +34,18 @@ log = structlog.get_logger(__name__)
 class EncodesTexts(Protocol):
     """What computes text features: `slop.encoder.Encoder`, or another in tests."""
 
-    def features_of(self, texts: Sequence[str]) -> Floats:
-        """Text features of N texts, (N, T) float32; a text's row does not depend on the other texts."""
+    def features_and_embeddings(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
+        """Text features of N texts, (N, T) float32, and embeddings, (N, E) float32.
+
+        A text's rows do not depend on the other texts.
+        """
+
+
+class EncodedText(NamedTuple):
+    """What the encoder says of a text: features, and its (E,) float32 embedding."""
+
+    features: Floats
+    embedding: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,40 +95,50 @@ class TextFeatures:
         metrics.TEXTS.labels("remembered").inc(sum(digest in known for digest in digests))
         missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
         for piece in _pieces(missing):
-            known |= self._computed(piece, priority)
+            computed = self._computed(piece, priority).items()
+            known |= {digest: one if isinstance(one, NotEncoded) else one.features for digest, one in computed}
         return [known[digest] for digest in digests]
+
+    def encoded(self, texts: Sequence[str], priority: Priority) -> list[EncodedText | NotEncoded]:
+        """Text features, (T,) float32, and embedding of each text, or why there are none; all of them are computed."""
+        digests, computed = [text_digest(text) for text in texts], dict[bytes, EncodedText | NotEncoded]()
+        for piece in _pieces(dict(zip(digests, texts, strict=True))):
+            computed |= self._computed(piece, priority)
+        return [computed[digest] for digest in digests]
 
     def close(self) -> None:
         """End the background thread, after the piece that it computes."""
         self._background.shutdown(cancel_futures=True)
 
-    def _computed(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, Floats | NotEncoded]:
+    def _computed(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, EncodedText | NotEncoded]:
         if priority is Priority.BACKGROUND or not self._is_live():
             return self._background.submit(self._in_turn, texts, Priority.BACKGROUND).result()
         return self._in_turn(texts, priority)
 
-    def _in_turn(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, Floats | NotEncoded]:
+    def _in_turn(self, texts: dict[bytes, str], priority: Priority) -> dict[bytes, EncodedText | NotEncoded]:
         with self._semaphore.turn(priority):
             began = time.perf_counter()
-            rows: list[Floats | NotEncoded] = isolated(self._encoded, list(texts.values()), _not_encoded)
+            rows: list[EncodedText | NotEncoded] = isolated(self._encoded, list(texts.values()), _not_encoded)
             seconds = (time.perf_counter() - began) / len(rows)
         for _ in rows:
             metrics.POST_SECONDS.observe(seconds)
-        features = dict(zip(texts, rows, strict=True))
-        sound = {digest: row for digest, row in features.items() if not isinstance(row, NotEncoded)}
+        encoded = dict(zip(texts, rows, strict=True))
+        sound = {digest: one.features for digest, one in encoded.items() if not isinstance(one, NotEncoded)}
         metrics.TEXTS.labels("computed").inc(len(sound))
         metrics.TEXTS.labels("failed").inc(len(rows) - len(sound))
         with self._lock:
             self._remembered.update(sound)
-        return features
+        return encoded
 
-    def _encoded(self, texts: Sequence[str]) -> list[Floats]:
-        rows = np.asarray(self._encoder.features_of(texts), np.float32)
-        if rows.shape != (len(texts), self._size):
-            raise ValueError(f"features of shape {rows.shape} of {len(texts)} texts")
-        if not np.isfinite(rows).all():
-            raise ValueError("features that are not finite")
-        return list(rows)
+    def _encoded(self, texts: Sequence[str]) -> list[EncodedText]:
+        features, embeddings = self._encoder.features_and_embeddings(texts)
+        if features.shape != (len(texts), self._size) or len(embeddings) != len(texts):
+            raise ValueError(
+                f"features of shape {features.shape}, embeddings of {embeddings.shape}, {len(texts)} texts"
+            )
+        if not (np.isfinite(features).all() and np.isfinite(embeddings).all()):
+            raise ValueError("features or embeddings that are not finite")
+        return [EncodedText(*one) for one in zip(features, embeddings, strict=True)]
 
 
 def _not_encoded(text: str, error: Exception) -> list[NotEncoded]:

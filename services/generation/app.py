@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from generation import metrics
 from generation.api import generation_router
 from generation.callers import Allowance, CallerLimit
+from generation.choosing import Chooser
 from generation.copy_filter import CopyFilter
 from generation.engine import EngineClient
 from generation.engine_pool import EnginePool
@@ -92,7 +93,17 @@ def create_app(settings: Settings) -> FastAPI:
         )
         return Serving(
             version=basis.version,
-            writer=Writer(readers, picker, engines, limits, post_publisher, copies, upstreams, served),
+            writer=Writer(
+                readers,
+                picker,
+                engines,
+                limits,
+                post_publisher,
+                copies,
+                upstreams,
+                served,
+                Chooser(basis, featurizer, settings.generation_diversity, settings.generation_choosing_timeout_s),
+            ),
             ranker=Ranker(basis, readers, posts, featurizer, settings.redis_timeout_s),
             describer=ProfileDescriber(basis, readers, settings.prior_variance),
             groups=groups_of(basis, configured.version, settings),

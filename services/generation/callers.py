@@ -53,7 +53,7 @@ class Allowance:
 
     Attributes:
         requests: how many requests.
-        tokens: how many tokens they may ask for together: `n` × `max_tokens` of each.
+        tokens: how many tokens they may ask for together: `n` × candidates × `max_tokens` of each.
     """
 
     requests: int = 0

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 
 from slop.arms import Arm
 from slop.fields import Id, Text
+from slop.settings import MAX_CANDIDATES
 
 MAX_POSTS: Final = 16
 MAX_RANKED: Final = 500
@@ -44,6 +45,14 @@ class GenerateRequest(Request):
         None, description="what to write; by default any short post", examples=[None]
     )
     n: int = Field(1, ge=1, le=MAX_POSTS, description="how many posts; several show several tastes")
+    candidates: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_CANDIDATES,
+        description="texts written for each post, of which those most to the reader's taste are served; at most 32 for "
+        "all posts together; by default as the service is set up, which is 1",
+        examples=[1],
+    )
     max_tokens: int | None = Field(None, ge=1, le=512, description="of each post", examples=[60])
     temperature: float | None = Field(None, ge=0, le=2, examples=[0.8])
     strength: float = Field(
@@ -56,6 +65,12 @@ class GenerateRequest(Request):
         description="posts that are not to be written again, besides those that the reader was served lately",
         examples=[[]],
     )
+
+    @model_validator(mode="after")
+    def _not_too_many_candidates(self) -> Self:
+        if self.n * (self.candidates or 1) > MAX_CANDIDATES:
+            raise ValueError(f"n x candidates is at most {MAX_CANDIDATES}")
+        return self
 
 
 class Reason(StrEnum):

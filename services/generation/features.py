@@ -1,8 +1,8 @@
-"""Asking the featurizer for features that are not in Redis."""
+"""Asking the featurizer for features that are not in Redis, and for embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx
 import numpy as np
@@ -15,6 +15,7 @@ from slop.basis import Basis
 Floats = npt.NDArray[np.float32]
 
 RETRY_AFTER_S: Final = 5
+LONGEST_EMBEDDING: Final = 1.01  # their norm is 1, or 0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -24,6 +25,13 @@ class RequestedText(NamedTuple):
 
     text: str
     post_id: str | None = None
+
+
+class EncodedText(NamedTuple):
+    """What the encoder says of a text: its (F,) float32 features, and its (E,) float32 embedding of unit norm."""
+
+    features: Floats
+    embedding: Floats
 
 
 class FeaturizerClient:
@@ -48,6 +56,31 @@ class FeaturizerClient:
             "tenant": tenant,
             "basis": basis.version,
         }
+        answer = await self._answer(body)
+        return _checked(answer, basis.version, (len(texts), basis.feature_count))
+
+    async def encoded(self, texts: Sequence[str], basis: Basis) -> list[EncodedText | None]:
+        """The features of texts under a basis, and their embeddings; None for a text that can't have any.
+
+        Raises:
+            Problem: as `features` does.
+        """
+        if not texts:
+            return []
+        answer = await self._answer({"texts": list(texts), "basis": basis.version, "embeddings": True})
+        features = _checked(answer, basis.version, (len(texts), basis.feature_count))
+        embeddings = _checked_embeddings(answer, [row is not None for row in features])
+        return [
+            None if row is None or embedding is None else EncodedText(row, embedding)
+            for row, embedding in zip(features, embeddings, strict=True)
+        ]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _answer(self, body: Mapping[str, Any]) -> Any:
+        """What the featurizer answers, parsed; None if that is no JSON."""
         try:
             response = await self._client.post("/v1/features", json=body)
             response.raise_for_status()
@@ -55,18 +88,16 @@ class FeaturizerClient:
             log.warning("featurizer_unavailable", error=repr(error))
             detail = "features of texts can't be computed now; posts that are known by their id can be ranked"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=_retry_after_s(error)) from error
-        return _checked(response, basis.version, (len(texts), basis.feature_count))
+        try:
+            return response.json()
+        except ValueError:
+            return None
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
 
-
-def _checked(response: httpx.Response, version: str, shape: tuple[int, int]) -> list[Floats | None]:
+def _checked(answer: Any, version: str, shape: tuple[int, int]) -> list[Floats | None]:
     """The features in an answer, if they are of this basis and of this shape: (texts, F)."""
     try:
-        answer = response.json()
-        features = [None if row is None else np.array(row, dtype=np.float32) for row in answer["features"]]
+        features = _rows(answer["features"])
         fits = answer["basis"] == version and len(features) == shape[0]
         fits &= all(row is None or (row.shape == shape[1:] and bool(np.isfinite(row).all())) for row in features)
     except (ValueError, LookupError, TypeError):
@@ -74,6 +105,24 @@ def _checked(response: httpx.Response, version: str, shape: tuple[int, int]) -> 
     if not fits:
         raise Problem(HTTPStatus.BAD_GATEWAY, "the featurizer's features are not of this service's basis")
     return features
+
+
+def _checked_embeddings(answer: Any, are_there: Sequence[bool]) -> list[Floats | None]:
+    """The embeddings in an answer, if there is one for each text that has features, all of them of one size."""
+    try:
+        rows = _rows(answer["embeddings"])
+        fits = [row is not None for row in rows] == list(are_there)
+        fits &= len({row.shape for row in rows if row is not None}) <= 1
+        fits &= all(row is None or (row.ndim == 1 and np.linalg.norm(row) < LONGEST_EMBEDDING) for row in rows)
+    except (ValueError, LookupError, TypeError):
+        fits = False
+    if not fits:
+        raise Problem(HTTPStatus.BAD_GATEWAY, "the featurizer has no usable embeddings of texts")
+    return rows
+
+
+def _rows(listed: Sequence[Sequence[float] | None]) -> list[Floats | None]:
+    return [None if row is None else np.array(row, dtype=np.float32) for row in listed]
 
 
 def _retry_after_s(error: httpx.HTTPError) -> int:

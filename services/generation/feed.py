@@ -34,7 +34,9 @@ class Feed:
         source = "queue" if len(posts) == n else "live"
         if source == "live":
             posts += await self._live(
-                WritingRequest(user_id, n=n - len(posts), caller=caller, is_fresh=True), writer, needed=not posts
+                WritingRequest(user_id, n=n - len(posts), candidates=None, caller=caller, is_fresh=True),
+                writer,
+                needed=not posts,
             )
         metrics.FEED_SECONDS.labels(source).observe(time.perf_counter() - started)
         return FeedResponse(posts=posts)

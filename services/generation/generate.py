@@ -12,6 +12,7 @@ def writing_request_of(request: GenerateRequest, caller: Caller) -> WritingReque
         turns=() if request.prompt is None else (Turn(Role.USER, request.prompt),),
         system=request.system,
         n=request.n,
+        candidates=request.candidates,
         max_tokens=request.max_tokens,
         temperature=request.temperature,
         strength=request.strength,

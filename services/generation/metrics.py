@@ -20,6 +20,12 @@ COMPOSED: Final = Counter("slop_composed_posts", "Of the posts written, those un
 EXPLORED: Final = Counter(
     "slop_explored_posts", "Of the posts written, those under a prompt that the reader may like, to find out."
 )
+CHOSEN: Final = Counter(
+    "slop_chosen_requests",
+    "Requests with more candidates than posts, by which were served: best, by the reader's taste; first, those that "
+    "came first, because the featurizer did not read them in time.",
+    ["served"],
+)
 REWRITTEN: Final = Counter(
     "slop_rewritten_posts", "Drafts that nearly copied a known post or were empty: written again."
 )
@@ -81,6 +87,8 @@ CUT: Final = Counter("slop_cut_posts", "Streamed posts that were ended early, wh
 for _source in ("queue", "live"):
     FEED_POSTS.labels(_source)
     FEED_SECONDS.labels(_source)
+for _served in ("best", "first"):
+    CHOSEN.labels(_served)
 for _refusal in Refusal:
     REFUSED.labels(_refusal)
 for _arm in Arm:

@@ -21,6 +21,7 @@ from slop.composing import Choice, Composer, Pair, checked_pair, of_mixture
 from slop.exploring import explored, sampled_best
 from slop.profiles import Profile
 from slop.rollout.live import BasisRef
+from slop.settings import MAX_CANDIDATES
 from slop.soft_prompts import Floats, checked
 from slop.style_subject import StyleSubjectBasis
 from slop.tensor_wire import torch_base64
@@ -34,7 +35,8 @@ class PostsOfPrompt:
 
     Attributes:
         request: what the engine is asked for.
-        posts: for each text that comes, which post of the answer it is; indices from 0.
+        posts: for each text that comes, which post of the answer it is; indices from 0. Where there are candidates, the
+            texts post, post + n, post + 2 n, and so on compete, with those of the prompt's other posts.
     """
 
     request: CompletionRequest
@@ -48,11 +50,15 @@ class PickedPrompts:
     Attributes:
         by_prompt: all posts of the answer, by their prompts.
         composed: how many of the posts are composed, of a style and a subject.
+        candidates: how many texts are written for each post.
+        profile: by which posts are chosen if there are several; None if nothing is.
     """
 
     by_prompt: tuple[PostsOfPrompt, ...]
     personalization: Personalization
     composed: int = 0
+    candidates: int = 1
+    profile: Profile | None = None
 
 
 class PromptPicker:
@@ -86,18 +92,24 @@ class PromptPicker:
         manner = manner_of(state, self._basis, request.strength)
         state = replace(state, reason=manner.reason)
         drawn = None if manner.shares is None else self._draw(manner.shares, request.n, self._rng)
+        candidates, profile = 1, None
         if drawn is not None and state.arm == Arm.SOFT and state.profile is not None:
             self._explore(drawn, state.profile)
+            candidates, profile = self.candidates_of(request), state.profile
         choices: list[Choice] | list[None] = drawn or [None] * request.n
         posts_of: dict[Choice | None, list[int]] = defaultdict(list)
         for post, choice in enumerate(choices):
             posts_of[choice].append(post)
         by_prompt = [
-            PostsOfPrompt(self._completion(request, manner, choice, len(posts)), tuple(posts))
+            PostsOfPrompt(
+                self._completion(request, manner, choice, candidates * len(posts)),
+                tuple(post + request.n * number for number in range(candidates) for post in posts),
+            )
             for choice, posts in posts_of.items()
         ]
         composed = sum(isinstance(choice, Pair) for choice in choices)
-        return PickedPrompts(tuple(by_prompt), state.personalization(self._version), composed)
+        told = state.personalization(self._version)
+        return PickedPrompts(tuple(by_prompt), told, composed, candidates, profile if candidates > 1 else None)
 
     def _explore(self, drawn: list[Choice], profile: Profile) -> None:
         """Put prompts that the reader may like in the place of some that were drawn."""
@@ -113,6 +125,13 @@ class PromptPicker:
         """How long each text of a request may be, in tokens."""
         return request.max_tokens or self._settings.generation_max_tokens
 
+    def candidates_of(self, request: WritingRequest) -> int:
+        """How many texts are written for each post of a request, if its reader's posts can be chosen."""
+        if self._temperature_of(request) == 0:
+            return 1  # the same text again and again
+        asked = self._settings.generation_candidates if request.candidates is None else request.candidates
+        return min(asked, max(1, MAX_CANDIDATES // request.n))
+
     def probe(self) -> CompletionRequest:
         """One token under the first prompt of the basis: the least that shows that the engine takes its prompts."""
         messages = self._messages(0, WritingRequest(user_id=None), PROBE)
@@ -126,7 +145,7 @@ class PromptPicker:
             messages=self._messages(choice, request, manner),
             n=n,
             max_tokens=self.max_tokens_of(request),
-            temperature=settings.generation_temperature if request.temperature is None else request.temperature,
+            temperature=self._temperature_of(request),
             min_p=settings.generation_min_p,
             options=request.options,
             soft_tokens=0 if choice is None else self._rows[choice],
@@ -134,6 +153,9 @@ class PromptPicker:
             reader=request.user_id,
             may_shorten=request.may_shorten,
         )
+
+    def _temperature_of(self, request: WritingRequest) -> float:
+        return self._settings.generation_temperature if request.temperature is None else request.temperature
 
     def _messages(self, choice: Choice | None, request: WritingRequest, manner: Manner) -> list[dict[str, Any]]:
         system = self._system(choice, request.system, manner.about)

@@ -12,12 +12,12 @@ from generation.upstreams import Upstream, usable_upstreams
 from slop.arms import Arm, soft_or_control, usable_weights
 from slop.experiments import ArmAssigner, load_experiments
 from slop.recent import MOST_LIKED
-from slop.settings import FormerNames, LearningSettings, listed_urls
+from slop.settings import CandidatesSettings, FormerNames, LearningSettings, listed_urls
 
 ENGINE_URLS: Final = r"^[\s,]*https?://\S+"
 
 
-class Settings(LearningSettings):
+class Settings(CandidatesSettings, LearningSettings):
     """Where the engine is, how posts are drawn, and how long anything may take."""
 
     model_config = SettingsConfigDict(hide_input_in_errors=True)  # there are keys among them
@@ -74,8 +74,8 @@ class Settings(LearningSettings):
     generation_reader_tokens: int = Field(
         16_384,
         ge=0,
-        description="tokens (`n` × `max_tokens`) that one reader's requests in flight may ask for together; 0: any "
-        "number",
+        description="tokens (`n` × candidates × `max_tokens`) that one reader's requests in flight may ask for "
+        "together; 0: any number",
     )
     generation_key_requests: int = Field(
         0, ge=0, description="as of a reader, for one API key (`Authorization: Bearer`); 0: any number"
@@ -147,6 +147,19 @@ class Settings(LearningSettings):
         True,
         description="whether readers who like a style and a subject get both in one post, where the basis' folder has "
         "prompts of styles and subjects",
+    )
+
+    generation_diversity: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="what counts when posts are chosen among candidates: 0, how much each is to the reader's taste, 1, "
+        "how little it is like the others; maximal marginal relevance",
+    )
+    generation_choosing_timeout_s: float = Field(
+        2.0,
+        gt=0,
+        description="how long the featurizer may take to read the candidates; after that the first ones are served",
     )
 
     generation_rewrites: Annotated[int, FormerNames.of("SLOP_REWRITES")] = Field(

@@ -11,6 +11,7 @@ import structlog
 
 from generation import metrics
 from generation.callers import CallerLimit
+from generation.choosing import Chooser
 from generation.completions import CompletedText, Usage
 from generation.copy_filter import CopyFilter, HeldPost
 from generation.deadline import DEADLINE, Deadline
@@ -64,10 +65,11 @@ class Writer:
         copies: CopyFilter,
         upstreams: Upstreams,
         served: RecentlyServed,
+        chooser: Chooser,
     ) -> None:
         self._readers, self._picker, self._engine, self._limits = readers, picker, engine, limits
         self._post_publisher, self._copies, self._upstreams = post_publisher, copies, upstreams
-        self._served = served
+        self._served, self._chooser = served, chooser
 
     async def write(self, request: WritingRequest) -> WrittenPosts:
         """All posts, once they are complete.
@@ -78,12 +80,13 @@ class Writer:
         deadline = self._limits.deadline()
         with metrics.GENERATE_SECONDS.time(), _counted(), self._admitted(request):
             picked, copies = await self._prepared(request)
-            async with self._turn(request, picked, deadline):
-                texts, usage = await self._written(self._engine_of(picked), picked.by_prompt, copies, deadline)
-            return await self._published(request, [texts[post] for post in range(request.n)], usage, picked)
+            texts, usage = await self._whole(request, picked, copies, deadline)
+            return await self._published(request, texts, usage, picked)
 
     async def stream(self, request: WritingRequest) -> AsyncGenerator[PostPiece | WrittenPosts, None]:
         """Pieces of posts as they are written, then what `write` gives, but for `logprobs`, which the pieces have.
+
+        Posts that are chosen among candidates come whole.
 
         Raises:
             Problem: as `write` does, at any point.
@@ -92,10 +95,9 @@ class Writer:
         texts, usage, wrote = [CompletedText("")] * request.n, Usage(), False
         with _counted(), self._admitted(request):
             picked, copies = await self._prepared(request)
-            engine = self._engine_of(picked)
-            pieces = merged([self._pieces(engine, some, copies, deadline) for some in picked.by_prompt])
-            async with self._turn(request, picked, deadline), aclosing(pieces):
-                while (piece := await _next(pieces, deadline)) is not None:
+            pieces = self._pieces_of_all(request, picked, copies, deadline)
+            async with aclosing(pieces):
+                while (piece := await anext(pieces, None)) is not None:
                     if isinstance(piece, Usage):
                         usage += piece
                         continue
@@ -110,7 +112,9 @@ class Writer:
             yield await self._published(request, texts, usage, picked)
 
     def _admitted(self, request: WritingRequest) -> AbstractContextManager[None]:
-        tokens = request.n * self._picker.max_tokens_of(request)
+        # Before the reader's arm is known: no arm has more requests refused than another.
+        texts = request.n * self._picker.candidates_of(request)
+        tokens = texts * self._picker.max_tokens_of(request)
         return self._limits.callers.admitted(request.caller, request.user_id, tokens)
 
     async def _prepared(self, request: WritingRequest) -> tuple[PickedPrompts, CopyFilter]:
@@ -128,6 +132,31 @@ class Writer:
     ) -> AbstractAsyncContextManager[None]:
         turns = self._upstreams.limits.get(picked.personalization.arm, self._limits.turns)
         return turns.turn(request.caller.source, request.user_id or "", deadline.left_s)
+
+    async def _whole(
+        self, request: WritingRequest, picked: PickedPrompts, copies: CopyFilter, deadline: Deadline
+    ) -> tuple[list[CompletedText], Usage]:
+        """The texts of a request, complete and chosen."""
+        async with self._turn(request, picked, deadline):
+            texts, usage = await self._written(self._engine_of(picked), picked.by_prompt, copies, deadline)
+        chosen = await self._chooser.chosen(picked, texts, copies, deadline)
+        return [chosen[post] for post in range(request.n)], usage
+
+    async def _pieces_of_all(
+        self, request: WritingRequest, picked: PickedPrompts, copies: CopyFilter, deadline: Deadline
+    ) -> AsyncGenerator[PostPiece | Usage, None]:
+        """Pieces of the posts of all prompts; posts that are chosen are one piece each."""
+        if picked.candidates > 1:
+            texts, usage = await self._whole(request, picked, copies, deadline)
+            yield usage
+            for post, one in enumerate(texts):
+                yield PostPiece(post, one.text, one.finish_reason, one.logprobs)
+            return
+        engine = self._engine_of(picked)
+        pieces = merged([self._pieces(engine, some, copies, deadline) for some in picked.by_prompt])
+        async with self._turn(request, picked, deadline), aclosing(pieces):
+            while (piece := await _next(pieces, deadline)) is not None:
+                yield piece
 
     async def _written(
         self, engine: Engine, by_prompt: Sequence[PostsOfPrompt], copies: CopyFilter, deadline: Deadline

@@ -35,6 +35,8 @@ class WritingRequest:
         system: the caller's system text, before which nothing stands; the soft prompt follows it. Empty: there is none.
             None: there is none either, but plain texts have the basis' own.
         n: how many texts.
+        candidates: how many texts are written for each of these, if the reader's profile can choose among them; None:
+            as the settings say.
         max_tokens: of each; None: as the settings say for posts.
         may_shorten: whether texts may be shorter than that where the model has no room for so much.
         temperature: None: as the settings say.
@@ -50,6 +52,7 @@ class WritingRequest:
     turns: tuple[Turn, ...] = ()
     system: str | None = None
     n: int = 1
+    candidates: int | None = 1
     max_tokens: int | None = None
     may_shorten: bool = False
     temperature: float | None = None
@@ -87,7 +90,8 @@ class WrittenPosts:
 
     Attributes:
         posts: the texts.
-        usage: what the engine has read and written for them, drafts that were written again included.
+        usage: what the engine has read and written for them, drafts that were written again and candidates that were
+            not chosen included.
         personalization: what the reader's profile did to them.
     """
 

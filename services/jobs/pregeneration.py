@@ -26,6 +26,7 @@ from slop.basis import Basis
 from slop.profiles import InvalidProfile, Profile
 from slop.redis.feed_queue import FeedQueues, QueueState, WrittenUnder
 from slop.redis.profiles import ProfileArchive, User
+from slop.settings import MAX_CANDIDATES
 from slop.soft_prompts import UnsafeSoftPrompt, shares
 from slop.v1.post_pb2 import Post
 
@@ -128,6 +129,7 @@ class Pregeneration:
         self._queues = FeedQueues(redis, settings.pregeneration_expiry_s)
         self._budget = TokenBudget(redis, settings.pregeneration_tokens_per_s, clock)
         self._archive, self._basis, self._settings = archive, basis, settings
+        self._tokens, self._candidates = settings.pregeneration_post_tokens, settings.generation_candidates
         self._version = basis.version
 
     def fill(self, client: httpx.Client, limits: JobLimits) -> int:
@@ -143,10 +145,11 @@ class Pregeneration:
             missing, replace = wanted.posts, wanted.replace
             while missing:
                 limits.check()
-                affordable = int(self._budget.left() // self._settings.pregeneration_post_tokens)
+                affordable = int(self._budget.left() // (self._tokens * self._candidates))
                 if affordable < 1:
                     return written
-                posts = self._posts(client, wanted.user, min(missing, BATCH, affordable))
+                at_once = min(missing, BATCH, MAX_CANDIDATES // self._candidates, affordable)
+                posts = self._posts(client, wanted.user, at_once)
                 if not posts:
                     break
                 self._queues.add(wanted.user, posts, wanted.now, replace=replace)
@@ -198,12 +201,12 @@ class Pregeneration:
         Raises:
             GenerationBusy: the service has no time, or is away.
         """
-        tokens = self._settings.pregeneration_post_tokens
+        asked = {"user_id": user.user_id, "n": posts, "max_tokens": self._tokens, "candidates": self._candidates}
         try:
-            response = client.post("/v1/generate", json={"user_id": user.user_id, "n": posts, "max_tokens": tokens})
+            response = client.post("/v1/generate", json=asked)
         except httpx.TransportError as error:
             raise GenerationBusy(f"{type(error).__name__}: {error}") from error
-        self._budget.use(posts * tokens)
+        self._budget.use(posts * self._candidates * self._tokens)  # at most: not every reader's posts are chosen
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or (
             response.status_code == HTTPStatus.TOO_MANY_REQUESTS
         ):

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from slop.settings import FormerNames, LearningSettings
+from slop.settings import CandidatesSettings, FormerNames, LearningSettings
 
 RUN_DIR = Path(".run")
 
@@ -17,7 +17,7 @@ def _in_run_dir(chosen: dict[str, Any]) -> Path:
     return run_dir / "jobs"
 
 
-class JobsSettings(LearningSettings):
+class JobsSettings(CandidatesSettings, LearningSettings):
     """Read from the environment; `worker_port` is `SLOP_WORKER_PORT`, and so on."""
 
     jobs_redis_url: str = Field("", description="Celery's broker and results; empty: database 1 of redis_url's server")

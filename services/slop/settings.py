@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # the images of the model and of vLLM contain no other module
     from slop.basis import Basis
     from slop.latent import Prior
 
+MAX_CANDIDATES = 32
+"""Most texts that are written for a request whose posts are chosen among them."""
 DEFAULT_BASIS = Path(__file__).parent / "bases" / "smollm2-135m-instruct"
 
 
@@ -163,6 +165,18 @@ class EmbedderSettings(CommonSettings):
         "images name all-MiniLM-L6-v2",
     )
     embedder_threads: int = Field(1, ge=1, description="threads that embedding one text takes")
+
+
+class CandidatesSettings(CommonSettings):
+    """How many texts are written for a post, for whoever writes it or pays for it."""
+
+    generation_candidates: int = Field(
+        1,
+        ge=1,
+        le=MAX_CANDIDATES,
+        description="texts written for each post that is served to a reader with a profile in the arm soft, of which "
+        "those most to the reader's taste are chosen; a post costs so many times the tokens. 1: nothing is chosen",
+    )
 
 
 class LearningSettings(CommonSettings):

@@ -177,6 +177,18 @@ def test_the_budget_bounds_what_is_written_and_the_most_urgent_go_first(service:
     assert fill(pregeneration_posts=4, pregeneration_tokens_per_s=20 / 60) == 0
 
 
+def test_candidates_that_are_written_for_each_post_are_paid_for(
+    service: httpx.Client, fill: Filler, engine: HangingEngine
+) -> None:
+    """The featurizer is away: the first of the candidates go into the queue."""
+    put_profile(fill.redis, BASIS, "ada", profile_of(BASIS, GARDENER))
+    feed(service, "ada")
+    engine.texts.clear()
+    assert fill(generation_candidates=2, pregeneration_tokens_per_s=40 / 60) == 5  # a minute's tokens are ten texts
+    assert sum(engine.texts) == 10
+    assert fill.redis.llen(queue_key(ADA)) == 5
+
+
 def test_tokens_that_were_not_used_are_saved_for_a_minute(redis_client: Redis) -> None:
     clock = Clock()
     budget = TokenBudget(redis_client, 2.0, clock)

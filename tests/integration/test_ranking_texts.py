@@ -14,12 +14,10 @@ import pytest
 from redis import Redis
 
 from featurizer.api import FeatureRequests, features_router
-from featurizer.post_features import RequestedText
 from kit.worker import health_server
 from slop.profiles import scores
-from slop.redis.posts import Floats
 from tests.basis import profile_of, random_basis
-from tests.featurizers import POISON, Parts, parts_of, ref
+from tests.featurizers import POISON, AnsweringLane, Parts, parts_of, ref
 from tests.generations import client_of, generation_server, put_profile
 from tests.samples import sample
 from tests.servers import HOST
@@ -28,18 +26,6 @@ from tests.waiting import eventually
 BASIS = random_basis()
 ADA = profile_of(BASIS, (1.5, -1.0, 0.5, -0.2))
 MOST_TEXTS = 2_000
-
-
-@dataclass(frozen=True)
-class Answering:
-    """A lane of the test's own parts."""
-
-    parts: Parts
-    basis = BASIS
-
-    def features_of(self, asked: Sequence[RequestedText]) -> list[Floats | None]:
-        """As the featurizer's."""
-        return self.parts.post_features.answer(asked)
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[B
         redis = stack.enter_context(Redis.from_url(redis_url))
         redis.flushall()
         parts = stack.enter_context(parts_of(redis, BASIS))
-        router = features_router(FeatureRequests(MOST_TEXTS, 1), lambda _: Answering(parts))
+        router = features_router(FeatureRequests(MOST_TEXTS, 1), lambda _: AnsweringLane(BASIS, parts.post_features))
         port = stack.enter_context(health_server(HOST, 0, {}, router, requests=512))
         folder = tmp_path_factory.mktemp("generation")
         server, url = generation_server(

@@ -44,7 +44,7 @@ async def here() -> bool:
 async def test_five_hundred_texts_are_answered_in_order() -> None:
     lane, requests = Computing(), FeatureRequests(500, 1)
     texts = FeatureRequest(texts=["x" * (1 + number % 7) for number in range(500)]).asked()
-    found = await requests.features(lane, texts, here)
+    found = await requests.answer(lane.features_of, texts, here)
     assert [int(row[0]) for row in found if row is not None] == [1 + number % 7 for number in range(500)]
     assert max(map(len, lane.pieces)) == PIECE
 
@@ -52,9 +52,9 @@ async def test_five_hundred_texts_are_answered_in_order() -> None:
 async def test_requests_are_served_in_turn_piece_by_piece() -> None:
     lane, requests = Computing(), FeatureRequests(2_000, 1)
     lane.may.clear()
-    big = asyncio.create_task(requests.features(lane, asked("big", 20 * PIECE), here))
+    big = asyncio.create_task(requests.answer(lane.features_of, asked("big", 20 * PIECE), here))
     await asyncio.sleep(0)
-    small = asyncio.create_task(requests.features(lane, asked("small", 1), here))
+    small = asyncio.create_task(requests.answer(lane.features_of, asked("small", 1), here))
     await asyncio.sleep(0.05)
     lane.may.set()
     await asyncio.gather(small, big)
@@ -64,14 +64,14 @@ async def test_requests_are_served_in_turn_piece_by_piece() -> None:
 async def test_beyond_the_bound_requests_are_refused_with_a_time_to_come_again() -> None:
     lane, requests = Computing(), FeatureRequests(500, 1)
     lane.may.clear()
-    waiting = asyncio.create_task(requests.features(lane, asked("a", 400), here))
+    waiting = asyncio.create_task(requests.answer(lane.features_of, asked("a", 400), here))
     await asyncio.sleep(0)
     with pytest.raises(Problem) as refused:
-        await requests.features(lane, asked("b", 101), here)
+        await requests.answer(lane.features_of, asked("b", 101), here)
     assert (refused.value.status, refused.value.retry_after_s) == (503, 12)
     lane.may.set()
     await waiting
-    assert len(await requests.features(lane, asked("b", 500), here)) == 500
+    assert len(await requests.answer(lane.features_of, asked("b", 500), here)) == 500
 
 
 async def test_nothing_more_is_computed_for_a_caller_that_has_gone() -> None:
@@ -81,9 +81,9 @@ async def test_nothing_more_is_computed_for_a_caller_that_has_gone() -> None:
         return len(lane.pieces) == 2
 
     with pytest.raises(Problem, match="gone"):
-        await requests.features(lane, asked("a", 500), has_gone)
+        await requests.answer(lane.features_of, asked("a", 500), has_gone)
     assert len(lane.pieces) == 2
-    assert len(await requests.features(lane, asked("b", 500), here)) == 500
+    assert len(await requests.answer(lane.features_of, asked("b", 500), here)) == 500
 
 
 async def test_what_fails_frees_its_room() -> None:
@@ -94,7 +94,7 @@ async def test_what_fails_frees_its_room() -> None:
     requests = FeatureRequests(500, 1)
     for _ in range(3):
         with pytest.raises(RuntimeError):
-            await requests.features(Failing(), asked("a", 500), here)
+            await requests.answer(Failing().features_of, asked("a", 500), here)
 
 
 def test_there_are_as_many_posts_as_texts_or_none() -> None:

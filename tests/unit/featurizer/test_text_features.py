@@ -7,7 +7,8 @@ import pytest
 
 from featurizer.priority import Priority, PrioritySemaphore
 from featurizer.text_features import BACKGROUND_NICE, PIECE, PIECE_CHARACTERS, NotEncoded, TextFeatures
-from tests.featurizers import POISON, HashEncoder
+from tests.basis import TinyEmbedder
+from tests.featurizers import POISON, Floats, HashEncoder
 
 SIZE = 5
 
@@ -25,6 +26,20 @@ def test_features_come_in_the_order_of_the_texts_and_identical_texts_are_compute
         assert all(np.array_equal(row, encoder.row(text)) for row, text in zip(rows, texts, strict=True))
     assert sorted(encoder.encoded) == sorted(set(texts))
     assert features.remembers("a")
+
+
+def test_embeddings_come_with_the_features_which_are_remembered_then() -> None:
+    encoder = HashEncoder(SIZE)
+    features = features_with(encoder)
+    found = features.encoded(["a", POISON, "a", "b"], Priority.REQUEST)
+    assert found[1] == NotEncoded("ValueError: it can't be encoded")
+    for one, text in zip([found[0], *found[2:]], "aab", strict=True):
+        assert not isinstance(one, NotEncoded)
+        assert np.array_equal(one.features, encoder.row(text))
+        assert np.array_equal(one.embedding, TinyEmbedder().embed([text])[0])
+    assert sorted(encoder.encoded) == ["a", "b"]
+    features.of(["a", "b"], Priority.REACTION)
+    assert sorted(encoder.encoded) == ["a", "b"]
 
 
 def test_only_so_many_texts_are_remembered() -> None:
@@ -45,8 +60,8 @@ def test_a_text_that_can_not_be_encoded_harms_no_other_in_its_piece() -> None:
 @pytest.mark.parametrize("row", [np.full(SIZE, np.nan, np.float32), np.zeros(SIZE + 1, np.float32)])
 def test_features_that_can_not_be_used_are_none(row: np.ndarray) -> None:  # type: ignore[type-arg]
     class Broken(HashEncoder):
-        def features_of(self, texts: Sequence[str]) -> np.ndarray:  # type: ignore[type-arg]
-            return np.stack([row for _ in texts])
+        def features_and_embeddings(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
+            return np.stack([row for _ in texts]), TinyEmbedder().embed(texts)
 
     [found] = features_with(Broken(SIZE)).of(["a"], Priority.REACTION)
     assert isinstance(found, NotEncoded)

@@ -81,6 +81,49 @@ def test_every_post_is_ordered_once(weights: list[float], n: int, strength: floa
     assert all(some.request.n == len(some.posts) for some in picked.by_prompt)
 
 
+@settings(max_examples=50)
+@given(
+    weights=st.lists(st.floats(-5, 5, width=32), min_size=4, max_size=4).filter(lambda given: max(given) > 0),
+    n=st.integers(1, 16),
+    candidates=st.integers(1, 32),
+)
+def test_candidates_are_under_the_prompts_that_posts_alone_would_be_under(
+    weights: list[float], n: int, candidates: int
+) -> None:
+    alone = picker().pick(WritingRequest("ada", n=n), reader(*weights))
+    picked = picker().pick(WritingRequest("ada", n=n, candidates=candidates), reader(*weights))
+    assert picked.candidates == max(1, min(candidates, 32 // n))
+    assert (picked.profile is None) == (picked.candidates == 1)
+    for one, some in zip(alone.by_prompt, picked.by_prompt, strict=True):
+        assert some.posts[: len(one.posts)] == one.posts
+        assert some.request.messages == one.request.messages
+        assert some.request.n == len(some.posts) == picked.candidates * len(one.posts)
+    indices = sorted(post for some in picked.by_prompt for post in some.posts)
+    assert indices == list(range(picked.candidates * n))
+
+
+def test_only_posts_of_a_profile_in_the_arm_soft_have_candidates_and_none_at_temperature_0() -> None:
+    request, profile = WritingRequest("ada", n=2, candidates=4), profile_of(BASIS, [1, 0, 0, 0])
+    crowd = np.array([1.0, 0, 0, 0])
+    for state in (
+        reader(-1, -1, -1, -1),
+        ReaderState(Reason.NO_PROFILE, Arm.SOFT),
+        ReaderState(Reason.CONTROL, Arm.BASE, profile),
+        ReaderState(Reason.CROWD, Arm.CROWD, profile, crowd=crowd),
+    ):
+        picked = picker().pick(request, state)
+        assert (picked.candidates, sum(some.request.n for some in picked.by_prompt)) == (1, 2)
+    assert picker().pick(replace(request, temperature=0), reader(1, 0, 0, 0)).candidates == 1
+
+
+def test_the_settings_say_how_many_candidates_there_are_where_the_request_leaves_it_to_them() -> None:
+    chosen = PromptPicker(BASIS, SETTINGS.model_copy(update={"generation_candidates": 4}), np.random.default_rng(0))
+    found = [chosen.candidates_of(WritingRequest("ada", n=n, candidates=asked)) for n, asked in ((1, None), (1, 2))]
+    assert found == [4, 2]
+    assert chosen.candidates_of(WritingRequest("ada", n=16, candidates=None)) == 2
+    assert chosen.candidates_of(WritingRequest("ada")) == 1  # a chat
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_reader_who_likes_a_style_and_a_subject_gets_both_in_every_post(seed: int) -> None:
     request, both = WritingRequest("ada", n=8), reader(1, 0, 1, 0)
