@@ -58,7 +58,7 @@ class Chooser:
         usable = _usable(texts, copies)
         best = await self._best(picked, picked.profile, {at: texts[at].text.strip() for at in usable}, deadline)
         order = dict.fromkeys([*best, *usable, *sorted(texts)])
-        chosen = {}
+        chosen = dict[int, CompletedText]()
         for some in picked.by_prompt:
             posts = some.posts[: len(some.posts) // picked.candidates]
             of_prompt = [at for at in order if at in some.posts][: len(posts)]
