@@ -16,14 +16,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.progress import Progress
 
 from client.catalogue import LabelledCatalogue, Post, load_catalogue
-from client.chats import Chats
 from client.errors import UserError
 from client.texts import Sampling
 from research import jokes
@@ -33,20 +31,20 @@ from research.figures import Scorer
 from research.folders import KEPT, RESULTS
 from research.projector import InvalidProjector, Projector, ProjectorOptions, train_projector
 from research.prompts import report
-from research.prompts.choosing import CANDIDATES, CHOOSING, KnownTexts, Reads, chosen_posts
+from research.prompts.choosing import CANDIDATES, CHOOSING, KnownTexts, Reads
 from research.prompts.figures import Measures, Row, rows_of, some
-from research.prompts.ways import DRAWN, OWN, OwnPrompts, drawn_prompts
+from research.prompts.given import Learned, first_of, for_nobody, given_chosen, given_from_pools, given_own
+from research.prompts.ways import DRAWN, OWN
 from research.screen import LOCAL, options_of, progress_on, run_study
 from research.stack import writer
-from research.topics.arms import CONTROL, POSTS, Given, Pool, Pools, dealt, drawn
+from research.topics.arms import CONTROL, Pool, Pools
 from research.topics.figures import Copies, Judge
 from research.topics.people import MAIN, Habits, Learner, Member, TasteKind, members_of, members_with
 from research.topics.shown import learner_and_posts
-from research.topics.writing import CachedWriter, WritingTask, cached_writer
+from research.topics.writing import cached_writer
 from research.writers import Writer
 from slop.basis import Basis
 from slop.encoder import Encoder
-from slop.profiles import Profile
 from slop.settings import LearningSettings
 
 TASTES: Final = {"one taste": 1, "two tastes": 2, "four tastes": 4}
@@ -81,19 +79,6 @@ class PromptsSettings(BaseSettings):
     def sampling(self) -> Sampling:
         """How posts are drawn."""
         return Sampling(self.temperature, self.max_tokens, self.min_p)
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """A reader and the profile after MAIN interactions; the number is a seed of what is drawn for the reader."""
-
-    number: int
-    member: Member
-    profile: Profile
-
-    def rng(self) -> np.random.Generator:
-        """A generator with the same seed for every way, so that the ways differ in nothing else."""
-        return np.random.default_rng([self.member.seed, self.number])
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,94 +150,6 @@ def prepared(settings: PromptsSettings, catalogue: LabelledCatalogue, console: C
     learned = learned_by(learner, members(settings, shown))
     reads = Encoder(basis, embedder()).features_and_embeddings
     return Prepared(basis, Classifier.trained_on(catalogue.held_out), projector, learned, reads)
-
-
-def first_of(learned: Sequence[Learned], count: int) -> list[Learned]:
-    """The first `count` readers of every kind and seed."""
-    seen: dict[tuple[str, int], int] = {}
-    chosen = []
-    for one in learned:
-        group = one.member.kind, one.member.seed
-        seen[group] = seen.get(group, 0) + 1
-        if seen[group] <= count:
-            chosen.append(one)
-    return chosen
-
-
-def for_nobody(one: Learned, plain: Pool, way: str) -> Given:
-    """What a reader without a taste gets: the plain model's posts."""
-    return Given(way, MAIN, one.member, drawn(plain.posts[0], POSTS, one.rng()), plain.prompt_tokens)
-
-
-def given_from_pools(
-    way: str, basis: Basis, learned: Sequence[Learned], soft: Mapping[int, Pool], plain: Mapping[int, Pool]
-) -> list[Given]:
-    """What readers get by a way that draws a prompt for each post.
-
-    Args:
-        way: one of `research.prompts.ways.DRAWN`.
-        basis: what profiles are over.
-        learned: the readers.
-        soft: for each seed the posts under each prompt.
-        plain: for each seed those for nobody.
-    """
-    given = []
-    for one in learned:
-        rng, pool = one.rng(), soft[one.member.seed]
-        prompts = drawn_prompts(way, one.profile, basis.size, POSTS, rng)
-        if prompts is None:
-            given.append(for_nobody(one, plain[one.member.seed], way))
-        else:
-            given.append(Given(way, MAIN, one.member, dealt(pool, prompts, rng), pool.prompt_tokens))
-    return given
-
-
-def given_chosen(
-    way: str,
-    basis: Basis,
-    learned: Sequence[Learned],
-    soft: Mapping[int, Pool],
-    plain: Mapping[int, Pool],
-    known: KnownTexts,
-) -> list[Given]:
-    """What readers get by one of `research.prompts.choosing.CHOOSING`; otherwise as `given_from_pools`."""
-    given = []
-    for one in learned:
-        seed = one.member.seed
-        posts = chosen_posts(CHOOSING[way], basis, one.profile, soft[seed], known, one.rng())
-        if posts is None:
-            given.append(for_nobody(one, plain[seed], way))
-        else:
-            given.append(Given(way, MAIN, one.member, posts, soft[seed].prompt_tokens))
-    return given
-
-
-async def given_own(
-    way: str,
-    basis: Basis,
-    projector: Projector,
-    learned: Sequence[Learned],
-    plain: Mapping[int, Pool],
-    writer: CachedWriter,
-    sampling: Sampling,
-) -> list[Given]:
-    """What readers get by a way that makes each of them a soft prompt; it is written for them, all at once."""
-    make, chats = OwnPrompts(basis, projector), Chats(basis.template)
-    prompts = [make(way, one.profile) for one in learned]
-    tasks = [
-        WritingTask(f"{way}/{one.member.reader.user_id}", chats.soft(prompt), POSTS)
-        for one, prompt in zip(learned, prompts, strict=True)
-        if prompt is not None
-    ]
-    written = iter(await writer.written(way, tasks, sampling))
-    given = []
-    for one, prompt in zip(learned, prompts, strict=True):
-        if prompt is None:
-            given.append(for_nobody(one, plain[one.member.seed], way))
-        else:
-            texts = next(written)
-            given.append(Given(way, MAIN, one.member, texts.posts, texts.prompt_tokens))
-    return given
 
 
 async def of_seeds(

@@ -1,5 +1,8 @@
 """Which candidates are served, where the featurizer is not asked in vain and where it can't be."""
 
+import asyncio
+import socket
+
 import numpy as np
 import pytest
 
@@ -71,8 +74,15 @@ async def test_without_a_featurizer_the_first_posts_are_served_and_what_is_refus
     assert await alone.chosen(PICKED, only_refused, COPIES, Deadline(60)) == {at: only_refused[at] for at in range(3)}
 
 
-async def test_after_the_deadline_nothing_is_asked() -> None:
-    assert await chooser().chosen(PICKED, TEXTS, COPIES, Deadline(0)) == {at: TEXTS[at] for at in range(3)}
+async def test_a_featurizer_that_is_silent_is_waited_for_until_the_deadline_at_most() -> None:
+    """Its client, and the chooser, would wait for an hour."""
+    with socket.create_server((HOST, 0)) as silent:  # it takes connections and says nothing
+        featurizer = FeaturizerClient(f"http://{HOST}:{silent.getsockname()[1]}", 3_600)
+        async with asyncio.timeout(60):
+            for left_s in (0, 0.2):
+                found = await Chooser(BASIS, featurizer, 0.0, 3_600).chosen(PICKED, TEXTS, COPIES, Deadline(left_s))
+                assert found == {at: TEXTS[at] for at in range(3)}
+        await featurizer.close()
 
 
 async def test_posts_without_candidates_are_the_texts_that_came() -> None:

@@ -28,12 +28,8 @@ from research.prompts import __main__ as module
 from research.prompts import report
 from research.prompts.__main__ import (
     TASTES,
-    Learned,
     Prepared,
     PromptsSettings,
-    first_of,
-    given_chosen,
-    given_from_pools,
     learned_by,
     members,
     projector_of,
@@ -41,6 +37,7 @@ from research.prompts.__main__ import (
 )
 from research.prompts.choosing import CANDIDATES, CHOOSING, Choosing, KnownTexts, chosen_posts
 from research.prompts.figures import Measures, Row, rows_of, some
+from research.prompts.given import Learned, first_of, given_chosen, given_from_pools
 from research.prompts.ways import (
     AVERAGE,
     CONCATENATED,
