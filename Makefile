@@ -114,10 +114,10 @@ lint: setup  ## check style, formatting, types and the protocol definitions
 # The local run's lock files come first, since the images' take their versions from them.
 lock: $(VENV)/.python  ## resolve the requirements again and write their lock files
 	@$(PIP) install --quiet -r requirements/uv.txt
-	@cd requirements && for name in uv openai-cli native nodeps build services torch-cuda featurizer worker engine model; do \
+	@cd requirements && for name in uv openai-cli local nodeps build services torch-cuda featurizer worker engine model; do \
 	  case $$name in \
 	    nodeps | model | openai-cli) flags=--no-deps ;; \
-	    native) flags="$(addprefix --no-emit-package=,torch triton)" ;; \
+	    local) flags="$(addprefix --no-emit-package=,torch triton)" ;; \
 	    worker | engine) flags="--override without-torch.in $(addprefix --no-emit-package=,torch torchaudio torchcodec torchvision triton)" ;; \
 	    *) flags= ;; \
 	  esac; \
@@ -147,9 +147,9 @@ $(VENV)/.torch: $(VENV)/.python requirements/torch.in requirements/uv.txt
 	  UV_DEFAULT_INDEX=$(TORCH_INDEX) $(INSTALL) --quiet -r requirements/torch.in
 	@touch $@
 
-$(VENV)/.requirements: $(VENV)/.torch requirements/native.txt requirements/nodeps.txt
+$(VENV)/.requirements: $(VENV)/.torch requirements/local.txt requirements/nodeps.txt
 	@echo "set-up 3/4: vLLM and everything else, 700 MB"
-	@$(INSTALL) --require-hashes -r requirements/native.txt -r requirements/nodeps.txt 2>&1 | sed -u '/^ [+~-] /d; s/^ */  /'
+	@$(INSTALL) --require-hashes -r requirements/local.txt -r requirements/nodeps.txt 2>&1 | sed -u '/^ [+~-] /d; s/^ */  /'
 	@echo "  compiling, a minute or two"
 	@$(PY) -m compileall -q -j 0 -x '/(tests?|transformers/models)/' $(VENV)/lib >/dev/null 2>&1 || true  # some are templates, no Python
 	@touch $@

@@ -324,6 +324,6 @@ def pins(name: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("lock", ["build", "services", "featurizer", "worker", "engine", "model"])
-def test_images_have_the_packages_that_the_native_run_has(lock: str) -> None:
-    native = pins("native.txt") | pins("nodeps.txt")
-    assert [package for package, own in pins(f"{lock}.txt").items() if not own <= native.get(package, set())] == []
+def test_images_have_the_packages_that_the_local_run_has(lock: str) -> None:
+    local = pins("local.txt") | pins("nodeps.txt")
+    assert [package for package, own in pins(f"{lock}.txt").items() if not own <= local.get(package, set())] == []
