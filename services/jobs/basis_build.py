@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.limits import JobLimits
 from jobs.redis_clients import connected
 from jobs.settings import JobsSettings
-from jobs.training_process import REFUSED, running
+from jobs.training_process import running
 from slop.basis import Basis, InvalidBasis
+from slop.exit_status import REFUSED
 from slop.rollout.live import BasisRef, LiveBases
 from slop.style_subject import ABOUT_FILE
 

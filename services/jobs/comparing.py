@@ -5,7 +5,8 @@ from collections.abc import Callable
 from tempfile import TemporaryFile
 
 from jobs.settings import JobsSettings
-from jobs.training_process import REFUSED, running
+from jobs.training_process import running
+from slop.exit_status import REFUSED
 from slop.rollout.live import BasisRef
 
 

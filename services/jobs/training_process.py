@@ -9,7 +9,6 @@ from typing import IO, Final
 
 from jobs.settings import JobsSettings
 
-REFUSED: Final = 3  # exit status of a training command whose result is no better; `training.factors.logged` has it too
 STOP_S: Final = 10.0
 NICE: Final = 10
 

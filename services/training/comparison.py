@@ -15,9 +15,10 @@ import numpy as np
 from kafka.errors import KafkaError
 
 from slop.basis import Basis, InvalidBasis
+from slop.exit_status import REFUSED
 from slop.settings import LearningSettings
 from training.factors.judging import Agreement, Doubles, Judge
-from training.factors.logged import REFUSED, logged
+from training.factors.logged import logged
 from training.factors.reactions import Reactions
 from training.factors.refit import FEWEST_HELD_OUT, PriorOf, agreement
 

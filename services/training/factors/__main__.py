@@ -12,10 +12,11 @@ from kafka.errors import KafkaError
 
 from slop.basis import Basis, InvalidBasis
 from slop.copies import KnownPosts
+from slop.exit_status import REFUSED
 from slop.settings import LearningSettings
 from slop.style_subject import StyleSubjectBasis
 from training.factors.fit import FitOptions
-from training.factors.logged import REFUSED, logged
+from training.factors.logged import logged
 from training.factors.refit import RefitRefused, refit
 
 

@@ -1,16 +1,11 @@
 """Readers' reactions in the log."""
 
-from typing import Final
-
 from slop.basis import Basis
 from slop.kafka.log import whole_log
 from slop.kafka.topics import SIGNALS
 from slop.settings import LearningSettings
 from slop.signals import learnable
 from training.factors.reactions import Reactions, reactions_of
-
-REFUSED: Final = 3
-"""The exit status of a command whose result is no better; `jobs.training_process` has it too."""
 
 
 def logged(settings: LearningSettings, basis: Basis) -> Reactions:
