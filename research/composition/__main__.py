@@ -46,7 +46,11 @@ class CompositionSettings(BaseSettings):
     model_config = options_of("composition")
 
     out: Path = Field(RESULTS, validation_alias=AliasChoices("out", "OUT"), description="folder of the results")
-    factored: Path = Field(DEFAULT_BASIS, description="folder with factored.json and factored.safetensors")
+    style_subject: Path = Field(
+        DEFAULT_BASIS,
+        validation_alias=AliasChoices("style_subject", "COMPOSITION_STYLE_SUBJECT", "factored", "COMPOSITION_FACTORED"),
+        description="folder with the style × subject prompts",
+    )
     seed: int = Field(0, ge=0, description="of the pairs")
     pairs: int = Field(36, ge=2, le=96, description="pairs of a style and a topic")
     posts: int = Field(8, ge=2, le=64, description="posts a pair and arm")
@@ -72,7 +76,7 @@ def load_bases(settings: CompositionSettings) -> tuple[Basis, StyleSubjectBasis]
         UserError: one is missing or broken.
     """
     try:
-        return Basis.load(LearningSettings().basis_dir), StyleSubjectBasis.load(settings.factored)
+        return Basis.load(LearningSettings().basis_dir), StyleSubjectBasis.load(settings.style_subject)
     except InvalidBasis as error:
         raise UserError(str(error)) from error
 
@@ -143,12 +147,12 @@ def about(
 ) -> dict[str, Any]:
     """What the figures were taken with."""
     options = settings.model_dump(include={"seed", "pairs", "posts", "liked", "temperature", "max_tokens", "min_p"})
-    losses = {"basis": asdict(chosen.loss), "factored": asdict(chosen.style_subject_loss)}
+    losses = {"basis": asdict(chosen.loss), "style_subject": asdict(chosen.style_subject_loss)}
     return {
         **options,
         "model": basis.model,
         "revision": basis.revision,
-        "factored_basis": basis.version,
+        "style_subject_version": basis.version,
         "built": basis.built,
         "classifier_accuracy": dict(seen),
         "held_out_loss": losses,

@@ -18,7 +18,7 @@ PLAIN: Final = "plain"
 TEXT: Final = "words and description"
 MIXTURE: Final = "mixture"
 CONCATENATED: Final = "concatenated"
-STYLE_SUBJECT: Final = "factored"
+STYLE_SUBJECT: Final = "style × subject"
 ARMS: Final = (PLAIN, TEXT, MIXTURE, CONCATENATED, STYLE_SUBJECT)
 WORDS: Final = 4
 

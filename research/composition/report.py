@@ -44,11 +44,11 @@ def legend(about: Mapping[str, Any]) -> str:
         f"by classifiers of topics ({seen['topics']:.0%} right on catalogue posts) and of styles "
         f"({seen['styles']:.0%}). {about['liked']} held-out posts of a class choose its prompts.\n"
         "Words and description: the topic's words and what the style's posts were written by, as text. Mixture: the "
-        "topic's prompt for half of the posts, the style's for the others. Concatenated: both, style first. Factored: "
-        "a style and a subject that were trained jointly.\n"
+        "topic's prompt for half of the posts, the style's for the others. Concatenated: both, style first. Style × "
+        "subject: a style and a subject that were trained jointly.\n"
         "Perplexity is under the plain model, each post by itself; distinct-2 is among the posts of a pair. Held-out "
         f"posts cost {_loss(losses['basis'])} nats a token under the even mixture of the basis' prompts and "
-        f"{_loss(losses['factored'])} under that of all pairs of the factored basis."
+        f"{_loss(losses['style_subject'])} under that of all pairs of the style × subject prompts."
     )
 
 
@@ -61,7 +61,7 @@ def flat(row: Row) -> tables.Row:
     estimates = {
         **dict(zip(SHARES, row.keywords, strict=True)),
         **{f"{name}_by_classifier": share for name, share in zip(SHARES, row.classifiers, strict=True)},
-        "factored_ahead": row.ahead,
+        "style_subject_ahead": row.ahead,
         "perplexity": row.perplexity,
         "distinct2": row.distinct2,
     }
@@ -79,7 +79,7 @@ def markdown_of(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
             "virtual tokens": row.rows,
             **{name: _shown(share) for name, share in zip(SHARES, row.keywords, strict=True)},
             **{f"{name}, classifier": _shown(share) for name, share in zip(SHARES, row.classifiers, strict=True)},
-            "both: factored ahead by": _shown(row.ahead),
+            "both: style × subject ahead by": _shown(row.ahead),
             "perplexity": f"{row.perplexity.mean:.1f} ({row.perplexity.low:.1f}-{row.perplexity.high:.1f})",
             "distinct-2": _shown(row.distinct2),
         }

@@ -274,7 +274,7 @@ def topics(settings: TopicsSettings, console: Console) -> None:
         "model": ready.basis.model,
         "basis": ready.basis.version,
         "writer": settings.writer,
-        "factored_basis": ready.style_subject.version if ready.style_subject else None,
+        "style_subject_version": ready.style_subject.version if ready.style_subject else None,
         "forgetting": LearningSettings().forgetting,
         "classifier_accuracy": round(accuracy(ready.classifier, catalogue.shown), 4),
     }

@@ -149,10 +149,10 @@ def legend(results: Results, about: Mapping[str, Any]) -> list[str]:
     if results.composed:
         of_kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in results.composed.items())
         lines.append(
-            f"Composed: a style and a subject of the factored basis {about['factored_basis']} in every post of readers "
-            f"with at least {COMPOSED_FROM:.0%} of either in their weights ({of_kinds}); the others get the mixture. "
-            "That is what generation does; SLOP without it is the mixture for everybody. Readers of a seed with the "
-            "same pair share its posts."
+            f"Composed: a style and a subject of the style × subject prompts {about['style_subject_version']} in every "
+            f"post of readers with at least {COMPOSED_FROM:.0%} of either in their weights ({of_kinds}); the others "
+            "get the mixture. That is what generation does; SLOP without it is the mixture for everybody. Readers of a "
+            "seed with the same pair share its posts."
         )
     if results.effort:
         lines.append(

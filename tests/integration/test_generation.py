@@ -348,8 +348,8 @@ def test_an_engine_whose_model_the_basis_is_not_of_is_not_ready_and_says_why(
 def test_a_style_and_a_subject_that_a_reader_likes_are_in_one_prompt_and_counted(
     tmp_path: Path, stored: Redis, redis_url: str, kafka_bootstrap: str, echo: str
 ) -> None:
-    factored = style_subject_for(BASIS, spread_over([(None, 0), (None, 3), (1, None), (2, None)]))
-    factored.save(tmp_path / "basis")
+    style_subject = style_subject_for(BASIS, spread_over([(None, 0), (None, 3), (1, None), (2, None)]))
+    style_subject.save(tmp_path / "basis")
     put_profile(stored, BASIS, "eve", profile_of(BASIS, (1.0, -1.0, -1.0, -1.0)))
     put_profile(stored, BASIS, "bob", profile_of(BASIS, (1.0, -1.0, 1.0, -1.0)))
     server, url = generation_server(
@@ -361,7 +361,7 @@ def test_a_style_and_a_subject_that_a_reader_likes_are_in_one_prompt_and_counted
         told = client.get("/metrics").text.splitlines()
     server.stop()
     written = [{post["text"] for post in answer["posts"]} for answer in answers]
-    assert written == [{torch_base64(BASIS.prompts[0])}, {torch_base64(factored.prompt(1, 0))}]
+    assert written == [{torch_base64(BASIS.prompts[0])}, {torch_base64(style_subject.prompt(1, 0))}]
     assert [answer["personalization"]["reason"] for answer in answers] == ["personalized"] * 2
     assert "slop_composed_posts_total 2.0" in told
 

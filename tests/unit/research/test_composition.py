@@ -130,10 +130,10 @@ def test_posts_choose_the_prompts_that_were_begun_from_their_words() -> None:
     liked = {"dog": ["dog dog dog dog", "dog dog dog"], "star": ["star star star", "star star star star"]}
     rows = [float(3) * model.embed_words(f"{name} {name} {name}", 3).numpy() for name in liked]
     singles = basis_of(np.stack(rows), ["dog barks", "star shines"])
-    factored = random_style_subject(styles=2, subjects=3)
+    style_subject = random_style_subject(styles=2, subjects=3)
     with progress_on(Console(quiet=True)) as progress:
-        chosen = Chosen.by(liked, model, singles, factored, progress)
-        again = Chosen.by(liked, model, singles, factored, progress)
+        chosen = Chosen.by(liked, model, singles, style_subject, progress)
+        again = Chosen.by(liked, model, singles, style_subject, progress)
     assert chosen == again
     assert set(chosen.prompts) == set(chosen.styles) == set(chosen.subjects) == set(liked)
     assert sorted(chosen.prompts.values()) == [0, 1]
@@ -166,7 +166,7 @@ def rows() -> list[Any]:
     return rows_of(PAIRS, posts, virtual_tokens, (KEYWORDS, KEYWORDS), Scorer(scores))
 
 
-def test_a_row_has_shares_over_pairs_and_how_far_ahead_the_factored_arm_is() -> None:
+def test_a_row_has_shares_over_pairs_and_how_far_ahead_the_arm_of_style_subject_prompts_is() -> None:
     by_arm = {row.arm: row for row in rows()}
     topic, style, both = by_arm[STYLE_SUBJECT].keywords
     assert (topic.mean, style.mean, both.mean) == (0.5, 0.25, 0.25)
@@ -204,7 +204,7 @@ ABOUT: dict[str, Any] = {
     "liked": 6,
     "seed": 0,
     "classifier_accuracy": {"topics": 0.9, "styles": 0.95},
-    "held_out_loss": {name: {"mean": 2.5, "low": 2.4, "high": 2.6} for name in ("basis", "factored")},
+    "held_out_loss": {name: {"mean": 2.5, "low": 2.4, "high": 2.6} for name in ("basis", "style_subject")},
     "examples": [{"pair": "question, chess", **dict.fromkeys(ARMS, "one | two\nthree")}],
 }
 
@@ -217,7 +217,7 @@ def test_json_csv_markdown_and_plot_say_the_same(tmp_path: Path) -> None:
     assert [row["arm"] for row in listed] == list(ARMS)
     assert (listed[-1]["both"], listed[-1]["both_high"]) == ("0.25", "0.5")
     markdown = (tmp_path / "new" / "composition.md").read_text()
-    assert "| factored | 5 | 0.50 (0.00-1.00) |" in markdown
+    assert "| style × subject | 5 | 0.50 (0.00-1.00) |" in markdown
     assert r"one \| two / three" in markdown
     assert (tmp_path / "new" / "composition.png").read_bytes().startswith(b"\x89PNG")
 
@@ -236,8 +236,8 @@ def test_examples_have_the_first_post_of_every_arm() -> None:
     assert first == {"pair": "question, chess", **{arm: f"{arm} 1" for arm in ARMS}}
 
 
-def test_a_missing_factored_basis_ends_the_study_with_what_to_do(tmp_path: Path) -> None:
-    settings = CompositionSettings(_cli_parse_args=False, factored=tmp_path)
+def test_missing_style_subject_prompts_end_the_study_with_what_to_do(tmp_path: Path) -> None:
+    settings = CompositionSettings(_cli_parse_args=False, style_subject=tmp_path)
     with pytest.raises(UserError, match="make style_subject"):
         load_bases(settings)
 

@@ -234,7 +234,7 @@ def test_rivals_of_an_earlier_run_are_kept_and_say_what_wrote_them(tmp_path: Pat
     rows = [replace(row, kind=kind) for kind in TasteKind]
     perplexities = {(kind, name, n): 5.0 for kind in TasteKind for name, n in ((CONTROL, MAIN), (HELD_OUT, 0))}
     about = TopicsSettings(_cli_parse_args=[], seeds=[0]).model_dump(exclude={"out", "earlier"})
-    told = {"model": "tiny", "factored_basis": None, "forgetting": 1.0, "classifier_accuracy": 0.9}
+    told = {"model": "tiny", "style_subject_version": None, "forgetting": 1.0, "classifier_accuracy": 0.9}
     before = {"basis": "then", "writer": "a GPU", "effort": {"cpu_us_an_interaction": 2.0, "tuned": 6e6}}
     rival = flat(rows[0], results := Results(rows, perplexities, {"music": row.share}, None))
     names = (TURNS, SOFT, "an arm of then")
@@ -255,7 +255,7 @@ STYLES = [label for label in POSTS if load_classes()[label].kind == "style"]
 TOPICS = [label for label in POSTS if load_classes()[label].kind == "topic"]
 
 
-def factored_of_classes(basis: Basis) -> StyleSubjectBasis:
+def style_subject_of_classes(basis: Basis) -> StyleSubjectBasis:
     """Every class of the catalogue is one prompt of the basis, and a style or a subject of its own."""
     pairs: list[tuple[int | None, int | None]] = [
         (STYLES.index(label), None) if label in STYLES else (None, TOPICS.index(label)) for label in POSTS
@@ -264,8 +264,8 @@ def factored_of_classes(basis: Basis) -> StyleSubjectBasis:
     return style_subject_for(basis, spread_over(pairs + rest, len(STYLES), len(TOPICS)))
 
 
-def wanted_of(basis: Basis, factored: StyleSubjectBasis) -> list[Wanted]:
-    composer = Composer.of(factored)
+def wanted_of(basis: Basis, style_subject: StyleSubjectBasis) -> list[Wanted]:
+    composer = Composer.of(style_subject)
     assert composer is not None
     members = [
         member for kind in (TasteKind.TOPIC, TasteKind.BOTH) for member in members_of(kind, POSTS, HABITS, seed=0)
@@ -274,7 +274,7 @@ def wanted_of(basis: Basis, factored: StyleSubjectBasis) -> list[Wanted]:
 
 
 def test_readers_of_a_topic_and_a_style_want_them_as_a_pair(basis: Basis) -> None:
-    for one in wanted_of(basis, factored_of_classes(basis)):
+    for one in wanted_of(basis, style_subject_of_classes(basis)):
         assert len(one.choices) == POSTS_A_READER
         if one.member.kind == TasteKind.BOTH and one.pairs:
             topic, style = one.member.tastes
@@ -282,38 +282,38 @@ def test_readers_of_a_topic_and_a_style_want_them_as_a_pair(basis: Basis) -> Non
 
 
 def test_it_is_told_for_how_many_readers_of_a_kind_posts_are_composed(basis: Basis) -> None:
-    shares = composed_for(wanted_of(basis, factored_of_classes(basis)))
+    shares = composed_for(wanted_of(basis, style_subject_of_classes(basis)))
     assert shares[TasteKind.BOTH] > 0.5 > shares[TasteKind.TOPIC]
 
 
 def test_only_pairs_that_somebody_wants_are_written_and_everybody_gets_different_posts(
     basis: Basis, tmp_path: Path
 ) -> None:
-    factored, engine = factored_of_classes(basis), Numbers()
-    wanted = wanted_of(basis, factored)
+    style_subject, engine = style_subject_of_classes(basis), Numbers()
+    wanted = wanted_of(basis, style_subject)
     soft, plain = (
         Pool([[f"soft {k}/{i}" for i in range(48)] for k in range(basis.size)], 32),
         Pool([["plain"] * 48], 28),
     )
     writer = CachedWriter(engine, tmp_path / "kept.jsonl", Progress(disable=True))
-    given = asyncio.run(ComposedPosts(writer, basis, factored, SAMPLING).given(wanted, {0: (soft, plain)}))
+    given = asyncio.run(ComposedPosts(writer, basis, style_subject, SAMPLING).given(wanted, {0: (soft, plain)}))
     both = [one for one in wanted if one.member.kind in SERVED]
     assert [(one.arm, one.member, one.n) for one in given] == [(COMPOSED, one.member, MAIN) for one in both]
     assert engine.asked == {
-        name_of(factored, pair): max(one.pairs[pair] for one in both)
+        name_of(style_subject, pair): max(one.pairs[pair] for one in both)
         for pair in {pair for one in both for pair in one.pairs}
     }
     for one, of in zip(given, both, strict=True):
         assert len(set(one.posts)) == POSTS_A_READER
         asked = Counter(post.split("/")[0] for post in one.posts)
         assert asked == {
-            **{name_of(factored, pair): count for pair, count in of.pairs.items()},
+            **{name_of(style_subject, pair): count for pair, count in of.pairs.items()},
             **Counter(f"soft {choice}" for choice in of.choices if not isinstance(choice, Pair)),
         }
 
 
-def name_of(factored: StyleSubjectBasis, pair: Pair) -> str:
-    return torch_base64(factored.prompt(*pair)).replace("/", "_")
+def name_of(style_subject: StyleSubjectBasis, pair: Pair) -> str:
+    return torch_base64(style_subject.prompt(*pair)).replace("/", "_")
 
 
 class Numbers(StockEngine):

@@ -96,14 +96,14 @@ def test_without_shares_of_prompts_nothing_is_composed() -> None:
 
 
 def test_the_prompts_of_all_pairs_are_safe() -> None:
-    factored = random_style_subject()
-    for number, prompt in enumerate(factored.pairs()):
-        np.testing.assert_array_equal(checked_pair(Pair(*divmod(number, 4)), factored), prompt)
+    style_subject = random_style_subject()
+    for number, prompt in enumerate(style_subject.pairs()):
+        np.testing.assert_array_equal(checked_pair(Pair(*divmod(number, 4)), style_subject), prompt)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e4])
 def test_a_pair_that_harms_the_engine_is_unsafe(bad: float) -> None:
-    factored = random_style_subject()
-    factored.subjects[2, 1, 3] = bad
+    style_subject = random_style_subject()
+    style_subject.subjects[2, 1, 3] = bad
     with pytest.raises(UnsafeSoftPrompt):
-        checked_pair(Pair(0, 2), factored)
+        checked_pair(Pair(0, 2), style_subject)

@@ -14,7 +14,7 @@ from tests.basis import random_basis, random_style_subject, spread_over, style_s
 OF_PROMPTS = spread_over([(None, 0), (None, 3), (1, None), (None, None)])
 
 
-def test_a_factored_basis_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+def test_style_subject_prompts_come_back_as_they_were_saved(tmp_path: Path) -> None:
     basis = random_style_subject()
     basis.save(tmp_path)
     back = StyleSubjectBasis.load(tmp_path)
@@ -86,11 +86,11 @@ def test_a_content_that_is_not_what_the_file_says_is_refused(tmp_path: Path) -> 
 def test_in_the_folder_of_its_basis_it_is_found(tmp_path: Path) -> None:
     basis = random_basis()
     assert StyleSubjectBasis.beside(tmp_path, basis) is None
-    factored = style_subject_for(basis, OF_PROMPTS)
-    factored.save(tmp_path)
+    style_subject = style_subject_for(basis, OF_PROMPTS)
+    style_subject.save(tmp_path)
     found = StyleSubjectBasis.beside(tmp_path, basis)
     assert found is not None
-    assert found.version == factored.version
+    assert found.version == style_subject.version
 
 
 @pytest.mark.parametrize(
