@@ -29,9 +29,19 @@ def copied_by(stage: str) -> list[tuple[list[str], str]]:
     return [([re.sub("^/(sources|app)/", "", one) for one in sources], target) for *sources, target in words]
 
 
-def test_only_requirements_are_copied_as_the_checkout_has_them_since_others_may_not_be_able_to_read_it() -> None:
+def test_every_stage_copies_files_of_the_checkout_from_the_one_that_gives_them_the_same_modes_everywhere() -> None:
     copies = re.findall(r"^COPY (?!--from=)(.*)$", DOCKERFILE.read_text(), re.MULTILINE)
-    assert [copy for copy in copies if not copy.startswith("requirements/")] == [". /sources"]
+    assert copies == [". /sources"]
+
+
+@pytest.mark.parametrize("umask", ["002", "022", "077"])
+def test_files_have_the_same_modes_whatever_the_umask_of_the_checkout_was(umask: str, tmp_path: Path) -> None:
+    """Else the builder would take them for changed, and install all packages again."""
+    [chmod] = re.findall(r"^RUN (chmod .*) /sources$", DOCKERFILE.read_text(), re.MULTILINE)
+    script = f"umask {umask}; mkdir folder; touch folder/text run; chmod +x run; {chmod} ."
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"folder": 0o755, "text": 0o644, "run": 0o755}
 
 
 def test_all_that_is_copied_is_there_and_reaches_the_builder() -> None:
