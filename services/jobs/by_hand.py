@@ -13,9 +13,10 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from jobs.app import app
+from jobs.catching_up import RolloutFailed
 from jobs.redis_clients import live_archive
 from jobs.relearn import relearn as learn_anew
-from jobs.rollout import RolloutFailed, RolloutRefused, cancel, folder_of, roll_back, roll_out
+from jobs.rollout import RolloutRefused, cancel, folder_of, roll_back, roll_out
 from jobs.settings import JobsSettings
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot
 from jobs.snapshots import restore_snapshot

@@ -16,7 +16,8 @@ from typing import Final, cast
 
 from redis import Redis
 
-from jobs.rollout import Rollout, RolloutRefused, Say, only_rollout
+from jobs.catching_up import Say
+from jobs.rollout import Rollout, RolloutRefused, only_rollout
 from jobs.settings import JobsSettings
 from jobs.snapshot_file import InvalidSnapshot, read_snapshot
 from jobs.snapshots import restore_snapshot, snapshots

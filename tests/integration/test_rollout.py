@@ -22,9 +22,10 @@ from featurizer.settings import FeaturizerSettings
 from featurizer.text_features import TextFeatures
 from infra.local.ports import free_port
 from infra.local.ready import http_answers
+from jobs.catching_up import RolloutFailed
 from jobs.limits import JobLimits
 from jobs.relearn import NEWEST, relearn
-from jobs.rollout import RolloutFailed, RolloutRefused, cancel, roll_back, roll_out
+from jobs.rollout import RolloutRefused, cancel, roll_back, roll_out
 from jobs.settings import JobsSettings
 from jobs.snapshots import take_snapshot
 from learner.learning import Learner
