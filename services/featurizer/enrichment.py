@@ -34,7 +34,8 @@ from slop.decisions import Decision, decision_of
 from slop.interaction_types import interaction_type_of
 from slop.kafka.dead_letters import rejected
 from slop.kafka.records import ConsumerRecord
-from slop.redis.parking import Parking, ParkOutcome, reader_key
+from slop.redis.parked import reader_key
+from slop.redis.parking import Parking, ParkOutcome
 from slop.redis.posts import FoundPost, PostRef, PostText, SentText
 from slop.redis.profiles import User
 from slop.redis.served import SeenTexts

@@ -10,7 +10,7 @@ import structlog
 
 from slop.kafka.dead_letters import rejected
 from slop.kafka.records import ConsumerRecord
-from slop.redis.parking import Parked
+from slop.redis.parked import Parked
 from slop.redis.posts import PostRef
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.signal_pb2 import Signal

@@ -31,7 +31,8 @@ from slop.kafka.outbox import Outbox
 from slop.kafka.records import ConsumerRecord, ProducerRecord
 from slop.kafka.subscription import BACKGROUND_FETCH_WAIT_MS, Subscription
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, encode, key_of
-from slop.redis.parking import Claim, Parked, Parking, published_again
+from slop.redis.parked import Parked, published_again
+from slop.redis.parking import Claim, Parking
 from slop.v1.interaction_pb2 import Interaction, Rejected
 
 log = structlog.get_logger(__name__)

@@ -26,7 +26,7 @@ from slop.kafka.group_lag import GroupLag
 from slop.kafka.outbox import Outbox
 from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import INTERACTIONS, SIGNALS, encode, key_of
-from slop.redis.parking import published_again
+from slop.redis.parked import published_again
 from slop.redis.profiles import ProfileArchive
 from slop.rollout.live import BasisRef, groups_of
 from slop.v1.interaction_pb2 import Interaction

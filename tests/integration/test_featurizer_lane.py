@@ -19,7 +19,8 @@ from slop.kafka.brokers import create_topics
 from slop.kafka.dead_letters import MAX_PAYLOAD
 from slop.kafka.log import whole_log
 from slop.kafka.topics import INTERACTIONS, POSTS, REJECTED, SIGNALS, encode, key_of
-from slop.redis.parking import DUE_KEY, Entry
+from slop.redis.parked import Entry
+from slop.redis.parking import DUE_KEY
 from slop.redis.posts import PostRef, features_key, parked_key, text_key
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from slop.v1.post_pb2 import Post

@@ -18,7 +18,8 @@ from slop.basis import Basis
 from slop.kafka.brokers import create_topics
 from slop.kafka.topics import encode
 from slop.redis.crowd import crowd_key
-from slop.redis.parking import Parked, Parking
+from slop.redis.parked import Parked
+from slop.redis.parking import Parking
 from slop.redis.profiles import Profiles
 from slop.v1.interaction_pb2 import Rejected
 from tests.basis import random_basis

@@ -11,7 +11,8 @@ from redis.exceptions import ConnectionError as RedisAway
 from featurizer.workers import ParkingWorker
 from slop.kafka.records import ProducerRecord
 from slop.kafka.topics import INTERACTIONS, REJECTED, encode
-from slop.redis.parking import Entry, Parked, Parking, ParkingLimits, ParkOutcome
+from slop.redis.parked import Entry, Parked
+from slop.redis.parking import Parking, ParkingLimits, ParkOutcome
 from slop.v1.interaction_pb2 import Interaction, Rejected
 from tests.basis import random_basis
 from tests.featurizers import BOUNDS, DAY_MS, POISON, Parts, featurizer_settings, interaction, now_ms, parts_of, ref

@@ -5,7 +5,8 @@ import pytest
 from redis import Redis
 from redis import asyncio as aioredis
 
-from slop.redis.parking import Parked, Parking
+from slop.redis.parked import Parked
+from slop.redis.parking import Parking
 from slop.redis.posts import (
     DAY_S,
     POST_TTL_S,

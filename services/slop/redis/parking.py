@@ -11,13 +11,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import blake2b
-from typing import Any, Final, NamedTuple, Self, cast
-from urllib.parse import quote
+from typing import Any, Final, NamedTuple, cast
 
 from redis import Redis
 
 from slop.basis import Basis
+from slop.redis.parked import Entry, Parked
 from slop.redis.posts import PostRef, features_key, parked_key, text_key
 from slop.redis.scripts import Call, Script
 from slop.v1.interaction_pb2 import Interaction, Rejected
@@ -103,60 +102,6 @@ class ParkingLimits:
     lease_ms: int = 60_000
 
 
-def reader_key(interaction: Interaction) -> str:
-    """The reader of an interaction, as one string without spaces."""
-    return f"{quote(interaction.tenant, safe='')}/{quote(interaction.user_id, safe='')}"
-
-
-class Entry(NamedTuple):
-    """An entry of the books, of one interaction.
-
-    Attributes:
-        name: digest of its record, in hex, so that a record that comes again is parked once.
-        post: that it waits for.
-        reader: whose interaction it is (see `reader_key`).
-    """
-
-    name: str
-    post: PostRef
-    reader: str
-
-    def __str__(self) -> str:
-        """The string that is stored."""
-        return f"{self.name} {self.post.key} {self.reader}"
-
-    @classmethod
-    def of(cls, stored: str) -> Self:
-        """From the string that is stored."""
-        name, post, reader = stored.split(" ")
-        return cls(name, PostRef.of_key(post), reader)
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """A parked interaction.
-
-    Attributes:
-        entry: of the books.
-        rejected: what is published if it expires. It contains the interaction, and this is how it is stored.
-    """
-
-    entry: Entry
-    rejected: Rejected
-
-    @classmethod
-    def of(cls, interaction: Interaction, rejected: Rejected, record: bytes) -> Self:
-        """From an interaction, what is published if it expires, and the bytes of its record."""
-        name = blake2b(record, digest_size=16).hexdigest()
-        post = PostRef(interaction.tenant, interaction.post_id)
-        return cls(Entry(name, post, reader_key(interaction)), rejected)
-
-    @property
-    def interaction(self) -> Interaction:
-        """The interaction itself."""
-        return Interaction.FromString(self.rejected.payload)
-
-
 class ParkOutcome(StrEnum):
     """What became of an interaction that was to be parked."""
 
@@ -208,7 +153,7 @@ class Parking:
     def of_post(self, post: PostRef) -> list[Parked]:
         """The interactions parked under a post, in the order in which they were received."""
         stored = cast("Mapping[bytes, bytes]", self._redis.hgetall(parked_key(post)))
-        parked = [_parked(name.decode(), post, value) for name, value in stored.items()]
+        parked = [Parked.of_stored(name.decode(), post, value) for name, value in stored.items()]
         return sorted(parked, key=_received)
 
     def claim_due(self, most: int) -> tuple[list[Parked], list[Entry]]:
@@ -291,20 +236,6 @@ def all_parked(redis: Redis, batch: int = 1_000) -> Iterator[Interaction]:
         for value in cast("list[bytes | None]", pipe.execute()):
             if value is not None:
                 yield Interaction.FromString(Rejected.FromString(value).payload)
-
-
-def published_again(interaction: Interaction) -> Interaction:
-    """An interaction as it is published again: with `redeliveries` + 1 and its former time of receipt."""
-    again = Interaction()
-    again.CopyFrom(interaction)
-    again.redeliveries += 1
-    return again
-
-
-def _parked(name: str, post: PostRef, value: bytes) -> Parked:
-    rejected = Rejected.FromString(value)
-    interaction = Interaction.FromString(rejected.payload)
-    return Parked(Entry(name, post, reader_key(interaction)), rejected)
 
 
 def _received(parked: Parked) -> tuple[int, int]:
