@@ -12,7 +12,8 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.structs import TopicPartition
 from redis import Redis
 
-from slop.kafka.durability import DurableCommits, WhenLost, kept_key
+from slop.kafka.durability import DurableCommits, WhenLost
+from slop.kafka.kept_offsets import kept_key
 from slop.kafka.subscription import Subscription
 from slop.kafka.topics import Topic
 from slop.redis.persistence import OtherRun

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from slop.basis import Basis
-from slop.kafka.durability import kept_key
+from slop.kafka.kept_offsets import kept_key
 from slop.kafka.topics import SIGNALS
 from slop.v1.signal_pb2 import Signal
 from tests.basis import random_basis

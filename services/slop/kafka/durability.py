@@ -1,38 +1,42 @@
-"""Kafka offsets that stand only for what Redis has surely persisted.
+"""Kafka offsets that are committed only once Redis has persisted what they stand for.
 
-Redis with appendfsync everysec loses its last second or two in a crash. An offset that was committed at once would say
-that what is lost was done. So a worker that writes to Redis what it reads from Kafka uses `DurableCommits` between
-itself and its `Subscription`:
+Redis with `appendfsync everysec` loses its last second or two in a crash. If an offset were committed at once, records
+whose results are lost would count as done. So a worker that reads from Kafka and writes to Redis polls and commits by
+`DurableCommits`, not by its `Subscription`:
 
     commits = DurableCommits(subscription, redis, WhenLost.BEGINNING, settings.redis_persisted_after_s)
     while working:
         records = commits.poll(wait_s, max_records)   # instead of subscription.poll
-        ...                                           # write by commits.redis; what comes twice must do no harm
+        ...                                           # write by commits.redis; a record may come twice
         if not commits.done():                        # instead of subscription.commit; never waits
-        ...                                       # Redis was emptied meanwhile: take back what was written
+            ...                                       # Redis was emptied meanwhile: take back what was written
     commits.close()                                   # before subscription.close
 
-`done` tells Redis itself how far the worker has got, after what it wrote (`kept_key`). A crash cuts Redis' append-only
-file at its end, so that who finds this number in it finds everything before it too. Offsets are committed by a later
-call of `poll`, once WAITAOF (Redis 7.2, Valkey) says that this number is on disk; a Redis without WAITAOF is trusted
-with what is older than `after_s`. One without an append-only file persists nothing, and nothing is waited for.
+When offsets are committed: `done` writes to Redis how far the worker has got (`slop.kafka.kept_offsets`), after
+everything that the worker wrote itself. A crash cuts Redis' append-only file at its end; if this number is still in the
+file, so is all that was written before it. A later call of `poll` commits the offsets, once WAITAOF (Redis 7.2, Valkey)
+confirms that the number is on disk. A Redis without WAITAOF is trusted to have persisted what is older than `after_s`.
+A Redis without an append-only file persists nothing, and then offsets are committed at once.
 
-Every commit notes the run of Redis that it was made under. Who finds another run than the one that it worked with, or
-than the one that its partitions were committed under, goes back to what that Redis knows of, and to what was committed
-at the most: before anything later is committed, and before anything later is written, where the order matters.
-`commits.redis` sees to that: it writes to the run that the last poll has seen, and raises OtherRun where it finds
-another one; then the batch is to be given up, and the next poll goes back. All this holds of one Redis; a replica that
-takes over may lack what was on the disk of the former one, and is taken at its word.
+When the worker goes back: every commit notes the run of Redis under which it was made. `poll` may find another run than
+the one that it worked with, or than the one that a partition was committed under. Then it sets the partition back to
+the offset that this Redis has kept, or to the committed one if that is lower; `WhenLost` says what it does if this
+Redis has kept none. Nothing later is committed before that, and nothing later is written: `commits.redis` is bound to
+the run that the last poll has seen, and raises OtherRun if another one answers. The worker then gives the batch up, and
+the next poll goes back.
 
-A Redis that was emptied within its run (FLUSHALL) has lost what `done` told it. The next poll notices and goes back, as
-from a Redis that comes back empty. If it was emptied since the last poll, `done` says so by returning False.
+A Redis that was emptied within its run (FLUSHALL) has lost what `done` wrote. The next poll notices and goes back, as
+from a Redis that comes back empty. If it was emptied since the last poll, `done` returns False.
+
+All this holds for a single Redis. A replica that takes over may lack what the former one had on disk; this is not
+noticed.
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, cast
+from typing import Final
 
 import structlog
 from kafka.errors import KafkaError
@@ -40,26 +44,13 @@ from kafka.structs import TopicPartition
 from redis import Redis
 from redis.exceptions import RedisError
 
+from slop.kafka.kept_offsets import KeptOffsets
 from slop.kafka.records import ConsumerRecord
 from slop.kafka.subscription import Committed, Subscription
 from slop.redis.persistence import OtherRun, Persistence, RedisState, RunBoundRedis
-from slop.redis.scripts import Call, Script
 
-KEPT_TTL_S: Final = 90 * 24 * 3600
 SETTLE_S: Final = 3.0
 LOOK_S: Final = 0.05
-
-# KEYS: how far a group has got. ARGV: expiry in s, number of fields that were written before, these fields, then each
-# field to write and its value. Writes them and returns 1; returns 0 and writes nothing if a former field is missing.
-_KEEP: Final = Script("""
-local former = tonumber(ARGV[2])
-for at = 3, 2 + former do
-  if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 0 then return 0 end
-end
-for at = 3 + former, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
-redis.call('EXPIRE', KEYS[1], ARGV[1])
-return 1
-""")
 
 log = structlog.get_logger(__name__)
 
@@ -71,11 +62,6 @@ class WhenLost(StrEnum):
     """Read all that is there again."""
     STAY = "stay"
     """Go on where it was, and say so."""
-
-
-def kept_key(group: str) -> str:
-    """Where Redis keeps how far a consumer group has got: by topic/partition, the log epoch and the next offset."""
-    return f"slop:kept:{group}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +103,7 @@ class DurableCommits:
         self._done: dict[TopicPartition, int] = {}
         self._asked: PendingCommit | None = None
         self._reached: dict[tuple[TopicPartition, int], int] = {}
-        self._told: set[TopicPartition] = set()  # what this Redis was told of, and must know of
+        self._kept = KeptOffsets(redis, self._group, self._epoch)
 
     @property
     def redis(self) -> Redis:
@@ -152,7 +138,7 @@ class DurableCommits:
         try:
             offsets = self._subscription.done()
             self._reach(offsets)
-            if not self._keep(offsets):
+            if not self._kept.keep(offsets, self._run_bound.redis):
                 return False
             self._done |= offsets
             if self._asked is None:
@@ -187,13 +173,13 @@ class DurableCommits:
         if self._run and look.run != self._run:
             log.warning("another run of Redis", group=self._group, before=self._run, now=look.run)
             committed = self._subscription.committed()
-            rewound = self._go_back(committed, self._kept(committed))
-        elif self._is_emptied():
+            rewound = self._go_back(committed, self._kept.of(committed))
+        elif self._kept.is_emptied():
             log.warning("Redis was emptied", group=self._group)
             committed = self._subscription.committed()
-            rewound = self._go_back(committed, self._kept(committed))
+            rewound = self._go_back(committed, self._kept.of(committed))
         elif self._assigned:
-            kept = self._kept(self._assigned)
+            kept = self._kept.of(self._assigned)
             self._reach({at: offset for at, offset in kept.items() if offset is not None})
             rewound = self._go_back(self._lost(look.run), kept)
         self._run, self._assigned = look.run, {}
@@ -227,7 +213,7 @@ class DurableCommits:
         offsets, self._done = self._done, {}
         epochs = {at.topic: self._subscription.epoch(at.topic) for at in offsets}
         try:
-            connection = self._persistence.write(kept_key(self._group))
+            connection = self._persistence.write(self._kept.key)
         except RedisError:
             self._done = offsets
             raise
@@ -251,7 +237,7 @@ class DurableCommits:
         if not committed:
             return set()
         self._asked, self._done = None, {}
-        self._told.clear()
+        self._kept.forget()
         targets = {at: self._target(mark.offset, kept[at]) for at, mark in committed.items()}
         for at, target in targets.items():
             log.warning("going back", partition=f"{at.topic}/{at.partition}", to=target, committed=committed[at].offset)
@@ -271,49 +257,14 @@ class DurableCommits:
             log_of = at, self._epoch(at)
             self._reached[log_of] = max(offset, self._reached.get(log_of, 0))
 
-    def _keep(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        """Write to Redis how far the group has got; False, and nothing is written, if Redis was emptied."""
-        if not offsets:
-            return True
-        former = [_field(at) for at in self._told]
-        values = [x for at, offset in offsets.items() for x in (_field(at), f"{self._epoch(at):08x} {offset}")]
-        call = Call([kept_key(self._group)], [KEPT_TTL_S, len(former), *former, *values])
-        [kept] = _KEEP.run(self._run_bound.redis, [call])
-        if kept:
-            self._told |= offsets.keys()
-        return bool(kept)
-
-    def _is_emptied(self) -> bool:
-        """Whether this run of Redis has lost what it was told by this process."""
-        return None in self._found(self._told).values()
-
     def _lost(self, run: str) -> dict[TopicPartition, Committed]:
         """Of the partitions assigned: those committed under another run, or under this one, which was emptied since."""
-        found = self._found(self._assigned)
+        found = self._kept.found(self._assigned)
         return {
             at: mark
             for at, mark in self._assigned.items()
             if mark.note not in {"", run} or (mark.note and mark.offset and found[at] is None)
         }
 
-    def _kept(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
-        """How far Redis knows to have got in the logs that there are; None: it knows nothing of a partition."""
-        return {at: self._offset(at, value) for at, value in self._found(partitions).items()}
-
-    def _found(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, bytes | None]:
-        """What Redis was told of partitions, of whichever log; None: nothing."""
-        if not partitions:
-            return {}
-        found = cast("list[bytes | None]", self._redis.hmget(kept_key(self._group), [_field(at) for at in partitions]))
-        return dict(zip(partitions, found, strict=True))
-
-    def _offset(self, partition: TopicPartition, kept: bytes | None) -> int | None:
-        epoch, _, offset = (kept or b"").decode().partition(" ")
-        return int(offset) if epoch == f"{self._epoch(partition):08x}" else None
-
     def _epoch(self, partition: TopicPartition) -> int:
         return self._subscription.epoch(partition.topic)
-
-
-def _field(partition: TopicPartition) -> str:
-    return f"{partition.topic}/{partition.partition}"
