@@ -8,13 +8,13 @@ from itertools import chain
 from typing import Any, Final
 
 import structlog
-from kafka import KafkaConsumer
 from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
-from prometheus_client import Counter, Gauge
 
 from kit.progress import Progress
-from slop.kafka.brokers import CONNECT_MS, addresses, create_topics, require_broker
+from slop.kafka.brokers import create_topics, require_broker
+from slop.kafka.consumer_metrics import LAG_RECORDS, REWINDS, SKIPPED_RECORDS, UNCOMMITTED_RECORDS, begin_series
+from slop.kafka.consumers import await_partitions, new_consumer
 from slop.kafka.log_epochs import LogEpochs
 from slop.kafka.records import ConsumerRecord
 from slop.kafka.topics import Topic
@@ -25,31 +25,8 @@ POSITION_MS: Final = 10
 CLOSE_MS: Final = 3_000
 BACKGROUND_FETCH_WAIT_MS: Final = 500
 LOOK_AT_LOG_S: Final = 2.0
-KNOWN_S: Final = 10.0
-LOOK_AGAIN_S: Final = 0.1
 SESSIONS_TO_JOIN: Final = 5
 
-LAG_RECORDS: Final = Gauge(
-    "slop_consumer_lag_records",
-    "Records up to the end of the log that this process has not done with, over its partitions.",
-    ["group", "topic"],
-)
-UNCOMMITTED_RECORDS: Final = Gauge(
-    "slop_consumer_uncommitted_records",
-    "Records that this process has done with and whose offsets are not committed yet, over its partitions.",
-    ["group", "topic"],
-)
-SKIPPED_RECORDS: Final = Counter(
-    "slop_consumer_skipped_records",
-    "Records that were deleted before the group had read them: it was behind the topic's retention.",
-    ["group", "topic"],
-)
-REWINDS: Final = Counter(
-    "slop_consumer_rewinds",
-    "Partitions that were set back: the log is another one (log), or Redis has lost what it was told (redis).",
-    ["group", "topic", "reason"],
-)
-REASONS: Final = ("log", "redis")
 EPOCH: Final = re.compile("[0-9a-f]{8}")
 
 log = structlog.get_logger(__name__)
@@ -112,11 +89,7 @@ class Subscription:
         self._polled: dict[TopicPartition, int] = {}
         self._uncommitted: dict[TopicPartition, int] = {}
         self._progress, self._taken = Progress(settings.stalled_s), 0
-        for name in self._topics:
-            for metric in (LAG_RECORDS, UNCOMMITTED_RECORDS, SKIPPED_RECORDS):
-                metric.labels(group, name)
-            for reason in REASONS:
-                REWINDS.labels(group, name, reason)
+        begin_series(group, self._topics)
 
     def poll(self, wait_s: float, max_records: int) -> list[ConsumerRecord]:
         """The next records, as soon as there are any; none if there are none within `wait_s`.
@@ -332,23 +305,7 @@ class Subscription:
         create_topics(bootstrap)
         self._log = LogEpochs(bootstrap, names)
         self._epochs, self._looked_at = self._log.look(), time.monotonic()
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=addresses(bootstrap),
-            bootstrap_timeout_ms=CONNECT_MS,
-            group_id=self.group,
-            group_instance_id=self._instance or None,
-            session_timeout_ms=self._settings.kafka_session_timeout_ms,
-            heartbeat_interval_ms=self._settings.kafka_session_timeout_ms // 4,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            fetch_max_wait_ms=self._fetch_wait_ms,
-            reconnect_backoff_max_ms=1_000,
-        )
-        # Partitions are known before joining: a group's leader that learns of them while it joins begins again, and may
-        # never end (kafka-python 3.0.12, after KAFKA-3949). Brokers tell of a new topic's partitions one by one.
-        deadline = time.monotonic() + KNOWN_S
-        for name, partitions in self._log.partitions().items():
-            while len(self._consumer.partitions_for_topic(name) or ()) < partitions and time.monotonic() < deadline:
-                time.sleep(LOOK_AGAIN_S)
+        self._consumer = new_consumer(self._settings, self.group, self._instance, self._fetch_wait_ms)
+        await_partitions(self._consumer, self._log.partitions())
         self._joined_at = time.monotonic()
         self._consumer.subscribe(names)

@@ -22,7 +22,7 @@ OUR_METRICS = (
     "jobs.metrics",
     "kit.health",
     "kit.request_metrics",
-    "slop.kafka.subscription",
+    "slop.kafka.consumer_metrics",
     "featurizer.metrics",
     "learner.metrics",
 )
