@@ -17,6 +17,7 @@ from generation.callers import Allowance, CallerLimit
 from generation.choosing import Chooser
 from generation.copy_filter import CopyFilter
 from generation.engine import EngineClient
+from generation.engine_connection import EngineConnection
 from generation.engine_pool import EnginePool
 from generation.experiment_guard import ExperimentGuard
 from generation.features import FeaturizerClient
@@ -186,12 +187,14 @@ def engines_of(settings: Settings) -> EnginePool:
     return EnginePool(
         [
             EngineClient(
-                url,
-                settings.engine_model_name,
-                connect_timeout_s=settings.engine_connect_timeout_s,
-                timeout_s=settings.engine_timeout_s,
-                connections=settings.engine_connections,
-                silent_s=settings.engine_silent_s,
+                EngineConnection(
+                    url,
+                    settings.engine_model_name,
+                    connect_timeout_s=settings.engine_connect_timeout_s,
+                    timeout_s=settings.engine_timeout_s,
+                    connections=settings.engine_connections,
+                ),
+                settings.engine_silent_s,
             )
             for url in settings.engine_urls
         ]

@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,28 +16,15 @@ from httpx_sse import EventSource
 from generation.answers import StreamedAnswer, completion_of
 from generation.completions import Completion, CompletionRequest, Delta, Usage
 from generation.engine_circuit import EngineCircuit
+from generation.engine_connection import EngineConnection, understood
 from generation.engine_progress import EngineProgress, NoToken
-from generation.engine_refusals import (
-    BasisRefused,
-    EngineFailure,
-    EngineUnreachable,
-    problem_of,
-    reason_of,
-    refuses_soft_prompt,
-    unavailable,
-)
+from generation.engine_refusals import BasisRefused, EngineFailure, reason_of
 from generation.tasks import gathered
-from generation.token_limit import TokenLimit
 from kit.problems import Problem
 
-# Below the 5 s after which vLLM closes an idle connection, so that none is used while it closes.
-KEEPALIVE_S: Final = 3.0
 LOOK_S: Final = 1.0
 PROBE_PAUSE_S: Final = 1.0
 STREAM_END: Final = "[DONE]"  # the last event of a stream, by the OpenAI API
-# vLLM's own count of the iterations in which any request got a token; with a colon or, in OpenMetrics, without.
-_ITERATIONS: Final = re.compile(r"^vllm[:_]iteration_tokens_total_count\S* (\S+)", re.M)
-
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -47,7 +33,7 @@ class BasisMismatch(RuntimeError):  # noqa: N818
 
 
 class EngineClient:
-    """Asks one engine for texts, each request within `timeout_s`. While the engine hangs, requests are refused at once.
+    """Asks one engine for texts, each request within a time limit. While it hangs, requests are refused at once.
 
     `watch` has to run meanwhile: it finds out whether the engine hangs, and whether it takes the basis' soft prompts.
 
@@ -55,38 +41,17 @@ class EngineClient:
         name: host and port of the engine, without any credentials.
     """
 
-    def __init__(
-        self,
-        url: str,
-        model: str | None,
-        connect_timeout_s: float,
-        timeout_s: float,
-        connections: int,
-        silent_s: float,
-    ) -> None:
+    def __init__(self, connection: EngineConnection, silent_s: float) -> None:
         """Connects when it is used.
 
         Args:
-            url: of the OpenAI API.
-            model: the engine's name of the model; None: the first that it lists.
-            connect_timeout_s: how long connecting may take.
-            timeout_s: how long a whole request may take.
-            connections: at most.
+            connection: to the engine, closed with this; its `timeout_s` is how long a whole request may take.
             silent_s: the engine hangs if it was asked for tokens and has written none for so long.
         """
-        self.name = host_and_port(url)
-        self._configured_model = self._model = model
-        self._timeout_s, self._silent_s, self._progress = timeout_s, silent_s, EngineProgress(silent_s)
-        self._circuit, self._mismatch, self._system_role = EngineCircuit(self.name), "", True
+        self.name, self._connection = host_and_port(connection.url), connection
+        self._timeout_s, self._silent_s, self._progress = connection.timeout_s, silent_s, EngineProgress(silent_s)
+        self._circuit = EngineCircuit(self.name)
         self._waiting: set[asyncio.Timeout] = set()  # of the requests that end when the engine hangs
-        self._metrics_url = url.rstrip("/").removesuffix("/v1") + "/metrics"
-        self._client = httpx.AsyncClient(
-            base_url=url.rstrip("/") + "/",
-            timeout=httpx.Timeout(timeout_s, connect=connect_timeout_s),
-            limits=httpx.Limits(max_connections=connections, keepalive_expiry=KEEPALIVE_S),
-            trust_env=False,
-        )
-        self._limit = TokenLimit(self._client, url)
 
     @property
     def requests(self) -> int:
@@ -106,7 +71,7 @@ class EngineClient:
     @property
     def takes_the_basis(self) -> bool:
         """Whether it has not refused the basis' soft prompts."""
-        return not self._mismatch
+        return not self._connection.mismatch
 
     async def served_model(self, *, anew: bool = False) -> str:
         """The engine's name of its model, as it was last asked, or is asked `anew`.
@@ -114,10 +79,8 @@ class EngineClient:
         Raises:
             Problem: it can't be asked now.
         """
-        if anew:
-            self._model = self._configured_model
-        async with _understood(), asyncio.timeout(self._timeout_s):
-            return await self._served_model()
+        async with understood(), asyncio.timeout(self._timeout_s):
+            return await self._connection.served_model(anew=anew)
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """The texts, in order, and their usage.
@@ -160,7 +123,7 @@ class EngineClient:
             BasisMismatch: it refuses the soft prompts.
             NoToken: the engine writes nothing.
         """
-        (await self._client.get("models")).raise_for_status()
+        (await self._connection.models()).raise_for_status()
         self.check_progress()
 
     def check_progress(self) -> None:
@@ -170,8 +133,8 @@ class EngineClient:
             BasisMismatch: it refuses the soft prompts.
             NoToken: the engine writes nothing, or refuses requests.
         """
-        if self._mismatch:
-            raise BasisMismatch(self._mismatch)
+        if self._connection.mismatch:
+            raise BasisMismatch(self._connection.mismatch)
         if self._circuit.failure is not None:
             raise NoToken(self._circuit.failure.detail)
         self._progress.check()
@@ -186,14 +149,14 @@ class EngineClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._connection.close()
 
     async def _probe_while_silent(self, probe: Callable[[], CompletionRequest]) -> None:
         """While no tokens come by themselves, or anything is refused: ask for a token now and again."""
         while True:
-            if self._progress.probe_is_due or self._mismatch or self._circuit.failure:
+            if self._progress.probe_is_due or self._connection.mismatch or self._circuit.failure:
                 with self._progress.request():
-                    while not (await self._has_written(probe()) or self._mismatch):
+                    while not (await self._has_written(probe()) or self._connection.mismatch):
                         await asyncio.sleep(PROBE_PAUSE_S)
             await asyncio.sleep(LOOK_S)
 
@@ -201,7 +164,7 @@ class EngineClient:
         """See whether other requests get tokens: the answers of a busy engine come whole, and may take longer."""
         before: float | None = None
         while True:
-            if self._progress.probe_is_due and (now := await self._iterations()) is not None:
+            if self._progress.probe_is_due and (now := await self._connection.iterations()) is not None:
                 if before is not None and now > before:
                     self._progress.wrote()
                 before = now
@@ -216,14 +179,6 @@ class EngineClient:
                     timeout.reschedule(asyncio.get_running_loop().time())
                 self._waiting.clear()
             await asyncio.sleep(LOOK_S)
-
-    async def _iterations(self) -> float | None:
-        """How many iterations the engine counts in which any request got a token; None if the server does not say."""
-        try:
-            counts = _ITERATIONS.findall((await self._client.get(self._metrics_url)).text)
-            return sum(map(float, counts)) if counts else None
-        except (httpx.RequestError, ValueError):
-            return None
 
     async def _has_written(self, probe: CompletionRequest) -> bool:
         before = self._progress.wrote_at
@@ -242,13 +197,16 @@ class EngineClient:
         except Problem as problem:
             if problem.status != HTTPStatus.UNPROCESSABLE_ENTITY:
                 raise
-            self._system_role = not self._system_role
+            self._connection.switch_system_role()
             try:
                 await self._token(probe)
             except Problem:
-                self._system_role = not self._system_role
+                self._connection.switch_system_role()
                 raise problem from None
-            log.info("system_role_known" if self._system_role else "system_role_unknown", detail=problem.detail)
+            log.info(
+                "system_role_known" if self._connection.has_system_role else "system_role_unknown",
+                detail=problem.detail,
+            )
 
     async def _token(self, probe: CompletionRequest) -> None:
         """Whatever the answer is: a model that thinks has written no text after one token."""
@@ -275,16 +233,10 @@ class EngineClient:
     async def _response(
         self, request: CompletionRequest, timeout_s: float, *, stream: bool, is_probe: bool = False
     ) -> AsyncIterator[httpx.Response]:
-        async with self._failures_counted(), _understood(), self._until_it_hangs(timeout_s, is_probe):
-            model = await self._served_model()
-            request = await self._limit.fitted(request, model)
-            body = self._body(request, model, stream=stream)
-            answered = self._client.stream("POST", "chat/completions", json=body)
+        async with self._failures_counted(), understood(), self._until_it_hangs(timeout_s, is_probe):
+            request = await self._connection.fitted(request)
             with self._progress.request():
-                async with answered as response:
-                    await self._refuse_errors(response)
-                    if request.has_soft_prompt:
-                        self._mismatch = ""
+                async with self._connection.sent(request, stream=stream) as response:
                     yield response
 
     @asynccontextmanager
@@ -315,51 +267,6 @@ class EngineClient:
         except EngineFailure as failure:
             self._circuit.failed(failure)
             raise
-
-    def _body(self, request: CompletionRequest, model: str, *, stream: bool) -> dict[str, Any]:
-        return request.body(model, stream=stream, system_role=self._system_role)
-
-    async def _served_model(self) -> str:
-        if self._model is None:
-            response = await self._client.get("models")
-            await self._refuse_errors(response)
-            self._model = str(response.json()["data"][0]["id"])
-        return self._model
-
-    async def _refuse_errors(self, response: httpx.Response) -> None:
-        if response.is_success:
-            return
-        await response.aread()
-        if response.status_code == HTTPStatus.NOT_FOUND:
-            self._model = self._configured_model  # restarted with another model: ask again next time
-            self._limit.forget()
-        problem = problem_of(response)
-        if refuses_soft_prompt(response) and not self._mismatch:
-            log.error("basis_does_not_fit_the_engine", detail=problem.detail)
-            self._mismatch = problem.detail
-        log.warning("engine_refused", status=response.status_code, detail=problem.detail)
-        raise problem
-
-
-@asynccontextmanager
-async def _understood() -> AsyncIterator[None]:
-    """Raise as a Problem that the engine does not answer, or answers what is not understood."""
-    try:
-        yield
-    except (httpx.RequestError, TimeoutError) as error:
-        log.warning("engine_unavailable", error=repr(error))
-        raise _no_answer(error) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        log.error("engine_not_understood", error=repr(error))
-        raise EngineFailure("the engine's answer was not understood", HTTPStatus.BAD_GATEWAY) from error
-
-
-def _no_answer(error: httpx.RequestError | TimeoutError) -> Problem:
-    """What it means that no answer came: one that takes too long may still come from an engine that is well."""
-    detail = "the engine does not answer"
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return EngineUnreachable(detail)
-    return unavailable(detail) if isinstance(error, httpx.TimeoutException | TimeoutError) else EngineFailure(detail)
 
 
 def host_and_port(url: str) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from generation.completions import Completion, CompletionRequest, Delta, Usage
 from generation.engine import EngineClient
+from generation.engine_connection import EngineConnection
 from generation.request_limit import RequestLimit
 from kit.problems import Problem
 from slop.arms import ARMS, Arm
@@ -65,6 +66,23 @@ def usable_upstreams(upstreams: Mapping[Arm, Upstream], engine_urls: Collection[
     return upstreams
 
 
+class UpstreamConnection(EngineConnection):
+    """Sends requests to an upstream, with the parameters that it takes."""
+
+    def __init__(self, upstream: Upstream, connect_timeout_s: float, timeout_s: float, connections: int) -> None:
+        """As `EngineConnection`; `upstream` has its URL, model and key."""
+        key = None if upstream.key is None else upstream.key.get_secret_value()
+        super().__init__(upstream.url, upstream.model, connect_timeout_s, timeout_s, connections, key)
+        self._upstream = upstream
+
+    def body(self, request: CompletionRequest, model: str, *, stream: bool) -> dict[str, Any]:
+        """As `EngineConnection.body`, for this upstream."""
+        upstream, body = self._upstream, request.body(model, stream=stream)
+        del body["min_p"]  # vLLM's own
+        body[upstream.max_tokens_name] = body.pop("max_tokens")
+        return {name: value for name, value in body.items() if name not in upstream.leave_out} | upstream.more
+
+
 class UpstreamClient(EngineClient):
     """Asks an upstream for texts. It is not watched: a request that gets no answer ends after `timeout_s`."""
 
@@ -80,11 +98,8 @@ class UpstreamClient(EngineClient):
             timeout_s: how long a whole request may take.
             connections: at most.
         """
-        super().__init__(upstream.url, upstream.model, connect_timeout_s, timeout_s, connections, silent_s=timeout_s)
-        self._arm, self._upstream = arm, upstream
-        self._looked_at, self._down = -LOOKED_S, ""
-        if upstream.key is not None:
-            self._client.headers["Authorization"] = f"Bearer {upstream.key.get_secret_value()}"
+        super().__init__(UpstreamConnection(upstream, connect_timeout_s, timeout_s, connections), silent_s=timeout_s)
+        self._arm, self._looked_at, self._down = arm, -LOOKED_S, ""
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """As `EngineClient.complete`."""
@@ -108,16 +123,10 @@ class UpstreamClient(EngineClient):
         if self._down:
             raise UpstreamDown(self._down)
 
-    def _body(self, request: CompletionRequest, model: str, *, stream: bool) -> dict[str, Any]:
-        upstream, body = self._upstream, request.body(model, stream=stream)
-        del body["min_p"]  # vLLM's own
-        body[upstream.max_tokens_name] = body.pop("max_tokens")
-        return {name: value for name, value in body.items() if name not in upstream.leave_out} | upstream.more
-
     async def _look(self) -> str:
         """Why the upstream is down; empty if it isn't. One that does not list its models may write all the same."""
         try:
-            status = (await self._client.get("models")).status_code
+            status = (await self._connection.models()).status_code
         except httpx.HTTPError as error:
             return f"{type(error).__name__}: {error}"
         down = status in _REFUSES_US or status >= HTTPStatus.INTERNAL_SERVER_ERROR

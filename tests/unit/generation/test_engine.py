@@ -8,6 +8,7 @@ import pytest
 
 from generation.completions import CompletionRequest, Delta, Usage
 from generation.engine import EngineClient
+from generation.engine_connection import EngineConnection
 from generation.engine_refusals import problem_of
 from kit.problems import Problem
 
@@ -70,7 +71,7 @@ async def streamed(
 
     client = partial(httpx.AsyncClient, transport=httpx.MockTransport(answer))
     monkeypatch.setattr(httpx, "AsyncClient", client)
-    engine = EngineClient("http://engine/v1", "slop", 1.0, 5.0, 1, 60.0)
+    engine = EngineClient(EngineConnection("http://engine/v1", "slop", 1.0, 5.0, 1), 60.0)
     return [delta async for delta in engine.stream(request)]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from generation.completions import CompletionRequest, Delta
 from generation.engine import EngineClient
 from generation.engine_circuit import FAILURES
+from generation.engine_connection import EngineConnection
 from generation.engine_pool import EnginePool, rendezvous
 from generation.engine_progress import NoToken
 from kit.problems import Problem
@@ -84,6 +85,10 @@ def breaks(request: httpx.Request) -> httpx.Response:
     return events({"choices": [{"index": 0, "delta": {"content": "begun"}}]}, {"error": {"message": "EngineDeadError"}})
 
 
+def client(url: str) -> EngineClient:
+    return EngineClient(EngineConnection(url, "slop", 1.0, 5.0, 4), 60.0)
+
+
 class Engines:
     """Engines a and b; what each answers may change.
 
@@ -97,7 +102,7 @@ class Engines:
         monkeypatch.setattr(httpx, "AsyncClient", partial(httpx.AsyncClient, transport=transport))
         self.answers: dict[str, Answer] = {"a": says("from a"), "b": says("from b")}
         self.asked = list[str]()
-        self.pool = EnginePool([EngineClient(f"http://{host}/v1", "slop", 1.0, 5.0, 4, 60.0) for host in self.answers])
+        self.pool = EnginePool([client(f"http://{host}/v1") for host in self.answers])
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
@@ -200,6 +205,6 @@ async def test_who_asks_for_nobody_is_answered_by_the_least_busy_engine(engines:
 
 
 def test_engines_of_the_same_host_and_port_are_not_told_apart() -> None:
-    twice = [EngineClient(url, "slop", 1.0, 5.0, 4, 60.0) for url in ("http://a/v1", "http://a:80/v2")]
+    twice = [client(url) for url in ("http://a/v1", "http://a:80/v2")]
     with pytest.raises(ValueError, match="host and port"):
         EnginePool(twice)
