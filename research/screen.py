@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from client.console import INTERRUPTED, console_for_tables
 from client.errors import UserError
-from infra.local.up import StackFailed
+from infra.local.starting import StackFailed
 from infra.models.packages import MissingBinary
 
 Options = TypeVar("Options", bound=BaseSettings)

@@ -4,40 +4,28 @@ A program that needs the stack uses `with running_stack() as stack:`.
 """
 
 import argparse
-import json
-import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import NoReturn
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
-from infra.local import kafka, ports
+from infra.local import kafka
 from infra.local.parts import Part, parts
 from infra.local.settings import ROOT, LocalSettings
-from infra.local.supervisor import STOP_S, log_folder
+from infra.local.starting import StackFailed, check_ports, failure, started
+from infra.local.supervisor import log_folder
 from infra.models.conversion import PackagedModel
 from infra.models.embedder import EMBEDDER
 from infra.models.model import BASE_MODEL
 from infra.models.packages import MissingBinary
-
-POLL_S: Final = 0.25
-SILENT_S: Final = 5.0  # where nobody sees the status change: a line at least this often
-LONGER_S: Final = 10  # more patience than the supervisor has, which ends by itself
-LOG_LINES: Final = 20
-
-
-class StackFailed(RuntimeError):  # noqa: N818
-    """The stack can't start, or ended by itself; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +68,7 @@ class LocalStack:
             StackFailed: a part ended.
         """
         assert self.process is not None  # noqa: S101
-        raise _failure(self.process, self.settings)
+        raise failure(self.process, self.settings)
 
 
 @contextmanager
@@ -134,23 +122,6 @@ def show_urls(stack: LocalStack, console: Console) -> None:
     console.print(f"logs: {log_folder(stack.settings)}", soft_wrap=True)
 
 
-def check_ports(here: Sequence[Part]) -> None:
-    """Check that what is to be started can listen.
-
-    Raises:
-        StackFailed: ports are taken; the message names them, who has them, and the settings that choose others.
-    """
-    taken = [_taken(part) for part in here if ports.is_open(part.host, part.port)]
-    if taken:
-        raise StackFailed("\n".join(taken))
-
-
-def _taken(part: Part) -> str:
-    owner = ports.owner(part.port)
-    by = f"by {owner}" if owner else "by a process that this user can't see"
-    return f"port {part.port}, for {part.name}, is taken {by}: end that, or choose another port, say {part.setting}"
-
-
 @contextmanager
 def _sigterm_exits() -> Iterator[None]:
     def leave(*_: object) -> NoReturn:
@@ -161,38 +132,6 @@ def _sigterm_exits() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def started(
-    some: Sequence[Part], settings: LocalSettings, console: Console, environment: Mapping[str, str]
-) -> Iterator[subprocess.Popen[str]]:
-    """Start the parts that are for this machine, wait until all answer, and stop them when the block ends.
-
-    Args:
-        some: lines of the Procfile.
-        settings: where logs are, and how long to wait.
-        console: told what is ready.
-        environment: what the parts are told besides what this process was.
-
-    Raises:
-        StackFailed: a port is taken, or a part does not become ready.
-    """
-    here = [part for part in some if part.is_here]
-    check_ports(here)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "infra.local.supervisor", *(part.name for part in here)],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for us, who then stop it in order
-    )
-    try:
-        _wait_ready(some, process, settings, console)
-        yield process
-    finally:
-        _stop(process, console)
 
 
 def _prepare(packaged: PackagedModel, module: str, settings: LocalSettings, console: Console) -> str:
@@ -209,69 +148,6 @@ def _prepare(packaged: PackagedModel, module: str, settings: LocalSettings, cons
     folder = done.stdout.strip()
     console.print(f"{name} converted into {folder}, {time.monotonic() - begin:.0f} s", soft_wrap=True)
     return folder
-
-
-def _wait_ready(
-    some: Sequence[Part], process: subprocess.Popen[str], settings: LocalSettings, console: Console
-) -> None:
-    begin = told_at = time.monotonic()
-    waiting = list(some)
-    with console.status("") as status:
-        while waiting:
-            seconds = time.monotonic() - begin
-            if process.poll() is not None:
-                raise _failure(process, settings)
-            if seconds > settings.start_timeout_s:
-                raise StackFailed(_not_ready(waiting, settings))
-            line = f"{seconds:3.0f} s, waiting for {', '.join(part.name for part in waiting)} (vLLM: 45 s)"
-            status.update(line)
-            if not console.is_terminal and time.monotonic() - told_at >= SILENT_S:
-                console.print(line, highlight=False, soft_wrap=True)
-                told_at = time.monotonic()
-            for part in [part for part in waiting if part.answers()]:
-                waiting.remove(part)
-                console.print(f"{part.name:<11} ready after {time.monotonic() - begin:.1f} s", highlight=False)
-                told_at = time.monotonic()
-            time.sleep(POLL_S)
-
-
-def _failure(process: subprocess.Popen[str], settings: LocalSettings) -> StackFailed:
-    report, _ = process.communicate()
-    try:
-        name, code = json.loads(report)["first_ended"]
-    except (ValueError, TypeError):
-        return StackFailed(f"the supervisor ended with {process.returncode}; logs are in {log_folder(settings)}")
-    return StackFailed(f"{name} ended with {code}; everything was stopped. Its last lines:\n{_tail(name, settings)}")
-
-
-def _not_ready(waiting: Sequence[Part], settings: LocalSettings) -> str:
-    lines = [f"{part.name} is not ready. Its last lines:\n{_tail(part.name, settings)}" for part in waiting]
-    return "\n".join(lines)
-
-
-def _tail(name: str, settings: LocalSettings) -> str:
-    path = log_folder(settings) / f"{name}.log"
-    with suppress(FileNotFoundError), path.open(errors="replace") as log:
-        return f"{''.join(deque(log, LOG_LINES))}(all of it: {path})"
-    return "(it said nothing)"
-
-
-def _stop(process: subprocess.Popen[str], console: Console) -> None:
-    if process.poll() is None:
-        console.print("stopping everything ...")
-    process.terminate()
-    try:
-        process.communicate(timeout=STOP_S + LONGER_S)
-    except subprocess.TimeoutExpired:
-        _kill_all(process)
-
-
-def _kill_all(process: subprocess.Popen[str]) -> None:
-    family = psutil.Process(process.pid)
-    for member in [family, *family.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):
-            member.kill()
-    process.communicate()
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from infra.local.parts import Part, parts
 from infra.local.ports import free_port, is_open
 from infra.local.settings import ROOT, LocalSettings
-from infra.local.up import StackFailed, started
+from infra.local.starting import StackFailed, started
 from tests.servers import HOST
 
 
@@ -125,7 +125,7 @@ def test_nothing_outlives_the_program_that_started_the_stack(settings: LocalSett
         "from rich.console import Console\n"
         "from infra.local.parts import parts\n"
         "from infra.local.settings import LocalSettings\n"
-        "from infra.local.up import started\n"
+        "from infra.local.starting import started\n"
         "settings = LocalSettings()\n"
         "some = [part for part in parts(settings) if part.name in {'redis', 'kafka'}]\n"
         "with started(some, settings, Console(quiet=True), {}):\n"

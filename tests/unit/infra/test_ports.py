@@ -10,7 +10,7 @@ import pytest
 from infra.local import ports
 from infra.local.parts import parts
 from infra.local.settings import LocalSettings
-from infra.local.up import StackFailed, check_ports
+from infra.local.starting import StackFailed, check_ports
 
 
 @pytest.fixture

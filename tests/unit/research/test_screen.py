@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from client.errors import UserError
-from infra.local.up import StackFailed
+from infra.local.starting import StackFailed
 from research import screen
 from research.screen import progress_on, run_study
 from tests.waiting import eventually
