@@ -10,24 +10,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from research import jokes, tables
-from research.humor import (
+from research.humor.figures import Results, add_group, compared, measured
+from research.humor.methods import (
     COMPONENTS,
     HISTORY,
     Group,
-    HumorSettings,
-    Results,
-    Task,
-    add_group,
-    ahead_table,
     catalogue_components,
-    compared,
-    flat_rows,
     language_groups,
-    measured,
-    save,
-    table_of,
     with_components,
 )
+from research.humor.report import ahead_table, flat_rows, save, table_of
+from research.humor.settings import HumorSettings
+from research.humor.tasks import Task
 from research.metrics import over_readers
 from research.rankers import Crowd, Slop
 from slop.basis import Basis

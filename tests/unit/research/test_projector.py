@@ -10,18 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from research import projector as module
-from research.projector import (
-    ABOUT,
-    InvalidProjector,
-    Projector,
-    ProjectorOptions,
-    Training,
-    assigned,
-    drawn,
-    train_projector,
-    within,
-)
+from research.projector import training as module
+from research.projector.network import ABOUT, InvalidProjector, Projector, within
+from research.projector.training import ProjectorOptions, Training, assigned, drawn, train_projector
 from slop.basis import Basis
 from tests.basis import basis_of, random_basis
 from tests.tiny_model import random_prompts, tiny_model

@@ -1,0 +1,1 @@
+"""How well jokes are ranked for new readers after a few ratings."""
