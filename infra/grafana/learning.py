@@ -4,9 +4,9 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from infra.grafana import colours
 from infra.grafana.board import board, with_panels, with_section
-from infra.grafana.freshness import freshness
 from infra.grafana.panels import NONE_YET, PER_S, AnyPanel, Query, Words, falling, lines, number, plain, ranks, rising
 from infra.grafana.queries import FIRING, age, lag, mean, quantile, rate, share
+from infra.grafana.shared_panels import freshness, waiting_in_kafka
 from slop.kafka.groups import FEATURIZER_GROUP, LEARNER_GROUP, POST_FEATURES_GROUP
 
 SIGNALS, LOOKUPS = "slop_learner_signals_total", "slop_featurizer_lookups_total"
@@ -199,18 +199,11 @@ def featurizer() -> list[AnyPanel]:
             span=6,
             height=8,
         ),
-        lines(
-            Words(
-                "Waiting in Kafka",
-                "short",
-                "Records that each consumer is behind the end of its log.",
-                "A line that only rises.",
-            ),
+        waiting_in_kafka(
             Query(lag(FEATURIZER_GROUP), "reactions", colours.FEATURIZER),
             Query(lag(POST_FEATURES_GROUP), "posts", colours.COLLECTOR),
             Query(lag(LEARNER_GROUP), "signals", colours.LEARNER),
             span=12,
-            height=8,
         ),
     ]
 

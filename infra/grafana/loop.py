@@ -5,7 +5,6 @@ from grafana_foundation_sdk.models.dashboard import GridPos
 
 from infra.grafana import colours
 from infra.grafana.board import board, with_panels
-from infra.grafana.freshness import TARGET_S, freshness
 from infra.grafana.panels import (
     NONE_YET,
     PER_S,
@@ -20,7 +19,8 @@ from infra.grafana.panels import (
     plain,
     rising,
 )
-from infra.grafana.queries import FIRING, PERSONAL, PLAIN, age, lag, quantile, rate, share
+from infra.grafana.queries import FIRING, PERSONAL, PLAIN, age, lag, quantile, rate
+from infra.grafana.shared_panels import TARGET_S, freshness, personal_posts, waiting_in_kafka
 from slop.kafka.groups import FEATURIZER_GROUP, LEARNER_GROUP
 
 SPAN = 4
@@ -224,17 +224,10 @@ def history() -> list[AnyPanel]:
             span=6,
             height=8,
         ),
-        lines(
-            Words(
-                "Waiting in Kafka",
-                "short",
-                "Records that each consumer is behind the end of its log.",
-                "A line that only rises.",
-            ),
+        waiting_in_kafka(
             Query(lag(FEATURIZER_GROUP), "for the featurizer", colours.FEATURIZER),
             Query(lag(LEARNER_GROUP), "for the learner", colours.LEARNER),
             span=5,
-            height=8,
         ),
         freshness(span=5, height=8),
         lines(
@@ -250,19 +243,7 @@ def history() -> list[AnyPanel]:
             height=8,
             stacked=True,
         ),
-        number(
-            Words(
-                "Personal posts",
-                "percentunit",
-                "The share of posts that the reader's taste wrote.",
-                "It falls while readers are known.",
-            ),
-            Query(share("slop_generated_posts_total", PERSONAL)),
-            plain(colours.GENERATION),
-            span=3,
-            height=4,
-            decimals=0,
-        ),
+        personal_posts(),
         number(
             Words("Alerts firing", "short", "Alerts of Prometheus that fire now.", "Any. Its page Alerts names them."),
             Query(FIRING),

@@ -5,7 +5,8 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from infra.grafana import colours
 from infra.grafana.board import board, with_panels, with_section
 from infra.grafana.panels import PER_S, TOKENS_PER_S, AnyPanel, Query, Words, lines, number, plain, rising
-from infra.grafana.queries import PERSONAL, mean, quantile, rate, share
+from infra.grafana.queries import mean, quantile, rate
+from infra.grafana.shared_panels import personal_posts
 
 GENERATION = 'job="generation"'
 ANSWERS = "slop_http_request_seconds_count"
@@ -89,19 +90,7 @@ def summary() -> list[AnyPanel]:
             height=4,
             decimals=0,
         ),
-        number(
-            Words(
-                "Personal posts",
-                "percentunit",
-                "The share of posts that the reader's taste wrote.",
-                "It falls while readers are known.",
-            ),
-            Query(share("slop_generated_posts_total", PERSONAL)),
-            plain(colours.GENERATION),
-            span=3,
-            height=4,
-            decimals=0,
-        ),
+        personal_posts(),
     ]
 
 

@@ -22,11 +22,14 @@ __import__(sys.argv[1])
 
 
 def copied_by(stage: str) -> list[tuple[list[str], str]]:
-    """The (sources, target) of our own code that a stage copies, from the root of the checkout."""
-    _, _, body = DOCKERFILE.read_text().partition(f" AS {stage}\n")
-    lines = re.split(r"^FROM ", body, flags=re.MULTILINE)[0].replace("\\\n", " ").splitlines()
-    words = [line.split()[2:] for line in lines if line.startswith(OURS)]
-    return [([re.sub("^/(sources|app)/", "", one) for one in sources], target) for *sources, target in words]
+    """The (sources, target) of our own code that a stage and those that it begins from copy, from the checkout."""
+    found = re.search(rf"^FROM (\S+) AS {stage}\n(.*?)(?=^FROM |\Z)", DOCKERFILE.read_text(), re.MULTILINE | re.DOTALL)
+    if found is None:
+        return []  # an image of a registry
+    base, body = found.groups()
+    words = [line.split()[2:] for line in body.replace("\\\n", " ").splitlines() if line.startswith(OURS)]
+    own = [([re.sub("^/(sources|app)/", "", one) for one in sources], target) for *sources, target in words]
+    return [*copied_by(base), *own]
 
 
 def test_every_stage_copies_files_of_the_checkout_from_the_one_that_gives_them_the_same_modes_everywhere() -> None:
