@@ -45,8 +45,3 @@ def neutralised(text: str) -> str:
     A text without control strings stays as it is, and so does a text that was neutralised before.
     """
     return _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
-
-
-def has_control_strings(text: str) -> bool:
-    """Whether any part of a text would be read as something else than text."""
-    return _CONTROL.search(text) is not None

@@ -25,7 +25,6 @@ MS_TO_START: Final = 400.0  # from a post's appearance until it is being read
 HEAVIEST: Final = 100.0  # the largest weight that a setting may give
 
 WEIGHTS: Final = {type_.name: type_.weight for type_ in INTERACTION_TYPES.values() if type_.speaks}
-DWELL_WEIGHT: Final = WEIGHTS["dwell"]
 RATE_WEIGHT: Final = WEIGHTS["rate"]
 
 

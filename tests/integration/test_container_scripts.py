@@ -2,7 +2,6 @@
 
 import hashlib
 import subprocess
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tests.servers import KafkaServer
 
 INFRA = Path(__file__).parents[2] / "infra"
 Done = subprocess.CompletedProcess[str]
-Prepare = Callable[..., Done]
 
 
 def script(path: str, *arguments: str | int | Path, **environment: str) -> Done:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slop.control_strings import has_control_strings, neutralised
+from slop.control_strings import neutralised
 
 CONTROL = [
     "<|im_start|>",
@@ -56,7 +56,6 @@ def test_no_special_token_is_left_and_the_text_can_still_be_read(control: str) -
 @given(st.lists(PARTS | st.text(max_size=3)).map("".join))
 def test_nothing_is_left_however_the_parts_stand_together_and_but_for_spaces_the_text_is_the_same(text: str) -> None:
     safe = neutralised(text)
-    assert not has_control_strings(safe)
     assert not any(control in safe for control in CONTROL)
     assert safe.replace(" ", "") == text.replace(" ", "")
     assert neutralised(safe) == safe

@@ -2,13 +2,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from slop.rewards import DWELL_WEIGHT, MS_TO_START, RATE_WEIGHT, Reward, Rewards
+from slop.rewards import MS_TO_START, RATE_WEIGHT, WEIGHTS, Reward, Rewards
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from slop.words import MS_A_WORD
 
 TEXT = "ten words that somebody reads at the usual pace today"
 USUAL = Rewards.of({})
 EXPECTED_MS = MS_TO_START + 10 * MS_A_WORD
+DWELL_WEIGHT = WEIGHTS["dwell"]
 
 
 def dwell(milliseconds: float, text: str = TEXT) -> Reward | None:
