@@ -6,7 +6,7 @@ from infra.grafana import colours
 from infra.grafana.board import board, with_panels, with_section
 from infra.grafana.panels import NONE_YET, PER_S, AnyPanel, Query, Words, falling, lines, number, plain, ranks, rising
 from infra.grafana.queries import FIRING, age, lag, mean, quantile, rate, share
-from infra.grafana.shared_panels import freshness, waiting_in_kafka
+from infra.grafana.shared_panels import freshness, waiting_in_kafka, within
 from slop.kafka.groups import FEATURIZER_GROUP, LEARNER_GROUP, POST_FEATURES_GROUP
 
 SIGNALS, LOOKUPS = "slop_learner_signals_total", "slop_featurizer_lookups_total"
@@ -144,8 +144,7 @@ def featurizer() -> list[AnyPanel]:
                 "From a batch of reactions to its signals' acknowledgement.",
                 "Seconds, since posts are seen for the first time.",
             ),
-            Query(quantile(0.5, "slop_featurizer_batch_seconds"), "half within", colours.USUAL),
-            Query(quantile(0.95, "slop_featurizer_batch_seconds"), "95% within", colours.SLOW),
+            *within("slop_featurizer_batch_seconds"),
             span=6,
             height=8,
         ),
@@ -194,8 +193,7 @@ def featurizer() -> list[AnyPanel]:
                 "Seconds of one post's features, by the encoder.",
                 "A tenth of a second and more, since the machine is shared.",
             ),
-            Query(quantile(0.5, "slop_featurizer_post_seconds"), "half within", colours.USUAL),
-            Query(quantile(0.95, "slop_featurizer_post_seconds"), "95% within", colours.SLOW),
+            *within("slop_featurizer_post_seconds"),
             span=6,
             height=8,
         ),
@@ -232,8 +230,7 @@ def learner() -> list[AnyPanel]:
                 "From a batch's arrival to its commit.",
                 "Above a tenth of a second, Redis is slow.",
             ),
-            Query(quantile(0.5, "slop_learner_batch_seconds"), "half within", colours.USUAL),
-            Query(quantile(0.95, "slop_learner_batch_seconds"), "95% within", colours.SLOW),
+            *within("slop_learner_batch_seconds"),
             span=6,
             height=8,
         ),
@@ -254,6 +251,11 @@ def learner() -> list[AnyPanel]:
 
 def losses() -> list[AnyPanel]:
     """What is ready, and what was not used."""
+    return [*_ready(), *_unused()]
+
+
+def _ready() -> list[AnyPanel]:
+    """Which processes do their work."""
     return [
         lines(
             Words(
@@ -278,6 +280,12 @@ def losses() -> list[AnyPanel]:
             height=8,
             colour=colours.RED,
         ),
+    ]
+
+
+def _unused() -> list[AnyPanel]:
+    """Records that were not used, or may come again."""
+    return [
         lines(
             Words(
                 "Records that could not be used",

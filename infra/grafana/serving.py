@@ -6,7 +6,7 @@ from infra.grafana import colours
 from infra.grafana.board import board, with_panels, with_section
 from infra.grafana.panels import PER_S, TOKENS_PER_S, AnyPanel, Query, Words, lines, number, plain, rising
 from infra.grafana.queries import mean, quantile, rate
-from infra.grafana.shared_panels import personal_posts
+from infra.grafana.shared_panels import personal_posts, within
 
 GENERATION = 'job="generation"'
 ANSWERS = "slop_http_request_seconds_count"
@@ -96,6 +96,11 @@ def summary() -> list[AnyPanel]:
 
 def generation() -> list[AnyPanel]:
     """What readers see."""
+    return [*_answers(), *_feed(), *_writing()]
+
+
+def _answers() -> list[AnyPanel]:
+    """How many answers there are, and how long they take."""
     return [
         lines(
             Words("Answers by route and status", PER_S, "Answers a second.", "Statuses of 429 or 500 and more."),
@@ -111,8 +116,7 @@ def generation() -> list[AnyPanel]:
                 "From a request to its last token.",
                 "Both lines rise with the load, since vLLM is full.",
             ),
-            Query(quantile(0.5, "slop_generate_seconds"), "half within", colours.USUAL),
-            Query(quantile(0.95, "slop_generate_seconds"), "95% within", colours.SLOW),
+            *within("slop_generate_seconds"),
             span=8,
             height=8,
         ),
@@ -123,11 +127,16 @@ def generation() -> list[AnyPanel]:
                 "From a rank request to its scores, without the engine.",
                 "Above a tenth of a second, posts without features are computed.",
             ),
-            Query(quantile(0.5, "slop_rank_seconds"), "half within", colours.USUAL),
-            Query(quantile(0.95, "slop_rank_seconds"), "95% within", colours.SLOW),
+            *within("slop_rank_seconds"),
             span=8,
             height=8,
         ),
+    ]
+
+
+def _feed() -> list[AnyPanel]:
+    """Posts of the feed, written ahead or live."""
+    return [
         lines(
             Words(
                 "Time to posts of the feed, 95%",
@@ -164,6 +173,12 @@ def generation() -> list[AnyPanel]:
             span=8,
             height=8,
         ),
+    ]
+
+
+def _writing() -> list[AnyPanel]:
+    """What is written, and what is refused."""
+    return [
         lines(
             Words(
                 "Posts by why they are personal or not",
@@ -219,6 +234,11 @@ def generation() -> list[AnyPanel]:
 
 def engine() -> list[AnyPanel]:
     """What the engine does."""
+    return [*_times(), *_load()]
+
+
+def _times() -> list[AnyPanel]:
+    """How long requests take in vLLM."""
     return [
         lines(
             Words(
@@ -227,8 +247,7 @@ def engine() -> list[AnyPanel]:
                 "From vLLM's receipt of a request to its first token.",
                 "It rises, since requests wait for their turn.",
             ),
-            Query(quantile(0.5, TTFT), "half within", colours.USUAL),
-            Query(quantile(0.95, TTFT), "95% within", colours.SLOW),
+            *within(TTFT),
             span=8,
             height=8,
         ),
@@ -239,8 +258,7 @@ def engine() -> list[AnyPanel]:
                 "Between two tokens of one post.",
                 "Above a tenth of a second, slower than people read.",
             ),
-            Query(quantile(0.5, BETWEEN), "half within", colours.USUAL),
-            Query(quantile(0.95, BETWEEN), "95% within", colours.SLOW),
+            *within(BETWEEN),
             span=8,
             height=8,
         ),
@@ -258,6 +276,12 @@ def engine() -> list[AnyPanel]:
             height=8,
             stacked=True,
         ),
+    ]
+
+
+def _load() -> list[AnyPanel]:
+    """How much vLLM has to do, and by which engines it is done."""
+    return [
         lines(
             Words(
                 "Tokens",

@@ -1,12 +1,20 @@
-"""Panels that more than one dashboard shows."""
+"""Panels, and queries of panels, that more than one dashboard shows."""
 
 from typing import Final
 
 from infra.grafana import colours
 from infra.grafana.panels import AnyPanel, Query, Words, lines, number, plain
-from infra.grafana.queries import PERSONAL, share
+from infra.grafana.queries import PERSONAL, quantile, share
 
 TARGET_S: Final = 1.0  # from a reaction to the profile that has learned it
+
+
+def within(histogram: str) -> tuple[Query, Query]:
+    """Within which time half of what a histogram counts was done, and within which 95%."""
+    return (
+        Query(quantile(0.5, histogram), "half within", colours.USUAL),
+        Query(quantile(0.95, histogram), "95% within", colours.SLOW),
+    )
 
 
 def freshness(span: int, height: int) -> AnyPanel:
