@@ -13,7 +13,7 @@ from slop.v1.profile_pb2 import Profile as ProfileRecord
 
 Doubles = npt.NDArray[np.float64]
 
-FEWEST: Final = 2  # readers with a taste whose mean is told: one reader is no crowd
+FEWEST: Final = 2  # readers with a taste: the mean of fewer is not stored, since one reader is no crowd
 
 
 class CrowdShares:

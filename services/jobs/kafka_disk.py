@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient
 from slop.kafka.brokers import require_broker
 
 TIMEOUT_MS: Final = 5_000
-_UNKNOWN: Final = -1  # what a broker says that can't tell
+_UNKNOWN: Final = -1  # what a broker answers that does not know it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def disk_use(bootstrap: str) -> dict[int, DiskUse]:
     """The use of every broker's disks, by the broker's id.
 
     Raises:
-        kafka.errors.KafkaError: the brokers are away, or are none that can tell.
+        kafka.errors.KafkaError: the brokers are away, or do not know this request.
     """
     require_broker(bootstrap)
     with closing(KafkaAdminClient(bootstrap_servers=bootstrap.split(","), request_timeout_ms=TIMEOUT_MS)) as admin:

@@ -22,12 +22,12 @@ class LiftRow:
     Attributes:
         experiment: empty outside of any.
         arm: the arm.
-        readers: who reacted; a reader who reacts on several days is as many readers.
-        reactions: of these, 20 a day of each at most.
-        liked: the share of them that are likes; None without any.
-        lift: that share less the control's, each with two readers more (`slop.lift`).
-        low: end of its 95% interval.
-        high: likewise.
+        readers: how many reacted, counted by day: who reacts on three days counts three times.
+        reactions: that were counted, at most 20 a day of each reader.
+        liked: the share of reactions that are likes; None without any reaction.
+        lift: the arm's share less the control's, as `slop.lift` estimates it.
+        low: lower end of its 95% interval.
+        high: upper end of it.
     """
 
     experiment: str

@@ -1,4 +1,4 @@
-"""What Prometheus is told by the worker; served at `/metrics`."""
+"""The metrics of the worker, which it serves at `/metrics`."""
 
 import math
 import threading
@@ -83,7 +83,7 @@ def show_census(census: Census) -> None:
 
 
 def show_disk_use(brokers: Mapping[int, DiskUse]) -> None:
-    """Show the brokers' disks as they are now; nothing of those that don't tell."""
+    """Show the brokers' disks as they are now; a size that a broker does not tell has no series."""
     KAFKA_DISK.clear()
     for broker, use in brokers.items():
         for kind, size in (("log", use.log), ("total", use.total), ("usable", use.usable)):

@@ -35,9 +35,9 @@ BUDGET_KEY: Final = "slop:feed-budget"
 BATCH: Final = 4
 """Posts that are asked for at a time: more would hold up those who wait for theirs."""
 SAVED_S: Final = 60
-"""Tokens that were not used are saved for so long."""
+"""Unused tokens are saved, at most as many as there are in so many seconds."""
 UNUSABLE: Final = frozenset({"redis_unavailable", "unsafe_profile"})
-"""Reasons for which posts are plain now, and need not be when the reader sees them."""
+"""Reasons of plain posts that may be over when the reader sees the posts, so that they are not kept."""
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ class Wanted:
 
 
 class TokenBudget:
-    """A token bucket in Redis: so many tokens a second, saved for SAVED_S seconds. One job at a time uses it."""
+    """A token bucket in Redis that gets `tokens_per_s` tokens a second (see SAVED_S). One job at a time may use it."""
 
     def __init__(self, redis: Redis, tokens_per_s: float, clock: Callable[[], float] = time.time) -> None:
         self._redis, self._rate, self._clock = redis, tokens_per_s, clock
@@ -102,7 +102,7 @@ class TokenBudget:
         return min(saved + self._rate * max(now - at, 0.0), self._rate * SAVED_S)
 
     def use(self, tokens: int) -> None:
-        """Take tokens out, more than there are at most once."""
+        """Take tokens out. If there are fewer, none are left until as many have come."""
         self._redis.set(BUDGET_KEY, f"{self.left() - tokens} {self._clock()}")
 
 
@@ -117,7 +117,7 @@ class Pregeneration:
         settings: JobsSettings,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Fill queues.
+        """Fills nothing yet.
 
         Args:
             redis: where the queues are.

@@ -20,7 +20,7 @@ class BusyThreads:
     """How many of the worker's threads run a job, by Celery's signals, which come from these threads."""
 
     def __init__(self, threads: int) -> None:
-        """All are free."""
+        """All threads are free."""
         self._threads, self._busy, self._begun, self._lock = threads, 0, 0, threading.Lock()
 
     def begin(self, task: Any, **_: Any) -> None:
@@ -44,7 +44,10 @@ class BusyThreads:
 
 
 class QueueProgress:
-    """Looks every LOOK_S seconds: jobs that wait though a thread is free, and do not get fewer, are no progress."""
+    """Looks every LOOK_S seconds whether jobs are taken.
+
+    There is no progress if jobs wait and a thread is free, but none was begun and no fewer wait than before.
+    """
 
     def __init__(self, busy: BusyThreads, waiting: Callable[[], int], progress: Progress) -> None:
         """`waiting` counts the jobs that wait; it may raise RedisError."""

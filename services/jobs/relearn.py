@@ -1,10 +1,10 @@
 """Learning all readers anew under the live basis: from the log, or from a snapshot and the log after it.
 
-It is a rollout (`jobs.rollout`) of the live basis to itself. A copy of its folder is marked as another relearning: that
-is another version with keys, groups and signals of its own, so that the running featurizer and learner learn it from
-the log beside the live one, which readers are answered from meanwhile. Texts of posts come again from their topic. When
-it has caught up, it takes the live one's place, and what was learned before is deleted. Interrupted and begun again, it
-goes on where it was.
+It is a rollout (`jobs.rollout`) of the live basis to itself. A copy of the basis' folder is marked as another
+relearning. That makes it another version, with keys, consumer groups and signals of its own. The running featurizer and
+learner learn it from the log, while readers are still answered from the live one; texts of posts are read again from
+their topic. When it has caught up, it becomes the live one, and what was learned before is deleted. If it is
+interrupted, another call goes on where it was.
 """
 
 import shutil
@@ -32,7 +32,7 @@ from slop.rollout.live import BasisRef, groups_of
 from slop.v1.interaction_pb2 import Interaction
 
 UNDER_WAY: Final = "slop:relearning"
-"""The key of the generation that is prepared and not live yet."""
+"""The key of the name of the relearning that is being prepared and not live yet."""
 NEWEST: Final = "newest"
 
 
@@ -55,7 +55,7 @@ def relearn(settings: JobsSettings, snapshot: str, say: Say) -> BasisRef:
         folder = _unfinished(settings, rollout.redis, live.load())
         if folder is None:
             chosen = _chosen(settings, live.load(), snapshot) if snapshot else None
-            folder = _another_generation(settings, live)
+            folder = _another_relearning(settings, live)
             _prepare(settings, rollout, Basis.load(folder), chosen, say)
             rollout.redis.set(UNDER_WAY, folder.name)
         else:
@@ -73,12 +73,12 @@ def _unfinished(settings: JobsSettings, redis: Redis, live: Basis) -> Path | Non
     return folder if begun and folder.is_dir() else None
 
 
-def _another_generation(settings: JobsSettings, live: BasisRef) -> Path:
-    """A copy of the live basis that is another relearning: named by the time, so that none comes twice."""
-    basis, generation = live.load(), f"{time.time_ns() // 1_000_000:x}"
-    folder = settings.bases_dir / f"{basis.content_version}.{generation}"
+def _another_relearning(settings: JobsSettings, live: BasisRef) -> Path:
+    """A copy of the live basis that is another relearning; its name is the time, so that no name comes twice."""
+    basis, relearning = live.load(), f"{time.time_ns() // 1_000_000:x}"
+    folder = settings.bases_dir / f"{basis.content_version}.{relearning}"
     shutil.copytree(live.folder, folder)
-    (folder / RELEARNING_FILE).write_text(generation + "\n")
+    (folder / RELEARNING_FILE).write_text(relearning + "\n")
     return folder
 
 
@@ -104,10 +104,10 @@ def _chosen(settings: JobsSettings, live: Basis, name: str) -> Path:
 
 
 def _prepare(settings: JobsSettings, rollout: Rollout, basis: Basis, snapshot: Path | None, say: Say) -> None:
-    """Have a new generation begin with a snapshot and the log after it, or with nothing and the whole log."""
+    """Have a new relearning begin with a snapshot and the log after it, or with nothing and the whole log."""
     groups = groups_of(basis, rollout.configured, settings)
     with closing(GroupLag(settings, groups.signals, SIGNALS)) as signals:
-        signals.skip()  # those that are there are of other generations
+        signals.skip()  # the signals in the topic now are of other relearnings
     if snapshot is None:
         say(f"{basis.version} begins with the log")
         return
@@ -123,8 +123,8 @@ def _prepare(settings: JobsSettings, rollout: Rollout, basis: Basis, snapshot: P
 def _publish_parked(settings: JobsSettings, parked: Iterable[Interaction]) -> None:
     """Publish interactions again that were parked when a snapshot was taken: Redis may have lost them since.
 
-    The log has them before others that the profiles have applied, so they would be taken for replays. Those that were
-    published again before, as their posts came, are known by their event ids.
+    In the log they stand before interactions that the profiles have applied, so from there they would be taken for
+    replays. If one was published again already, because its post came, the learner knows its event id.
     """
     outbox = Outbox(settings)
     try:

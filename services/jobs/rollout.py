@@ -35,7 +35,7 @@ class RolloutRefused(ValueError):  # noqa: N818
 
 
 def folder_of(name: str, settings: JobsSettings) -> Path:
-    """A folder by its path, or by a version among the bases that the worker has built."""
+    """The folder of a basis: of a version that the worker has built, else `name` is its path."""
     built = settings.bases_dir / name
     return built if built.is_dir() else Path(name)
 
@@ -86,7 +86,7 @@ def only_rollout(settings: JobsSettings) -> Iterator["Rollout"]:
     """Hold the lock that keeps all other rollouts out.
 
     Raises:
-        RolloutRefused: another one is.
+        RolloutRefused: another rollout is under way.
     """
     with connected(settings.redis_url, settings) as redis:
         lock = redis.lock("slop:rollout", timeout=LOCK_S, blocking=False)

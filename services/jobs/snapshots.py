@@ -60,7 +60,7 @@ class SnapshotRefused(RuntimeError):  # noqa: N818
 
 
 def snapshots(folder: Path, basis: str, *, every: bool = False) -> list[Snapshot]:
-    """The snapshots of a basis, newest first; with `every` those of all its generations."""
+    """The snapshots of a basis, newest first; with `every` those of all its relearnings."""
     found = filter(None, map(Snapshot.at, folder.glob("profiles-*")))
     wanted = (one for one in found if one.basis == basis or (every and _content(one.basis) == basis))
     return sorted(wanted, key=lambda one: one.begun, reverse=True)
@@ -139,7 +139,7 @@ def restore_snapshot(
 
 
 def _content(version: str) -> str:
-    """The version of a basis without its generation (see `slop.basis.Basis`)."""
+    """The version of a basis without its relearning (see `slop.basis.Basis`)."""
     return version.partition(".")[0]
 
 

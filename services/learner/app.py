@@ -129,7 +129,7 @@ class Worker:
     def _take_back(self, records: Sequence[ConsumerRecord], stop: threading.Event) -> None:
         """Delete the profiles that records were learned into, since Redis was emptied meanwhile.
 
-        They lack what was learned before, and would take it for replays when it comes again.
+        The profiles lack what was learned before. When that comes again, they would take it for replays.
         """
         log.warning("Redis was emptied: what a batch has learned is deleted, and comes again", records=len(records))
         values = [record.value for record in records]

@@ -42,7 +42,7 @@ class JudgedSignal(NamedTuple):
 class SignalJudge:
     """Judges the signals of one reader, one after the other in the order of the topic.
 
-    Its judgement depends on the signals before alone: not on a clock, and not on how they were cut into batches.
+    A judgement depends only on the signals before it: not on a clock, and not on how they were cut into batches.
 
     Attributes:
         applied: for each (epoch, partition) the offset of the last signal that was applied, the latest last, at most

@@ -1,6 +1,6 @@
 """The learner: applies batches of signals to the profiles of their readers.
 
-A profile depends on the reader's signals and their order alone: however they are cut into batches, its bytes are the
+A profile depends only on the reader's signals and their order: however they are cut into batches, its bytes are the
 same.
 """
 
@@ -38,8 +38,8 @@ class LearnedSignals:
     Attributes:
         received_ms: when the collector received each of them, in milliseconds since the Unix epoch, without those that
             were parked: they say nothing of freshness.
-        arms: of each whose label is not NEUTRAL, as in the lists below: the arm that wrote its post for its reader;
-            empty if none did.
+        arms: for each signal whose label is not NEUTRAL, as in the lists below, the arm that wrote its post for its
+            reader; empty if none did.
         experiments: that had assigned these arms; empty if none did.
         liked: whether its label is above NEUTRAL.
         predicted: the probability of a like that was predicted before it was learned.
@@ -286,7 +286,7 @@ def _rows(turns: Iterable[_Turn]) -> tuple[list[int], list[int]]:
 
 
 def _remembered(turns: Iterable[_Turn], blocks: int) -> RememberedSignals:
-    """What is remembered of the signals that the turns have undone; the readers' judges take note that they are."""
+    """What is remembered of the signals that the turns undo; the readers' judges then hold them for undone."""
     pairs = [(turn.reader.judge, turn.undone) for turn in turns if turn.undone]
     beliefs = np.array([decision.beliefs for _, decision in pairs], np.float32).reshape(-1, blocks, 2)
     return RememberedSignals(

@@ -1,6 +1,6 @@
 """Counting reactions for the lift (`slop.lift`): for Prometheus, and in Redis for good.
 
-The sums are additive over replicas, and so they are counters.
+The sums of several replicas are added up, and so they are counters.
 """
 
 from collections import OrderedDict
@@ -18,8 +18,8 @@ from slop.lift import ArmOfExperiment, LiftSums
 from slop.redis.lift import add_lift
 from slop.redis.profiles import User
 
-MOST_A_DAY: Final = 20  # reactions of a reader to an arm's posts are counted
-MOST_READERS: Final = 50_000  # tallies are remembered
+MOST_A_DAY: Final = 20  # reactions of a reader to an arm's posts that are counted, at most
+MOST_READERS: Final = 50_000  # readers' tallies that are remembered, at most
 DAY_MS: Final = 24 * 3600 * 1000
 
 COUNTED: Final = Counter(
@@ -67,7 +67,7 @@ class _Tally:
 
 
 class LiftCounter:
-    """Counts reactions. Of too many readers those are forgotten whose last reaction is the oldest."""
+    """Counts reactions. Beyond MOST_READERS tallies, the one whose last reaction is the oldest is forgotten."""
 
     def __init__(self) -> None:
         self._tallies: OrderedDict[tuple[User, ArmOfExperiment], _Tally] = OrderedDict()

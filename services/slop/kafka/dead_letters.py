@@ -20,7 +20,7 @@ def rejected(record: ConsumerRecord, reason: str, detail: str, service: str) -> 
         service: which one rejects it.
 
     Returns:
-        The record's value whole, but for one that no broker would take with what is added: its beginning.
+        The record and the reason. Of its value, MAX_PAYLOAD bytes are kept: with more, no broker would take it.
     """
     return Rejected(
         reason=reason,

@@ -70,9 +70,9 @@ class PendingCommit:
 
     Attributes:
         offsets: to commit.
-        epochs: the logs that they are of, by topic.
-        connection: that asks.
-        at: when, on the monotonic clock.
+        epochs: of the logs that they are of, by topic.
+        connection: number of the connection to Redis that asks.
+        at: when it began to ask, in seconds of the monotonic clock.
     """
 
     offsets: dict[TopicPartition, int]
@@ -91,7 +91,7 @@ class DurableCommits:
             subscription: of the worker; its offsets are committed by nobody else.
             redis: that the worker writes to.
             when_lost: what to do where Redis knows nothing of what was committed.
-            after_s: a Redis without WAITAOF has persisted what was written so long ago, seconds.
+            after_s: seconds after which a Redis without WAITAOF is trusted to have persisted what was written.
         """
         self._subscription, self._redis, self._persistence = subscription, redis, Persistence(redis)
         self._run_bound = RunBoundRedis(redis)
@@ -148,7 +148,7 @@ class DurableCommits:
         return True
 
     def was_read_before(self, record: ConsumerRecord) -> bool:
-        """Whether the group had got beyond a record already, before it went back or a process was started again."""
+        """Whether the group had passed a record already, before it went back or before this process was started."""
         at = TopicPartition(record.topic, record.partition)
         return record.offset < self._reached.get((at, self._epoch(at)), 0)
 
@@ -192,12 +192,10 @@ class DurableCommits:
         asked = self._asked
         if asked is not None and (asked.connection != look.connection or self._is_persisted(asked, look)):
             self._asked = None
-            if (
-                asked.connection != look.connection
-            ):  # another connection knows nothing of what was written by the former
-                self._done = asked.offsets | self._done
-            else:
+            if asked.connection == look.connection:
                 self._commit(asked)
+            else:  # another connection can't tell whether what the former one wrote is persisted
+                self._done = asked.offsets | self._done
         if self._asked is None and self._done:
             self._ask()
 
@@ -258,7 +256,7 @@ class DurableCommits:
             self._reached[log_of] = max(offset, self._reached.get(log_of, 0))
 
     def _lost(self, run: str) -> dict[TopicPartition, Committed]:
-        """Of the partitions assigned: those committed under another run, or under this one, which was emptied since."""
+        """The assigned partitions that were committed under another run, or under this one before it was emptied."""
         found = self._kept.found(self._assigned)
         return {
             at: mark

@@ -1,4 +1,4 @@
-"""How far a consumer group has got, asked from outside, and moving one that has no members."""
+"""How far behind a consumer group is, found out without joining it, and moving a group that has no members."""
 
 from collections.abc import Mapping
 from typing import Final

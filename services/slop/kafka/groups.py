@@ -20,7 +20,7 @@ class Groups:
 
     Attributes:
         interactions: joins interactions with features, which depend on the whole basis.
-        texts: makes posts' texts known: every basis has all of them again, since Redis forgets them in time.
+        texts: stores posts' texts in Redis. Every basis reads all of them again, since texts expire there.
         features: computes text features, which bases that differ in their factors alone share.
         signals: learns.
     """
@@ -32,7 +32,7 @@ class Groups:
 
     @classmethod
     def of(cls, basis: "Basis") -> Self:
-        """Named by the basis' version, or by its text features'."""
+        """The groups of a basis, named by its version; `features` is named by its text version."""
         return cls(
             interactions=f"{FEATURIZER_GROUP}.{basis.version}",
             texts=f"{POST_TEXTS_GROUP}.{basis.version}",
@@ -41,7 +41,7 @@ class Groups:
         )
 
     def read(self) -> tuple[tuple[str, Topic], ...]:
-        """Each group with the topic that it reads, in the order in which one waits for another."""
+        """Each group with its topic, in the order of the pipeline: each reads what those before it have prepared."""
         return (
             (self.texts, POSTS),
             (self.features, POSTS),

@@ -51,7 +51,7 @@ def whole_log(settings: CommonSettings, topic: Topic) -> Iterator[ConsumerRecord
 def _whole_partition(consumer: Any, partition: TopicPartition, now_ms: int) -> Iterator[ConsumerRecord]:
     consumer.assign([partition])
     consumer.seek_to_beginning(partition)
-    end = consumer.end_offsets([partition])[partition]  # at least so far; Tansu tells it late
+    end = consumer.end_offsets([partition])[partition]  # or more: Tansu leaves out the last batch until it is read
     heard_at = time.monotonic()
     while True:
         records = list(chain.from_iterable(consumer.poll(LOG_POLL_MS, max_records=LOG_RECORDS).values()))

@@ -1,4 +1,4 @@
-"""Which log an offset is of: a topic that was lost and created anew has the same name, and other records."""
+"""Log epochs: numbers that tell a topic from a former one of the same name, whose offsets were other records'."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -15,12 +15,15 @@ NO_ID: Final = UUID(int=0)
 
 
 def epoch_of(topic_id: UUID) -> int:
-    """The log epoch of a topic: a digest of its own id, 1 to 2**32 - 1. Two ids have the same once in 4 billion."""
+    """The log epoch of a topic: a digest of its own id, 1 to 2**32 - 1.
+
+    Two ids have the same one by a chance of 1 in 4 billion.
+    """
     return int.from_bytes(blake2b(topic_id.bytes, digest_size=4).digest(), "little") or 1
 
 
 class LogEpochs:
-    """Asks the brokers for the epochs of topics; every look is one request, a millisecond or a few."""
+    """Asks the brokers for the epochs of topics, by one request each time, which takes a few milliseconds."""
 
     def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
         """Connects, and waits until the topics are there.

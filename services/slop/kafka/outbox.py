@@ -1,4 +1,4 @@
-"""What a worker publishes before it commits."""
+"""Publishing what a worker has made of a batch, before it commits the batch's offsets."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,7 +13,7 @@ FLUSH_S: Final = 10.0
 
 
 class Outbox:
-    """A producer of one thread's own, which is made when it is needed and given up when it has failed."""
+    """A producer for one thread. It is made at the first use, and made anew after an error."""
 
     def __init__(self, settings: CommonSettings) -> None:
         self._settings = settings

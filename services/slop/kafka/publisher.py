@@ -4,8 +4,8 @@ kafka-python's `send()` blocks and its producer keeps state (the idempotent prod
 broker's restart can leave unusable. So a producer that has failed once is closed and a new one is made, and while
 there is none, records are refused at once instead of waiting for a timeout.
 
-kafka-python, since no other client leaves clearly less to write here; librdkafka would take a third to a half of the
-CPU time (docs/decisions.md).
+It stands on kafka-python, since no other client would make it clearly shorter; librdkafka would take a third to a half
+of the CPU time (docs/decisions.md).
 """
 
 import asyncio
@@ -183,7 +183,8 @@ class Publisher:
         return producer
 
     def _learn_partitions(self, producer: KafkaProducer) -> None:
-        # What send() does not know of a topic it waits for, and on a busy broker in vain: it fails after max_block_ms.
+        # send() waits for the partitions of a topic if it does not know them. A busy broker may tell them too late:
+        # then it fails after max_block_ms.
         deadline = time.monotonic() + self._limits.ack_timeout_s
         for topic in TOPICS:
             while not _knows(producer, topic):

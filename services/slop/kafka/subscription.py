@@ -94,7 +94,7 @@ class Subscription:
     def poll(self, wait_s: float, max_records: int) -> list[ConsumerRecord]:
         """The next records, as soon as there are any; none if there are none within `wait_s`.
 
-        A call says that the records of the last one were worked on: progress is counted by it.
+        A call means that the records of the call before were worked on; progress (`kit.progress`) counts them then.
 
         Raises:
             kafka.errors.KafkaError: the brokers are away or refuse; nothing is lost, call it again after a pause.
@@ -119,13 +119,13 @@ class Subscription:
         return list(chain.from_iterable(polled.values()))
 
     def epoch(self, topic_name: str) -> int:
-        """Which log of this name the records polled last are of: a digest of the topic's own id, never 0.
+        """The log epoch of the records that were polled last (`slop.kafka.log_epochs`); never 0.
 
-        The id is looked up before the first poll and after every poll that brought records: where it is the same both
-        times, what came in between is of that log. Otherwise what came is not handed on, and the new log is read from
-        its beginning. Two things remain. In a cluster a broker may answer with the former id for the moment in which
-        it does not know of the new one. And a broker that has lost its last records (a power cut, with one replica)
-        gives their offsets to other records, under the same id; `poll` logs it when an offset comes a second time.
+        The topic's id is looked up before the first poll and after every poll that returned records. If it is the same
+        both times, the records in between are of that log. If not, they are dropped, and the new log is read from its
+        beginning. Two cases are not covered. In a cluster, a broker that does not know of the new topic yet may answer
+        with the former id. And a broker that has lost its last records (a power cut, with one replica) gives their
+        offsets to other records under the same id; `poll` logs an error when an offset comes a second time.
 
         Raises:
             KeyError: nothing was polled yet, or the topic is none of this subscription's.
@@ -214,7 +214,7 @@ class Subscription:
         self._next, self._assigned, self._polled, self._uncommitted = {}, {}, {}, {}
 
     def _require_joined(self) -> None:
-        """Give up a client that is not admitted to its group, for a new one: kafka-python 3.0.12 may try for ever.
+        """Check that the group admits this client in time. If not, a new one is made: kafka-python 3.0.12 may try on.
 
         Raises:
             kafka.errors.KafkaTimeoutError: it has been no member for SESSIONS_TO_JOIN times the session's timeout.
@@ -226,7 +226,7 @@ class Subscription:
             raise KafkaTimeoutError(f"not admitted to the group {self.group} in time; it is joined anew")
 
     def _wanted(self, *, look: bool) -> set[TopicPartition]:
-        """The partitions whose records may be handed on; those of a log that was not known are set back."""
+        """The partitions whose records are returned: not those of another log, which are set back to its beginning."""
         ours: set[TopicPartition] = self._consumer.assignment()
         look |= time.monotonic() - self._looked_at > LOOK_AT_LOG_S
         other = self._of_other_logs(self._log) if self._log is not None and look else set()
@@ -245,7 +245,7 @@ class Subscription:
         return ours - other
 
     def _of_other_logs(self, logs: LogEpochs) -> set[TopicPartition]:
-        """Look which logs there are; returns the partitions of those that were others before."""
+        """Look the log epochs up again; returns the partitions whose log is another one than before."""
         before, self._epochs = self._epochs, logs.look()
         self._looked_at = time.monotonic()
         return {at for at in self._next if self._epochs[at.topic] != before[at.topic]}
@@ -277,7 +277,7 @@ class Subscription:
         return max(after_last, self._consumer.position(partition) or 0)
 
     def _show_lag(self) -> int:
-        """Show how far behind it is; returns the records over all topics."""
+        """Set the metrics of the lag; returns the lag over all topics, in records."""
         lags = dict.fromkeys(self._topics, 0)
         uncommitted = dict.fromkeys(self._topics, 0)
         for partition in self._next:

@@ -23,7 +23,7 @@ def write_crowd(redis: Redis, basis: str, tenant: str, share: Doubles) -> None:
 
 
 async def read_crowd(redis: aioredis.Redis, basis: str, tenant: str, prompts: int) -> Doubles | None:
-    """The shares of a tenant's crowd, (K,) float64 that sums to 1; None if none is stored that may be used.
+    """The shares of a tenant's crowd, (K,) float64 that sums to 1; None if none is stored, or if it is not usable.
 
     Raises:
         redis.exceptions.RedisError: Redis does not answer.

@@ -10,8 +10,8 @@ from redis import asyncio as aioredis
 from slop.experiments import Experiment, InvalidExperiment
 from slop.redis.scripts import Call, Script
 
-# KEYS: experiments. ARGV: name, digest, '1' if it has begun. Returns the digest that is remembered, or false. Then an
-# experiment that has begun is remembered.
+# KEYS: experiments. ARGV: name, digest, '1' if it has begun. Returns the digest that was remembered before, or
+# false, and remembers an experiment that has begun.
 _REMEMBER: Final = Script("""
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if not known and ARGV[3] == '1' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end

@@ -1,6 +1,6 @@
 """Posts that were written before they were asked for: a queue for each reader, and which readers are active.
 
-A reader is active who asked for posts of the feed lately. The queue of an active reader is kept filled by
+A reader who asked for posts of the feed lately is *active*. The queue of an active reader is kept filled by
 `jobs.pregeneration`, and emptied by `GET /v1/users/{id}/feed`. Each post leaves its queue once.
 """
 
@@ -23,7 +23,7 @@ Shares = npt.NDArray[np.float32]
 ACTIVE_KEY: Final = "slop:feed-active"
 """A sorted set: the active readers, by when they last asked, in seconds since the Unix epoch."""
 MAX_ACTIVE: Final = 100_000
-"""Readers that are remembered as active; beyond them those who asked longest ago are forgotten."""
+"""How many readers are remembered as active; if there are more, those who asked longest ago are forgotten."""
 
 
 def queue_key(user: User) -> str:

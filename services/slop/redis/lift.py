@@ -1,4 +1,4 @@
-"""The sums of which the lift is computed, in Redis, where they outlive the learner's processes."""
+"""The sums that the lift is computed from, kept in Redis, where they outlive the learner's processes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -10,7 +10,7 @@ from slop.lift import ArmOfExperiment, LiftSums
 
 
 def lift_key(tenant: str) -> str:
-    """The key of a tenant's sums: a hash, from experiment, arm and name of the sum, parted by `|`, to the sum."""
+    """The key of a tenant's sums: a hash; its fields are experiment, arm and name of the sum, joined by `|`."""
     return f"slop:lift:{{{quote(tenant, safe='')}}}"
 
 

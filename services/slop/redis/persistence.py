@@ -1,6 +1,6 @@
 """What one run of a Redis has persisted, and writing to that run only.
 
-A *run* is a process of the server, by its `run_id`. Another run may have lost what the former one was told.
+A *run* is one process of the server, known by its `run_id`. A later run may have lost what was written to a former one.
 """
 
 import re
@@ -67,7 +67,10 @@ class RunBoundRedis:
 
 
 class Persistence:
-    """Asks Redis what it has persisted, over a connection of its own: WAITAOF tells of its writes and those before."""
+    """Asks Redis what it has persisted, over a connection of its own.
+
+    WAITAOF tells whether this connection's last write is on disk. If it is, so are all that Redis did before it.
+    """
 
     def __init__(self, redis: Redis) -> None:
         """Connects to the server of `redis` at the first call; every call may raise redis.exceptions.RedisError."""

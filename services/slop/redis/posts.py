@@ -1,6 +1,6 @@
-"""Posts in Redis: their texts, which all bases share, and their text features under each version of these.
+"""Posts in Redis: their texts, which all bases share, and their text features under each text version.
 
-A post expires POST_TTL_S seconds after it was last used. An expired post is treated as one that never was.
+A post expires POST_TTL_S seconds after its last use. An expired post is treated as an unknown one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 DAY_S: Final = 24 * 3600
 POST_TTL_S: Final = 30 * DAY_S
-# A use sets the time to live to the first, in seconds, if it is below the second: so it is set at most once a day.
+# In seconds: a use sets the time to live to the first if it is below the second, that is, at most once a day.
 _EXPIRY: Final = (POST_TTL_S, POST_TTL_S - DAY_S)
 DIGEST_BYTES: Final = 16
 
@@ -121,11 +121,11 @@ def parked_key(post: PostRef) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PostText:
-    """The text of a post, and of a generated post who it is for and how it came to be written so.
+    """The text of a post, and of a generated post its reader, arm and experiment.
 
     Attributes:
         text: the text.
-        arm: that it was written in. Any string: an arm of another release is one too.
+        arm: that it was written in; possibly one that only another release knows.
         for_user_id: the reader that it is for.
         experiment: that had assigned the arm; empty outside of any.
     """
@@ -230,10 +230,10 @@ class RankedPosts:
         self._redis, self._basis, self.tenant = redis, basis, tenant
 
     async def features(self, post_ids: Sequence[str]) -> list[Floats | str | None]:
-        """The features of posts, in their order: (F,) float32 for each post whose features are known.
+        """What is known of posts, in their order. This counts as a use.
 
-        It is the text for a post whose features are not computed yet, and None for an unknown post. This counts as a
-        use.
+        Returns:
+            for each post its features, (F,) float32; its text if they are not computed yet; None for an unknown post.
         """
         refs = [PostRef(self.tenant, post_id) for post_id in post_ids]
         calls = [_find_call(self._basis.text_version, post) for post in refs]
@@ -255,7 +255,7 @@ async def put_texts_async(redis: aioredis.Redis, texts: Sequence[tuple[PostRef, 
 
 
 async def read_texts_async(redis: aioredis.Redis, posts: Sequence[PostRef]) -> list[str | None]:
-    """The texts of posts, in their order, in one round trip; None for a post that has none. This is no use of them.
+    """The texts of posts, in their order, in one round trip; None for one that has none. This does not count as a use.
 
     Raises:
         redis.exceptions.RedisError: Redis does not answer.

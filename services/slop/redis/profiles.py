@@ -167,8 +167,8 @@ class Profiles:
         """Write profiles in one round trip, each one atomically with what goes with it.
 
         Returns:
-            for each whether it is stored now. False if another process has written the reader's profile meanwhile, so
-            that it is not the one that this one follows.
+            for each whether it is stored now. It is not if another process has written the reader's profile meanwhile,
+            so that the stored one is not `follows`.
         """
         calls = [_call(self._basis, write.user, *self._arguments(write)) for write in writes]
         return [bool(applied) for applied in _APPLY.run(self._redis, calls)]

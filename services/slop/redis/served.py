@@ -36,7 +36,7 @@ def served_key(user: User) -> str:
 
 
 def seen_key(user: User) -> str:
-    """The key of the texts that a reader has seen, as that of those that were served."""
+    """The key of the texts that a reader has seen, in the format of `served_key`."""
     return f"slop:seen:{user_tag(*user)}"
 
 
@@ -70,7 +70,7 @@ class SeenTexts:
     remembered: Remembered
 
     def add(self, digests: Mapping[User, Sequence[bytes]]) -> None:
-        """Readers have seen texts with these digests.
+        """Remember that readers have seen texts with these digests.
 
         Raises:
             redis.exceptions.RedisError: Redis does not answer.
@@ -102,5 +102,5 @@ class ServedTexts:
         )
 
     async def add(self, user: User, digests: Sequence[bytes]) -> None:
-        """A reader is served texts with these digests."""
+        """Remember that a reader is served texts with these digests."""
         await _ADD.run_async(self.redis, [self.remembered.call(served_key(user), digests)])

@@ -9,7 +9,7 @@ from slop.rollout.live import BasisRef
 from tests.basis import random_basis
 
 
-def test_a_generation_is_another_version_of_the_same_content(tmp_path: Path) -> None:
+def test_a_relearning_is_another_version_of_the_same_content(tmp_path: Path) -> None:
     first = random_basis()
     first.save(tmp_path)
     (tmp_path / RELEARNING_FILE).write_text("1a2b\n")
@@ -19,7 +19,7 @@ def test_a_generation_is_another_version_of_the_same_content(tmp_path: Path) -> 
     assert BasisRef.of(tmp_path).load().version == second.version
 
 
-def test_what_is_saved_is_of_the_first_generation(tmp_path: Path) -> None:
+def test_what_is_saved_is_of_the_first_relearning(tmp_path: Path) -> None:
     basis = random_basis()
     basis.save(tmp_path)
     (tmp_path / RELEARNING_FILE).write_text("1a2b")
@@ -27,7 +27,7 @@ def test_what_is_saved_is_of_the_first_generation(tmp_path: Path) -> None:
     assert Basis.load(tmp_path).version == basis.version
 
 
-def test_a_generation_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_relearning_without_a_valid_name_is_refused(tmp_path: Path) -> None:
     random_basis().save(tmp_path)
     (tmp_path / RELEARNING_FILE).write_text("../..")
     with pytest.raises(InvalidBasis, match="has no valid relearning"):
