@@ -35,7 +35,8 @@ class KnownPosts:
         self._words = words
         order = np.argsort(words, kind="stable")
         hashes, first = np.unique(words[order], return_index=True)
-        self._places = dict(zip(hashes.tolist(), np.split(order, first[1:]), strict=False))  # without words: none
+        places = np.split(order, first[1:])  # one, that is empty, if there are no words
+        self._places: dict[int, npt.NDArray[np.intp]] = dict(zip(hashes.tolist(), places, strict=False))
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Self:
