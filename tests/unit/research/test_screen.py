@@ -51,8 +51,8 @@ def test_a_log_is_told_of_a_stage_that_takes_long(monkeypatch: pytest.MonkeyPatc
 
 
 MODULES = (
-    "demo replay capacity clusters humor.settings composition.__main__ cost.__main__ encoders.__main__ likelihood.settings "
-    "prompts.__main__ topics.__main__ variants.__main__"
+    "demo replay capacity clusters humor.settings composition.__main__ cost.__main__ encoders.__main__ "
+    "likelihood.settings prompts.__main__ topics.__main__ variants.__main__"
 )
 
 
