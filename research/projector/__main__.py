@@ -15,7 +15,9 @@ from training.language_model import LanguageModel, revision_of
 def main() -> None:
     """The command line."""
     defaults = ProjectorOptions()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m research.projector", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--model", required=True, type=Path, help="folder of the base model")
     parser.add_argument("--basis", type=Path, default=DEFAULT_BASIS, help="folder of the basis")
     parser.add_argument("--catalogue", type=Path, default=CATALOGUE, help="posts to train on")
