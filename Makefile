@@ -100,8 +100,8 @@ rejected: setup  ## what could not be used and why, the newest first; more by py
 relearn: setup  ## have the running stack learn all readers anew from the log [SNAPSHOT=newest or a file: and what came after]
 	@$(PY) -m jobs relearn $(if $(SNAPSHOT),--snapshot "$(SNAPSHOT)")
 
-test: setup  ## run all tests, on real servers [PROCESSES=4]
-	@$(PY) -m pytest -n $(or $(PROCESSES),4) --no-loadscope-reorder
+test: setup  ## run all tests, on real servers [PROCESSES=3]
+	@$(PY) -m pytest -n $(or $(PROCESSES),3) --no-loadscope-reorder
 
 lint: setup  ## check style, formatting, types and the protocol definitions
 	@$(BIN)/ruff check .
