@@ -9,12 +9,13 @@ from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 from infra.grafana import colours
 from infra.grafana.board import board, with_panels, with_section
 from infra.grafana.panels import PER_S, AnyPanel, Query, Words, bars, lines, number, plain, ranks
-from infra.grafana.queries import rate, share
+from infra.grafana.queries import rate
 
 SOFT, BASE = 'arm="soft"', 'arm="base"'
 LIFT, OUTSIDE = "slop:lift", f'{{{SOFT},experiment=""}}'  # outside of any experiment
 REACTIONS, PREFERENCE = "slop_learner_reactions_total", "slop_learner_preference_bucket"
 POSTS = "slop_generated_posts_total"
+NOT_CHOSEN = 'served="first"'
 LIKED = 'observed="liked",'
 UNNAMED = DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})
 EDGES = [f"{tenth / 10:.1f}" for tenth in range(11)]
@@ -263,14 +264,14 @@ def readers() -> list[AnyPanel]:
             Words(
                 "Composed, written again, not chosen",
                 "percentunit",
-                "For each post: with a style and a subject at once; drafts that were a known post, or empty. For each "
-                "request with candidates: the first ones were served, since the featurizer did not read them in time.",
+                "For each post: with a style and a subject at once; drafts that were a known post, or empty; requests "
+                "whose first candidates were served, since the featurizer did not read them in time.",
                 "Many are written again: the basis repeats its catalogue, or the engine writes nothing. Many are not "
                 "chosen: candidates are paid for and nothing is had of them, the featurizer has too much to do.",
             ),
             Query(f"{rate('slop_composed_posts_total')} / {rate(POSTS)}", "composed", colours.PERSONAL),
             Query(f"{rate('slop_rewritten_posts_total')} / {rate(POSTS)}", "written again", colours.RED),
-            Query(share("slop_chosen_requests_total", 'served="first"'), "not chosen", colours.AMBER),
+            Query(f"{rate('slop_chosen_requests_total', NOT_CHOSEN)} / {rate(POSTS)}", "not chosen", colours.AMBER),
             span=8,
             height=8,
         ),
