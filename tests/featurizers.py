@@ -16,12 +16,13 @@ from featurizer.enrichment import Enricher
 from featurizer.post_features import PostFeatures, RequestedText
 from featurizer.priority import PrioritySemaphore
 from featurizer.settings import FeaturizerSettings
-from featurizer.text_features import EncodedText, TextFeatures
+from featurizer.text_features import TextFeatures
 from slop.basis import Basis
 from slop.redis.parking import Parking, ParkingLimits
 from slop.redis.posts import Origin, PostRef, Posts, PostText, SentText
 from slop.redis.served import Remembered, SeenTexts
 from slop.rewards import Rewards
+from slop.text_features import EncodedText
 from slop.v1.interaction_pb2 import Interaction, InteractionType
 from tests.basis import TinyEmbedder
 

@@ -18,10 +18,11 @@ from pydantic import BaseModel, Field, model_validator
 
 from featurizer import metrics
 from featurizer.post_features import RequestedText
-from featurizer.text_features import PIECE, EncodedText
+from featurizer.text_features import PIECE
 from kit.problems import Problem
 from slop.basis import Basis
 from slop.redis.posts import PostRef
+from slop.text_features import EncodedText
 
 Floats = npt.NDArray[np.float32]
 T = TypeVar("T")

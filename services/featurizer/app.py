@@ -26,7 +26,7 @@ from featurizer.post_features import PostFeatures, RequestedText
 from featurizer.post_texts import ReactedPosts, TextsRead, TextStore
 from featurizer.priority import PrioritySemaphore
 from featurizer.settings import FeaturizerSettings
-from featurizer.text_features import EncodedText, TextFeatures
+from featurizer.text_features import TextFeatures
 from featurizer.workers import ParkingWorker, PostWorker, SignalWorker
 from kit.worker import health_server, in_thread
 from slop.basis import Basis
@@ -41,6 +41,7 @@ from slop.redis.writable import require_writable
 from slop.rewards import Rewards
 from slop.rollout.lanes import Lanes, LaneThreads
 from slop.rollout.live import BasisRef, LiveBases
+from slop.text_features import EncodedText
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,9 @@ from redis.exceptions import RedisError
 
 from featurizer import metrics
 from featurizer.priority import Priority
-from featurizer.text_features import EncodedText, NotEncoded, TextFeatures
+from featurizer.text_features import NotEncoded, TextFeatures
 from slop.redis.posts import Floats, FoundPost, PostRef, Posts, PostText, SentText, StoredText
+from slop.text_features import EncodedText
 
 RequestedText = tuple[PostRef | None, str]
 """A text of a request, with the post whose text it is; None if it is no post's."""

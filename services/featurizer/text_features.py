@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from featurizer import metrics
 from featurizer.priority import Priority, PrioritySemaphore
 from kit.isolation import isolated
 from slop.redis.posts import text_digest
+from slop.text_features import EncodedText
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,13 +40,6 @@ class EncodesTexts(Protocol):
 
         A text's rows do not depend on the other texts.
         """
-
-
-class EncodedText(NamedTuple):
-    """What the encoder says of a text: features, and its (E,) float32 embedding."""
-
-    features: Floats
-    embedding: Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ from generation import metrics
 from generation.completions import CompletedText
 from generation.copy_filter import CopyFilter
 from generation.deadline import Deadline
-from generation.features import EncodedText, FeaturizerClient
+from generation.features import FeaturizerClient
 from generation.prompt_picking import PickedPrompts
 from kit.problems import Problem
 from slop.basis import Basis
 from slop.copies import words_digest
 from slop.profiles import Profile, scores
 from slop.selection import select
+from slop.text_features import EncodedText
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -49,8 +49,8 @@ class GenerateRequest(Request):
         None,
         ge=1,
         le=MAX_CANDIDATES,
-        description="texts written for each post, of which those most to the reader's taste are served; at most 32 for "
-        "all posts together; by default as the service is set up, which is 1",
+        description="texts written for each post, of which those most to the reader's taste are served; at most "
+        f"{MAX_CANDIDATES} for all posts together; by default as the service is set up, which is 1",
         examples=[1],
     )
     max_tokens: int | None = Field(None, ge=1, le=512, description="of each post", examples=[60])

@@ -11,6 +11,7 @@ import structlog
 
 from kit.problems import Problem
 from slop.basis import Basis
+from slop.text_features import EncodedText
 
 Floats = npt.NDArray[np.float32]
 
@@ -25,13 +26,6 @@ class RequestedText(NamedTuple):
 
     text: str
     post_id: str | None = None
-
-
-class EncodedText(NamedTuple):
-    """What the encoder says of a text: its (F,) float32 features, and its (E,) float32 embedding of unit norm."""
-
-    features: Floats
-    embedding: Floats
 
 
 class FeaturizerClient:

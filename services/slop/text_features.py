@@ -5,7 +5,7 @@ length, and C components of the embedding.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,18 @@ Doubles = npt.NDArray[np.float64]
 
 LENGTH_SHARE: Final = 0.5  # what the standard score of the length is multiplied with
 FARTHEST_LENGTH: Final = 4.0  # standard deviations
+
+
+class EncodedText(NamedTuple):
+    """What the encoder says of a text.
+
+    Attributes:
+        features: (T,) float32 text features or, with its post's factors, (F,) features under a basis.
+        embedding: (E,) float32, of unit norm or zeros.
+    """
+
+    features: Floats
+    embedding: Floats
 
 
 def responsibilities(log_likelihoods: npt.ArrayLike, temperature: float) -> Doubles:

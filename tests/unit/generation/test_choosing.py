@@ -11,11 +11,12 @@ from generation.completions import CompletedText, CompletionRequest
 from generation.contracts import Personalization, Reason
 from generation.copy_filter import CopyFilter
 from generation.deadline import Deadline
-from generation.features import EncodedText, FeaturizerClient
+from generation.features import FeaturizerClient
 from generation.prompt_picking import PickedPrompts, PostsOfPrompt
 from infra.local.ports import free_port
 from slop.arms import Arm
 from slop.copies import KnownPosts
+from slop.text_features import EncodedText
 from tests.basis import profile_of, random_basis
 from tests.servers import HOST
 
