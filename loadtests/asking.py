@@ -1,4 +1,4 @@
-"""Asking for chat completions, streamed, one or many at a time, and how long they take."""
+"""Asking for chat completions, one or many at a time, streamed or whole, and how long they take."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ Side = Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One streamed answer.
+    """One answer.
 
     Attributes:
         first_s: seconds to its first token.
@@ -84,12 +84,27 @@ class Asking:
         whole_s = time.perf_counter() - begun
         return Answer(first_s or whole_s, whole_s, usage["prompt_tokens"], usage["completion_tokens"])
 
-    async def load(self, side: Side, level: int, each: int) -> Load:
+    async def ask_whole(self, side: Side) -> Answer:
+        """One answer that is not streamed; its first token comes with its last.
+
+        Raises:
+            UserError: the answer is an error.
+        """
+        asked = dict(side())
+        url, begun = str(asked.pop("url")), time.perf_counter()
+        body = {"model": self._model, "max_tokens": TOKENS, "temperature": 0.8}
+        response = await self._client.post(f"{url}/chat/completions", json=body | asked)
+        if response.is_error:
+            raise UserError(f"{url}: {response.status_code} {response.text}")
+        whole_s, usage = time.perf_counter() - begun, response.json()["usage"]
+        return Answer(whole_s, whole_s, usage["prompt_tokens"], usage["completion_tokens"])
+
+    async def load(self, side: Side, level: int, each: int, *, stream: bool) -> Load:
         """Ask `level` at a time, `each` one after the other."""
         begun = time.perf_counter()
         answers = [
             answer
-            for some in await asyncio.gather(*(self._one_after_the_other(side, each) for _ in range(level)))
+            for some in await asyncio.gather(*(self._one_after_the_other(side, each, stream) for _ in range(level)))
             for answer in some
         ]
         took_s = time.perf_counter() - begun
@@ -101,5 +116,5 @@ class Asking:
             requests_per_s=len(answers) / took_s,
         )
 
-    async def _one_after_the_other(self, side: Side, times: int) -> list[Answer]:
-        return [await self.ask(side) for _ in range(times)]
+    async def _one_after_the_other(self, side: Side, times: int, stream: bool) -> list[Answer]:
+        return [await (self.ask(side) if stream else self.ask_whole(side)) for _ in range(times)]

@@ -148,19 +148,23 @@ async def own_time(asking: Asking, by_name: Mapping[str, Side]) -> Table:
     return made
 
 
-async def throughput(asking: Asking, by_name: Mapping[str, Side]) -> Table:
+async def throughput(
+    asking: Asking, by_name: Mapping[str, Side], levels: Mapping[int, int], *, stream: bool = True
+) -> Table:
     """Seconds to first and last tokens, tokens and requests a second of each side at each level, medians of rounds."""
-    made = Table(title=f"{TOKENS} tokens a request, the median of {ROUNDS} rounds in turns")
+    kind = "streams" if stream else "whole answers"
+    made = Table(title=f"{kind}, {TOKENS} tokens a request, the median of {ROUNDS} rounds in turns")
     heads = ("requests", "side", "first token, s", "whole, s", "to plain", "tokens/s", "requests/s", "of vLLM alone")
     for head in heads:
         made.add_column(head, justify="left" if head == "side" else "right")
-    for level, each in LEVELS.items():
+    for level, each in levels.items():
         loads: dict[str, list[Load]] = {name: [] for name in by_name}
         for turn in range(ROUNDS):
-            tell(f"{level} at a time, round {turn + 1} of {ROUNDS}")
+            tell(f"{kind}, {level} at a time, round {turn + 1} of {ROUNDS}")
             names = [name for name in by_name if turn == 0 or name != AS_TEXT]
             for name in random.sample(names, len(names)):
-                loads[name].append(await asking.load(by_name[name], level, 1 if name == AS_TEXT else each))
+                times = 1 if name == AS_TEXT else each
+                loads[name].append(await asking.load(by_name[name], level, times, stream=stream))
         for name, some in loads.items():
             made.add_row(str(level), name, *_figures(some, loads[PLAIN], loads[ALONE]))
     return made
@@ -264,7 +268,9 @@ async def measure(settings: StackSettings, show: Callable[[Any], None]) -> None:
         )
         by_name[AS_LONG] = await as_long(asking, by_name)
         show(await own_time(asking, by_name))
-        show(await throughput(asking, by_name))
+        show(await throughput(asking, by_name, LEVELS))
+        short = {name: side for name, side in by_name.items() if name != AS_TEXT}
+        show(await throughput(asking, short, {max(LEVELS): LEVELS[max(LEVELS)]}, stream=False))
         show(await feed(asking, by_name[PLAIN], here, readers))
 
 
